@@ -1,0 +1,49 @@
+/* Keras models on disk: topology and weights in legacy whole-model HDF5 (.h5, .hdf5), Keras 2 and Keras 3.
+ * Format: keras/src/legacy/saving/legacy_h5_format.py (Keras 3), tf_keras/saving/legacy/hdf5_format.py
+ * (Keras 2). Nothing here is collective. Layers are read and written from their attribute tables. */
+#ifndef GODWIT_IO_KERAS_H
+#define GODWIT_IO_KERAS_H
+
+#include "shared/graph.h"
+
+struct keras_file;
+
+/* Opens a model and reads its topology; weights are located and their shapes and dtypes checked against the
+ * topology, not read. `graph` is inferred and owned by the caller; the file must be closed.
+ * Errors: IO (cannot open), DATA (not HDF5, truncated, no model_config, missing weight, shape or dtype that
+ * disagrees: names the tensor), UNSUPPORTED (all unknown layers and options at once). */
+status keras_open(const char *path, struct keras_file **file, struct graph **graph) STATUS_MUST_USE;
+void keras_close(struct keras_file **file);
+
+/* Reads all weights, converted to float32, into params numbered as graph_lower() numbers them.
+ * DATA error naming the tensor if a value is NaN or infinite. */
+status keras_read_params(struct keras_file *file, struct params *params) STATUS_MUST_USE;
+
+/* Reads rows [first, first + nrows) of one weight seen as a matrix whose columns are its last axis: a
+ * hyperslab. `rows` has room for nrows * columns floats. Same NaN check. */
+status keras_read_rows(struct keras_file *file, int layer, int weight, int64_t first, int64_t nrows, float *rows) STATUS_MUST_USE;
+
+/* Bytes of weights read from the file so far. */
+int64_t keras_bytes_read(const struct keras_file *file);
+
+/* A model being written, in any order of rows, to a temporary name beside `path`; keras_writer_commit syncs it
+ * and renames it to `path`. Loads in Keras 2 and Keras 3 (written in the Keras 2 dialect that both read, with
+ * the class names and keys of both). `preprocessing`, if not NULL, is a JSON text kept as root attribute
+ * "godwit_preprocessing". */
+struct keras_writer;
+status keras_writer_create(const char *path, const struct graph *graph, const char *preprocessing, struct keras_writer **writer) STATUS_MUST_USE;
+status keras_writer_rows(struct keras_writer *writer, int layer, int weight, int64_t first, int64_t nrows, const float *rows) STATUS_MUST_USE;
+status keras_writer_commit(struct keras_writer **writer) STATUS_MUST_USE;
+void keras_writer_abandon(struct keras_writer **writer); /* removes the temporary file; accepts NULL */
+
+/* The whole model at once. */
+status keras_write(const char *path, const struct graph *graph, const struct params *params, const char *preprocessing) STATUS_MUST_USE;
+
+/* Root attribute "godwit_preprocessing", owned; NULL if there is none. */
+status keras_read_preprocessing(struct keras_file *file, char **json) STATUS_MUST_USE;
+
+/* A topology alone, as JSON text (Keras's model.to_json(), or the "model_config" of a file). */
+status keras_graph_from_json(const char *json, struct graph **graph) STATUS_MUST_USE;
+status keras_graph_to_json(const struct graph *graph, char **json) STATUS_MUST_USE;
+
+#endif

@@ -1,0 +1,70 @@
+/* Communication between ranks. MPI is seen only in shared/comm*.c, in io/ for parallel HDF5
+ * (shared/comm_mpi.h) and in main.
+ *
+ * "Collective" below means that every rank of the communicator calls the function, in the same order. A rank
+ * that has failed skips its local work but keeps its place in the collectives, and then agrees. */
+#ifndef GODWIT_SHARED_COMM_H
+#define GODWIT_SHARED_COMM_H
+
+#include "shared/status.h"
+#include "shared/tensor.h"
+
+struct comm;
+
+/* Starts MPI (once a process) and makes the world. Collective. */
+status comm_start(int *argc, char ***argv, struct comm **world) STATUS_MUST_USE;
+/* Ends MPI. Collective. */
+void comm_stop(struct comm **world);
+/* Kills every rank at once: only when an invariant broke or a rank cannot reach the next collective. */
+_Noreturn void comm_abort(const struct comm *comm, int exit_code);
+
+int comm_rank(const struct comm *comm);
+int comm_size(const struct comm *comm);
+static inline bool comm_is_root(const struct comm *comm) { return comm_rank(comm) == 0; }
+
+/* Ranks with the same color, ordered by key. Collective. */
+status comm_split(const struct comm *comm, int color, int key, struct comm **part) STATUS_MUST_USE;
+/* Ranks that share this rank's memory (a node). Collective. */
+status comm_split_node(const struct comm *comm, struct comm **node) STATUS_MUST_USE;
+void comm_destroy(struct comm **comm); /* collective */
+
+/* All ranks learn whether any failed: if none did, SUCCESS; else each returns the same error, that of the
+ * lowest failed rank, with "rank R: " before its message if there are several ranks and it is not rank 0.
+ * Consumes `local`. Collective. */
+status comm_agree(const struct comm *comm, status local) STATUS_MUST_USE;
+
+status comm_barrier(const struct comm *comm) STATUS_MUST_USE;
+status comm_bcast(const struct comm *comm, int root, void *data, size_t nbytes) STATUS_MUST_USE;
+/* Root gives a text, everybody gets an owned copy. */
+status comm_bcast_text(const struct comm *comm, int root, const char *text, char **copy) STATUS_MUST_USE;
+
+/* In place, over all ranks, in an order that depends on the number of ranks only. Collective. */
+status comm_sum_f64(const struct comm *comm, double *data, size_t n) STATUS_MUST_USE;
+status comm_sum_f32(const struct comm *comm, float *data, size_t n) STATUS_MUST_USE;
+status comm_sum_i64(const struct comm *comm, int64_t *data, size_t n) STATUS_MUST_USE;
+status comm_max_f64(const struct comm *comm, double *data, size_t n) STATUS_MUST_USE;
+/* True where any rank's flag is. */
+status comm_any(const struct comm *comm, bool flag, bool *any) STATUS_MUST_USE;
+
+/* A sum under way. begin/end are collective in order; progress is not and may be called at any time. */
+struct comm_sum;
+status comm_sum_f32_begin(const struct comm *comm, float *data, size_t n, struct comm_sum **sum) STATUS_MUST_USE;
+void comm_sum_progress(struct comm_sum *sum);
+status comm_sum_end(struct comm_sum **sum) STATUS_MUST_USE;
+
+/* Each rank's `n` bytes, in rank order, at `all` (on every rank), rank r's at offset[r] with counts[r] bytes. */
+status comm_gather_counts(const struct comm *comm, int64_t n, int64_t *counts) STATUS_MUST_USE;
+
+status comm_send(const struct comm *comm, int to, int tag, const void *data, size_t nbytes) STATUS_MUST_USE;
+status comm_recv(const struct comm *comm, int from, int tag, void *data, size_t nbytes) STATUS_MUST_USE;
+
+/* Memory that the ranks of a node share: rank 0 of `node` owns `nbytes`, all see them at *data. Writers must
+ * be separated from readers by comm_window_sync. Collective over `node`. */
+struct comm_window;
+status comm_window_create(const struct comm *node, size_t nbytes, void **data, struct comm_window **window) STATUS_MUST_USE;
+status comm_window_sync(struct comm_window *window) STATUS_MUST_USE;
+void comm_window_destroy(struct comm_window **window);
+
+double comm_time(void); /* seconds, monotonic */
+
+#endif

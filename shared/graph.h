@@ -1,0 +1,73 @@
+/* Model graph: a directed acyclic graph of layers, as Keras's Sequential and functional models describe it.
+ *
+ * A layer may be called more than once (shared weights): `layers` hold kinds, attributes and weights,
+ * `nodes` are the calls. Weight values live apart from the graph, in `struct params` numbered as
+ * graph_lower() numbers them: layer by layer in order, weight by weight. */
+#ifndef GODWIT_SHARED_GRAPH_H
+#define GODWIT_SHARED_GRAPH_H
+
+#include "shared/layer.h"
+
+struct edge {
+    int node;
+    int slot; /* which output of the node */
+};
+
+struct node {
+    int layer;
+    int nin;
+    struct edge *in; /* [nin], owned */
+    int nout;
+    struct shape out[LAYER_MAX_OUTPUTS]; /* known after graph_infer */
+};
+
+struct graph {
+    char *name;         /* owned */
+    int keras_version;  /* major of the file it came from: 1, 2, 3 */
+    bool sequential;    /* written as Sequential */
+    int nlayers, nnodes, ninputs, noutputs;
+    struct layer *layer; /* [nlayers] in the file's order */
+    struct node *node;   /* [nnodes], topologically sorted after graph_infer */
+    struct edge *input;  /* [ninputs]: nodes of InputLayers */
+    struct edge *output; /* [noutputs] */
+};
+
+status graph_create(const char *name, struct graph **graph) STATUS_MUST_USE;
+status graph_clone(const struct graph *graph, struct graph **clone) STATUS_MUST_USE;
+void graph_destroy(struct graph **graph);
+
+/* Adds a layer (moved from *layer, which is cleared) and one call of it; either may be used alone. */
+status graph_add_layer(struct graph *graph, struct layer *layer, int *index) STATUS_MUST_USE;
+status graph_add_node(struct graph *graph, int layer, int nin, const struct edge *in, int *node) STATUS_MUST_USE;
+status graph_add_input(struct graph *graph, struct edge input) STATUS_MUST_USE;
+status graph_add_output(struct graph *graph, struct edge output) STATUS_MUST_USE;
+int graph_find_layer(const struct graph *graph, const char *name); /* -1 if none */
+int graph_layer_node(const struct graph *graph, int layer);        /* first node that calls it, -1 if none */
+
+/* Sorts the nodes, checks every layer's options, infers shapes and weights. Errors: DATA for a cycle, a
+ * dangling input, shapes that do not fit; UNSUPPORTED for options. Names the layer. */
+status graph_infer(struct graph *graph) STATUS_MUST_USE;
+
+/* All layers whose options are unsupported, one error that lists them all; SUCCESS if none. */
+status graph_check(const struct graph *graph) STATUS_MUST_USE;
+
+/* The operation graph of an inferred graph. Parameters are numbered by layer, then weight. `value_of`, if
+ * not NULL, receives an owned array [nnodes] of the value of each node's first output. */
+status graph_lower(const struct graph *graph, struct opgraph **ops, int **value_of) STATUS_MUST_USE;
+
+/* Number of the first parameter of a layer in that numbering. */
+int graph_first_param(const struct graph *graph, int layer);
+
+struct graph_counts {
+    int64_t params, trainable;
+    double flops;            /* one sample, multiply-add is two; -1 if shapes are unknown */
+    int64_t activation_bytes; /* one sample, all node outputs, float32; -1 if shapes are unknown */
+};
+status graph_count(const struct graph *graph, struct graph_counts *counts) STATUS_MUST_USE;
+
+/* Boundaries: nodes whose output is an articulation point, i.e. every path from an input to an output goes
+ * through it (first node: the input, if there is one; last: the output). `nodes` is owned by the caller, [*n],
+ * ascending in topological order. A graph with several inputs or outputs may have few. */
+status graph_boundaries(const struct graph *graph, int **nodes, int *n) STATUS_MUST_USE;
+
+#endif

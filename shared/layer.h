@@ -1,0 +1,144 @@
+/* Layer kinds: what a Keras file says. One kind is one file in shared/layers/ and one line of
+ * shared/layers/registry.c. A kind knows its attributes, weights, shapes, how channels pass through it, and
+ * how it lowers to operations; file formats and engines know no kind by name. */
+#ifndef GODWIT_SHARED_LAYER_H
+#define GODWIT_SHARED_LAYER_H
+
+#include "shared/op.h"
+
+/* ---- attributes ---- */
+
+enum attr_type {
+    ATTR_BOOL,
+    ATTR_INT,
+    ATTR_FLOAT,
+    ATTR_STRING, /* one of `choices` if given */
+    ATTR_INTS,   /* Keras writes a scalar or a list, possibly nested: stored flat */
+    ATTR_FLOATS, /* likewise */
+    ATTR_SHAPE   /* dimensions, null is SHAPE_UNKNOWN */
+};
+
+struct attr_spec {
+    const char *name;    /* key in Keras 3, and Godwit's name */
+    const char *keras2;  /* key in Keras 2 where it differs, else NULL */
+    enum attr_type type;
+    const char *initial; /* default as text: "true", "3", "0.001", "valid", "1,1"; NULL: required;
+                            "null": absent (attr.present is false) */
+    const char *choices; /* for strings: "valid|same"; NULL: any */
+    enum { ATTR_EITHER, ATTR_KERAS2_ONLY, ATTR_KERAS3_ONLY } dialect; /* which writer writes it */
+    int length;          /* ATTR_INTS: a scalar is repeated to this many; 0: as read */
+};
+
+struct attr {
+    bool present; /* false: null */
+    union {
+        bool b;
+        int64_t i;
+        double f;
+        char *s;                                /* owned */
+        struct { int n; int64_t *v; } ints;     /* owned; also ATTR_SHAPE */
+        struct { int n; double *v; } floats;    /* owned */
+    } u;
+};
+
+/* Parses a default's text. */
+status attr_parse(const struct attr_spec *spec, const char *text, struct attr *attr) STATUS_MUST_USE;
+status attr_copy(const struct attr_spec *spec, const struct attr *from, struct attr *to) STATUS_MUST_USE;
+bool attr_equal(const struct attr_spec *spec, const struct attr *a, const struct attr *b);
+void attr_clear(const struct attr_spec *spec, struct attr *attr); /* frees, sets absent */
+
+/* ---- layers ---- */
+
+struct weight {
+    const char *name;     /* Keras 3 name, "kernel"; borrowed from the kind */
+    const char *keras2;   /* Keras 2 name where it differs ("depthwise_kernel"), else NULL */
+    struct shape shape;
+    bool trainable;
+    int in_axis;          /* axis indexed by the layer's input channels, -1 if none */
+    int out_axis;         /* axis indexed by the layer's output channels, -1 if none */
+};
+#define LAYER_MAX_WEIGHTS 16
+#define LAYER_MAX_OUTPUTS 4
+
+struct layer_kind;
+
+struct layer {
+    const struct layer_kind *kind;
+    char *name;           /* owned, unique in the graph */
+    bool trainable;
+    struct attr *attr;    /* [kind->nattrs], owned */
+    int nweights;         /* known after shape inference */
+    struct weight weight[LAYER_MAX_WEIGHTS];
+};
+
+struct lowering;
+struct channels;
+
+struct layer_kind {
+    const char *class_name;       /* in Keras: "Conv2D" */
+    const struct attr_spec *attrs;
+    int nattrs;
+    int min_inputs, max_inputs;   /* max -1: any number */
+
+    /* Options that this program cannot honour: UNSUPPORTED, naming the attribute. May be NULL. */
+    status (*check)(const struct layer *layer);
+
+    /* Shapes of the outputs (dimension 0 is the batch). DATA error if the inputs do not fit. */
+    status (*infer)(const struct layer *layer, const struct shape *in, int nin, struct shape *out, int *nout);
+
+    /* Fills weight[] in Keras's order (all trainable first, then the others) for these inputs; NULL: none. */
+    status (*weights)(const struct layer *layer, const struct shape *in, int nin, struct weight *weight, int *nweights);
+
+    /* How channels (the last axis) pass through; see shared/channels.h. NULL: cannot be pruned. */
+    status (*channels)(const struct layer *layer, struct channels *channels);
+
+    /* Emits operations; see struct lowering. */
+    status (*lower)(const struct layer *layer, struct lowering *lowering);
+
+    /* Changes attributes so that the layer has `n` output channels (a width change). NULL: follows its inputs. */
+    status (*set_width)(struct layer *layer, int64_t n);
+};
+
+/* What lower() gets: the values that go in, the layer's parameters, and where to put what comes out. */
+struct lowering {
+    struct opgraph *graph;
+    int node;
+    int keras_version;            /* major: 1, 2 or 3 */
+    int nin;
+    const int *in;                /* [nin] values */
+    const int *param;             /* [layer->nweights] parameters */
+    int nout;                     /* to be set */
+    int out[LAYER_MAX_OUTPUTS];   /* to be set: values */
+};
+
+/* Appends an operation to lowering->graph: kind, inputs and attributes from *op (whose `node` is filled in;
+ * unused entries of op->param must be -1). The new value is returned in *value. */
+status lowering_add(struct lowering *lowering, const struct op *op, const struct shape *shape, int *value) STATUS_MUST_USE;
+/* An operation template: all params -1, one input. */
+struct op op_make(enum op_kind kind, int *in, int nin);
+/* Shape of a value. */
+const struct shape *lowering_shape(const struct lowering *lowering, int value);
+/* Appends the activation a layer names in its attribute "activation" ("linear" appends nothing). */
+status lowering_add_activation(struct lowering *lowering, const char *name, int value, int *out) STATUS_MUST_USE;
+/* Is this an activation we know? UNSUPPORTED error naming it otherwise. */
+status activation_check(const char *name) STATUS_MUST_USE;
+
+/* All kinds, in shared/layers/registry.c. */
+const struct layer_kind *layer_kind_find(const char *class_name); /* NULL if unknown */
+int layer_kind_count(void);
+const struct layer_kind *layer_kind_at(int i);
+
+/* A layer with default attributes. `name` is copied. */
+status layer_create(const struct layer_kind *kind, const char *name, struct layer *layer) STATUS_MUST_USE;
+status layer_copy(const struct layer *from, const char *name, struct layer *to) STATUS_MUST_USE;
+void layer_clear(struct layer *layer);
+
+/* Attribute by its name, which must be in the kind's table (aborts otherwise: a programming error). */
+struct attr *layer_attr(const struct layer *layer, const char *name);
+bool layer_has_attr(const struct layer *layer, const char *name);
+static inline int64_t layer_int(const struct layer *layer, const char *name) { return layer_attr(layer, name)->u.i; }
+static inline double layer_float(const struct layer *layer, const char *name) { return layer_attr(layer, name)->u.f; }
+static inline bool layer_bool(const struct layer *layer, const char *name) { return layer_attr(layer, name)->u.b; }
+static inline const char *layer_string(const struct layer *layer, const char *name) { return layer_attr(layer, name)->u.s; }
+
+#endif

@@ -1,0 +1,45 @@
+/* Log lines, events and progress of one rank. A log writes to the terminal; a run folder (io/run_folder.h)
+ * may listen to its events. Made by main and passed on; there is no global log. */
+#ifndef GODWIT_SHARED_LOG_H
+#define GODWIT_SHARED_LOG_H
+
+#include "shared/status.h"
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+struct log;
+
+/* One figure of an event: a number, or a text if `text` is not NULL. */
+struct log_figure {
+    const char *name;
+    double number;
+    const char *text;
+};
+
+/* Receives every event of the log; `data` as given to log_listen. */
+typedef void log_listener(void *data, int rank, const char *phase, const char *event, const struct log_figure *figures, int n);
+
+/* Only rank 0 prints lines of INFO and progress; warnings and debug lines of other ranks carry their rank. */
+status log_create(int rank, enum log_level level, struct log **log) STATUS_MUST_USE;
+void log_destroy(struct log **log);
+void log_listen(struct log *log, log_listener *listener, void *data);
+status log_level_parse(const char *text, enum log_level *level) STATUS_MUST_USE; /* error, warn, info, debug */
+
+void log_line(struct log *log, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* The phase that following events belong to ("refit"). `phase` is borrowed and must outlive the phase. */
+void log_phase(struct log *log, const char *phase);
+const char *log_current_phase(const struct log *log);
+/* An event with figures, for the run folder; not printed. */
+void log_event(struct log *log, const char *event, const struct log_figure *figures, int n);
+#define LOG_EVENT(log, event, ...)                                                                          \
+    log_event(log, event, (struct log_figure[]){__VA_ARGS__},                                               \
+              (int)(sizeof((struct log_figure[]){__VA_ARGS__}) / sizeof(struct log_figure)))
+
+/* Progress of `what` in `unit`s with rate and remaining time: a line rewritten in place on a terminal, a
+ * plain line every ten seconds elsewhere. Rank 0 prints. */
+void log_progress_begin(struct log *log, const char *what, const char *unit, double total);
+void log_progress(struct log *log, double done, const char *note); /* note may be NULL */
+void log_progress_end(struct log *log);
+
+#endif
