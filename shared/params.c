@@ -1,0 +1,67 @@
+#include "shared/op.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIGN_FLOATS 16
+
+static status params_layout(int n, struct params **params) {
+    struct params *p = calloc(1, sizeof *p);
+    if (!p) return status_no_memory("parameters", sizeof *p);
+    p->n = n;
+    p->offset = calloc((size_t)n + 1, sizeof *p->offset);
+    p->count = calloc((size_t)n + 1, sizeof *p->count);
+    if (!p->offset || !p->count) {
+        params_destroy(&p);
+        return status_no_memory("parameters", (size_t)n * 16);
+    }
+    *params = p;
+    return SUCCESS;
+}
+
+status params_create(const struct opgraph *graph, struct params **params) {
+    struct params *p = NULL;
+    STATUS_TRY(params_layout(graph->nparams, &p));
+    for (int trainable = 1; trainable >= 0; trainable--) {
+        for (int i = 0; i < graph->nparams; i++) {
+            if (graph->param[i].trainable != (trainable == 1)) continue;
+            p->offset[i] = p->total;
+            p->count[i] = graph->param[i].count;
+            p->total += (graph->param[i].count + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+        }
+        if (trainable) p->ntrainable = p->total;
+    }
+    status error = memory_alloc("parameters", (size_t)p->total, sizeof(float), (void **)&p->data);
+    if (error) {
+        params_destroy(&p);
+        return error;
+    }
+    *params = p;
+    return SUCCESS;
+}
+
+status params_clone(const struct params *params, struct params **clone) {
+    struct params *p = NULL;
+    STATUS_TRY(params_layout(params->n, &p));
+    memcpy(p->offset, params->offset, (size_t)p->n * sizeof *p->offset);
+    memcpy(p->count, params->count, (size_t)p->n * sizeof *p->count);
+    p->ntrainable = params->ntrainable;
+    p->total = params->total;
+    status error = memory_alloc("parameters", (size_t)p->total, sizeof(float), (void **)&p->data);
+    if (error) {
+        params_destroy(&p);
+        return error;
+    }
+    memcpy(p->data, params->data, (size_t)p->total * sizeof(float));
+    *clone = p;
+    return SUCCESS;
+}
+
+void params_destroy(struct params **params) {
+    if (!*params) return;
+    free((*params)->offset);
+    free((*params)->count);
+    free((*params)->data);
+    free(*params);
+    *params = NULL;
+}
