@@ -1,0 +1,205 @@
+/* Whole reads and atomic writes. */
+#include "io/file.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[256];
+
+static const char *in_folder(const char *name) {
+    static char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static int setup(void **state) {
+    (void)state;
+    strcpy(folder, "/tmp/godwit_test_file_XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    char command[300];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+static int count_entries(const char *path) {
+    DIR *dir = opendir(path);
+    if (!dir) return -1;
+    int n = 0;
+    for (struct dirent *e = readdir(dir); e; e = readdir(dir)) n++;
+    closedir(dir);
+    return n - 2;
+}
+
+static void assert_success(status error) {
+    if (error) fail_msg("%s", status_message(error));
+}
+
+static void assert_error(status error, enum status_code code, const char *part) {
+    assert_non_null(error);
+    assert_int_equal(status_code(error), code);
+    if (!strstr(status_message(error), part)) fail_msg("'%s' is not in '%s'", part, status_message(error));
+    status_drop(&error);
+}
+
+static void test_round_trip(void **state) {
+    (void)state;
+    static char text[200001];
+    memset(text, 'a', sizeof text - 1);
+    for (size_t i = 0; i < sizeof text; i += 997) text[i] = (char)('b' + i % 20);
+    text[sizeof text - 1] = 0;
+    const size_t length[] = {0, 1, 65534, 65535, 65536, 65537, 131071, sizeof text - 1};
+    for (size_t i = 0; i < sizeof length / sizeof *length; i++) {
+        char *back = NULL;
+        assert_success(file_write_atomic(in_folder("text"), text, length[i]));
+        assert_success(file_read_text(in_folder("text"), sizeof text, &back));
+        assert_int_equal(strlen(back), length[i]);
+        assert_memory_equal(back, text, length[i]);
+        free(back);
+    }
+    assert_int_equal(count_entries(folder), 1); /* no temporary name is left */
+}
+
+static void test_read_errors(void **state) {
+    (void)state;
+    char *text = NULL;
+    assert_error(file_read_text(in_folder("none"), 100, &text), STATUS_IO, "No such file");
+    assert_error(file_read_text(folder, 100, &text), STATUS_IO, "directory");
+    assert_success(file_write_atomic(in_folder("text"), "12345", 5));
+    assert_error(file_read_text(in_folder("text"), 4, &text), STATUS_DATA, "longer than 4 bytes");
+    assert_success(file_read_text(in_folder("text"), 5, &text));
+    free(text);
+    assert_success(file_write_atomic(in_folder("text"),
+                                     "1\0"
+                                     "3",
+                                     3));
+    assert_error(file_read_text(in_folder("text"), 100, &text), STATUS_DATA, "not a text file");
+}
+
+static void test_write_errors(void **state) {
+    (void)state;
+    assert_error(file_write_atomic(in_folder("none/file"), "x", 1), STATUS_IO, "none/file");
+    assert_error(file_write_atomic(folder, "x", 1), STATUS_IO, "folder");
+    assert_error(file_write_atomic("/dev/null", "x", 1), STATUS_IO, "device");
+    assert_int_equal(count_entries(folder), 0);
+}
+
+static void test_full_disk_keeps_the_old_file(void **state) {
+    (void)state;
+    /* A limit on the size of files behaves as a full disk does: write fails half-way. */
+    assert_success(file_write_atomic(in_folder("model"), "old", 3));
+    char *big = calloc(1, 1 << 20);
+    assert_non_null(big);
+    struct rlimit old, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = (struct rlimit){4096, old.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    status error = file_write_atomic(in_folder("model"), big, 1 << 20);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    free(big);
+    assert_error(error, STATUS_IO, "model");
+    assert_int_equal(count_entries(folder), 1);
+    char *text = NULL;
+    assert_success(file_read_text(in_folder("model"), 100, &text));
+    assert_string_equal(text, "old");
+    free(text);
+}
+
+static void test_temporary(void **state) {
+    (void)state;
+    char *temporary = NULL;
+    assert_success(file_temporary(in_folder("model.h5"), &temporary));
+    assert_int_equal(access(temporary, F_OK), 0);
+    struct stat info;
+    assert_int_equal(stat(temporary, &info), 0);
+    mode_t mask = umask(0);
+    umask(mask);
+    assert_int_equal(info.st_mode & 0777, 0666 & ~mask);
+    file_abandon(temporary);
+    assert_int_not_equal(access(temporary, F_OK), 0);
+    assert_error(file_commit(temporary, in_folder("model.h5")), STATUS_IO, "model.h5");
+    free(temporary);
+    assert_success(file_temporary(in_folder("model.h5"), &temporary));
+    FILE *f = fopen(temporary, "w");
+    assert_non_null(f);
+    fputs("data", f);
+    fclose(f);
+    assert_success(file_commit(temporary, in_folder("model.h5")));
+    assert_int_not_equal(access(temporary, F_OK), 0);
+    free(temporary);
+    char *text = NULL;
+    assert_success(file_read_text(in_folder("model.h5"), 100, &text));
+    assert_string_equal(text, "data");
+    free(text);
+    /* the longest name a file may have still gets a temporary name */
+    char name[256];
+    memset(name, 'n', 255);
+    name[255] = 0;
+    assert_success(file_write_atomic(in_folder(name), "x", 1));
+}
+
+static void test_folders(void **state) {
+    (void)state;
+    struct stat info;
+    assert_success(file_make_folders(in_folder("a/b//c/")));
+    assert_success(file_make_folders(in_folder("a/b/c")));
+    assert_int_equal(stat(in_folder("a/b/c"), &info), 0);
+    assert_true(S_ISDIR(info.st_mode));
+    assert_success(file_write_atomic(in_folder("a/file"), "x", 1));
+    assert_error(file_make_folders(in_folder("a/file")), STATUS_IO, "a/file");
+    assert_error(file_make_folders(in_folder("a/file/b")), STATUS_IO, "a/file");
+    assert_error(file_make_folders(""), STATUS_IO, "name");
+}
+
+static void test_digest(void **state) {
+    (void)state;
+    char *digest = NULL;
+    /* FIPS 180-2, appendix B.1 and the empty message */
+    assert_success(file_write_atomic(in_folder("abc"), "abc", 3));
+    assert_success(file_digest(in_folder("abc"), &digest));
+    assert_string_equal(digest, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    free(digest);
+    assert_success(file_write_atomic(in_folder("abc"), "", 0));
+    assert_success(file_digest(in_folder("abc"), &digest));
+    assert_string_equal(digest, "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    free(digest);
+    /* FIPS 180-2, appendix B.3: a million times 'a', longer than one block read */
+    char *million = malloc(1000000);
+    assert_non_null(million);
+    memset(million, 'a', 1000000);
+    assert_success(file_write_atomic(in_folder("abc"), million, 1000000));
+    free(million);
+    assert_success(file_digest(in_folder("abc"), &digest));
+    assert_string_equal(digest, "sha256:cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    free(digest);
+    assert_error(file_digest(in_folder("none"), &digest), STATUS_IO, "none");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_read_errors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_write_errors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_full_disk_keeps_the_old_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_temporary, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_folders, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_digest, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
