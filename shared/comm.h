@@ -52,9 +52,6 @@ status comm_sum_f32_begin(const struct comm *comm, float *data, size_t n, struct
 void comm_sum_progress(struct comm_sum *sum);
 status comm_sum_end(struct comm_sum **sum) STATUS_MUST_USE;
 
-/* Each rank's `n` bytes, in rank order, at `all` (on every rank), rank r's at offset[r] with counts[r] bytes. */
-status comm_gather_counts(const struct comm *comm, int64_t n, int64_t *counts) STATUS_MUST_USE;
-
 status comm_send(const struct comm *comm, int to, int tag, const void *data, size_t nbytes) STATUS_MUST_USE;
 status comm_recv(const struct comm *comm, int from, int tag, void *data, size_t nbytes) STATUS_MUST_USE;
 
