@@ -32,8 +32,9 @@ struct exec_options {
     /* Sums v[n] over the ranks in place, for batch-norm statistics over the global batch; every rank's exec
      * calls it in the same order. NULL: this rank alone. Returns SUCCESS or an error, which ends the run. */
     status (*sum)(void *context, double *v, int n);
-    int ranks;                  /* ranks that `sum` sums over, each with the same batch; 0 means 1 */
+    int64_t global_batch;       /* samples of all ranks that `sum` sums over; 0 means `batch` */
     void *context;
+    bool input_grads;           /* EXEC_TRAIN: backward computes exec_input_grad too */
 };
 
 struct exec;
@@ -76,7 +77,7 @@ static inline const float *exec_output(const struct exec *exec, int i) { return 
 /* After a forward in EXEC_TRAIN: output_grads[i] is dLoss/dOutput i, (batch, ...), or NULL for zero. Sets
  * (does not add to) the gradients of all trainable parameters the graph uses, in the layout of `params`. */
 static inline status exec_backward(struct exec *exec, const float *const *output_grads, struct params *grads) { return exec->class->backward(exec, output_grads, grads); }
-/* dLoss/dInput i after backward; borrowed. */
+/* dLoss/dInput i after backward; borrowed. Only with options.input_grads. */
 static inline const float *exec_input_grad(const struct exec *exec, int i) { return exec->class->input_grad(exec, i); }
 /* Which step and which sample of the global batch comes first here: for dropout only. */
 static inline void exec_set_step(struct exec *exec, uint64_t step, uint64_t first_sample) { exec->class->set_step(exec, step, first_sample); }
