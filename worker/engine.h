@@ -25,6 +25,7 @@ struct exec_options {
     int threads;
     enum batch_norm_mode batch_norm; /* EXEC_TRAIN only */
     uint64_t seed;              /* dropout masks depend on (seed, exec_set_step, first_sample + i) */
+    bool input_grads;           /* EXEC_TRAIN: exec_input_grad is wanted; if not, its work is saved */
 
     /* Called in backward as soon as parameter `param`'s gradient is complete; also once with -1 between
      * operations, so that communication can progress. May be NULL. */
@@ -70,7 +71,7 @@ const struct engine *engine_at(int i);
 /* Gives the parameters. EXEC_INFER packs them: call again after a change. EXEC_TRAIN keeps the pointer
  * (borrowed) and reads the values at each forward; batch norm's moving statistics are updated in it. */
 static inline status exec_set_params(struct exec *exec, struct params *params) { return exec->class->set_params(exec, params); }
-/* inputs[i]: (batch, ...) of graph input i. */
+/* inputs[i]: (batch, ...) of graph input i; read during the call only. */
 static inline status exec_forward(struct exec *exec, const float *const *inputs) { return exec->class->forward(exec, inputs); }
 /* Output i, (batch, ...); borrowed, valid until the next forward. */
 static inline const float *exec_output(const struct exec *exec, int i) { return exec->class->output(exec, i); }
