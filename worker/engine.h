@@ -35,7 +35,6 @@ struct exec_options {
     status (*sum)(void *context, double *v, int n);
     int64_t global_batch;       /* samples of all ranks that `sum` sums over; 0 means `batch` */
     void *context;
-    bool input_grads;           /* EXEC_TRAIN: backward computes exec_input_grad too */
 };
 
 struct exec;
