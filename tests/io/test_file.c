@@ -1,60 +1,11 @@
 /* Whole reads and atomic writes. */
 #include "io/file.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "io/io_testing.h"
 
-#include <dirent.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-static char folder[256];
-
-static const char *in_folder(const char *name) {
-    static char path[512];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static int setup(void **state) {
-    (void)state;
-    strcpy(folder, "/tmp/godwit_test_file_XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    char command[300];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
-static int count_entries(const char *path) {
-    DIR *dir = opendir(path);
-    if (!dir) return -1;
-    int n = 0;
-    for (struct dirent *e = readdir(dir); e; e = readdir(dir)) n++;
-    closedir(dir);
-    return n - 2;
-}
-
-static void assert_success(status error) {
-    if (error) fail_msg("%s", status_message(error));
-}
-
-static void assert_error(status error, enum status_code code, const char *part) {
-    assert_non_null(error);
-    assert_int_equal(status_code(error), code);
-    if (!strstr(status_message(error), part)) fail_msg("'%s' is not in '%s'", part, status_message(error));
-    status_drop(&error);
-}
 
 static void test_round_trip(void **state) {
     (void)state;
@@ -71,14 +22,14 @@ static void test_round_trip(void **state) {
         assert_memory_equal(back, text, length[i]);
         free(back);
     }
-    assert_int_equal(count_entries(folder), 1); /* no temporary name is left */
+    assert_int_equal(count_entries(test_folder), 1); /* no temporary name is left */
 }
 
 static void test_read_errors(void **state) {
     (void)state;
     char *text = NULL;
     assert_error(file_read_text(in_folder("none"), 100, &text), STATUS_IO, "No such file");
-    assert_error(file_read_text(folder, 100, &text), STATUS_IO, "directory");
+    assert_error(file_read_text(test_folder, 100, &text), STATUS_IO, "directory");
     assert_success(file_write_atomic(in_folder("text"), "12345", 5));
     assert_error(file_read_text(in_folder("text"), 4, &text), STATUS_DATA, "longer than 4 bytes");
     assert_success(file_read_text(in_folder("text"), 5, &text));
@@ -93,9 +44,9 @@ static void test_read_errors(void **state) {
 static void test_write_errors(void **state) {
     (void)state;
     assert_error(file_write_atomic(in_folder("none/file"), "x", 1), STATUS_IO, "none/file");
-    assert_error(file_write_atomic(folder, "x", 1), STATUS_IO, "folder");
+    assert_error(file_write_atomic(test_folder, "x", 1), STATUS_IO, "folder");
     assert_error(file_write_atomic("/dev/null", "x", 1), STATUS_IO, "device");
-    assert_int_equal(count_entries(folder), 0);
+    assert_int_equal(count_entries(test_folder), 0);
 }
 
 static void test_full_disk_keeps_the_old_file(void **state) {
@@ -114,7 +65,7 @@ static void test_full_disk_keeps_the_old_file(void **state) {
     signal(SIGXFSZ, SIG_DFL);
     free(big);
     assert_error(error, STATUS_IO, "model");
-    assert_int_equal(count_entries(folder), 1);
+    assert_int_equal(count_entries(test_folder), 1);
     char *text = NULL;
     assert_success(file_read_text(in_folder("model"), 100, &text));
     assert_string_equal(text, "old");
@@ -193,13 +144,10 @@ static void test_digest(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_read_errors, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_write_errors, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_full_disk_keeps_the_old_file, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_temporary, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_folders, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_digest, setup, teardown),
+        IN_FOLDER(test_round_trip),   IN_FOLDER(test_read_errors),
+        IN_FOLDER(test_write_errors), IN_FOLDER(test_full_disk_keeps_the_old_file),
+        IN_FOLDER(test_temporary),    IN_FOLDER(test_folders),
+        IN_FOLDER(test_digest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
