@@ -1,4 +1,4 @@
-/* Configuration of a run: JSON, checked strictly against the tables in io/config.c, where every key's type,
+/* Configuration of a run: JSON, checked strictly against the tables in io/config_schema.c, where every key's type,
  * range, default and explanation stand once. An unknown key, a wrong type or a value out of range is a USAGE
  * error of one line that names the key's path, what is allowed and the nearest known key. */
 #ifndef GODWIT_IO_CONFIG_H
@@ -49,7 +49,7 @@ struct training_config {
     int64_t epochs;
     int64_t batch;         /* global: split over the ranks */
     char *batch_norm;      /* "batch" or "frozen" */
-    int64_t average;       /* 1: keep weights averaged over the last epochs? 0: off (exponential average, steps) */
+    int64_t average;       /* steps over which weights are averaged exponentially (decay 1 - 1/steps); 0: off */
     struct schedule_config schedule;
     struct optimizer_config optimizer;
     struct loss_config loss;
@@ -91,11 +91,14 @@ struct config {
 /* Reads and checks a file, resolves nothing. Errors: IO, USAGE. Every field is set, by the file or its default. */
 status config_read(const char *path, struct config **config) STATUS_MUST_USE;
 status config_parse(const char *json, const char *what, struct config **config) STATUS_MUST_USE;
-/* "key.path=value" from the command line (--set training.epochs=3). */
+/* "key.path=value" from the command line (--set training.epochs=3). The value is JSON; a text may do without its
+ * quotation marks. After an error the configuration is as before, but for objects, which are partly set. */
 status config_set(struct config *config, const char *assignment) STATUS_MUST_USE;
+/* USAGE error with the key's meaning if the text at `path` ("source", "data.path") is empty. */
+status config_require(const struct config *config, const char *path) STATUS_MUST_USE;
 /* The effective configuration, all keys, as JSON; owned. */
 status config_print(const struct config *config, char **json) STATUS_MUST_USE;
-/* A table of all keys, defaults, ranges and meanings, for `godwit help config`; owned. */
+/* A table (Markdown) of all keys, defaults, meanings and ranges, for `godwit help config` and the README; owned. */
 status config_describe(char **text) STATUS_MUST_USE;
 void config_destroy(struct config **config);
 

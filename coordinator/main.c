@@ -1,0 +1,122 @@
+/* godwit: the table of commands, help and version. */
+#include "coordinator/command.h"
+#include "coordinator/main_commands.h"
+#include "io/config.h"
+#include "io/libraries.h"
+#include "shared/nearest.h"
+#include "worker/libraries.h"
+
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct command *const commands[] = {
+#define COMMAND_ADDRESS(name) &command_##name,
+    COMMANDS(COMMAND_ADDRESS)
+#undef COMMAND_ADDRESS
+};
+#define NCOMMANDS ((int)(sizeof commands / sizeof *commands))
+
+static void print_help(void) {
+    printf("Usage: godwit COMMAND [ARGUMENT...]\n"
+           "       mpirun -n N godwit COMMAND [ARGUMENT...]\n\n"
+           "Carries a trained Keras model (HDF5) into a smaller one for cheap processors.\n\nCommands:\n");
+    for (int i = 0; i < NCOMMANDS; i++) printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    printf("  %-10s %s\n", "help",
+           "help COMMAND: its arguments; help config: every key of the configuration");
+    printf("\nMODEL is a file, or NAME[:VERSION] in the registry (GODWIT_MODELS, by default "
+           "./models).\n\nExit codes:\n");
+#define PRINT_CODE(name, exit_code, meaning) printf("  %3d  %s\n", exit_code, meaning);
+    STATUS_CODES(PRINT_CODE)
+#undef PRINT_CODE
+    printf("\ngodwit --version prints the versions of godwit and of the libraries it uses.\n");
+}
+
+static void print_version(void) {
+    char mpi[MPI_MAX_LIBRARY_VERSION_STRING] = "", text[LIBRARIES_TEXT_MAX];
+    int length = 0;
+    MPI_Get_library_version(mpi, &length);
+    mpi[strcspn(mpi, ",\n")] = '\0';
+    printf("godwit %s\n%s\n", GODWIT_VERSION, mpi);
+    printf("%s\n", io_libraries(text));
+    printf("%s\n", worker_libraries(text));
+}
+
+static const struct command *find(const char *name) {
+    for (int i = 0; i < NCOMMANDS; i++)
+        if (strcmp(name, commands[i]->name) == 0) return commands[i];
+    return NULL;
+}
+
+static int unknown(const char *word) {
+    const char *names[NCOMMANDS + 1];
+    for (int i = 0; i < NCOMMANDS; i++) names[i] = commands[i]->name;
+    names[NCOMMANDS] = "help";
+    const char *near = nearest_word(word, names, NCOMMANDS + 1);
+    if (near)
+        fprintf(stderr, "godwit: unknown command \"%s\"; did you mean \"%s\"? (see godwit --help)\n", word,
+                near);
+    else fprintf(stderr, "godwit: unknown command \"%s\" (see godwit --help)\n", word);
+    return status_exit_code(STATUS_USAGE);
+}
+
+static int help(const char *topic) {
+    const struct command *command = topic ? find(topic) : NULL;
+    if (!topic || strcmp(topic, "help") == 0) {
+        print_help();
+    } else if (command) {
+        char program[64];
+        snprintf(program, sizeof program, "godwit %s", command->name);
+        command_help(command, program);
+    } else if (strcmp(topic, "config") == 0) {
+        char *text = NULL;
+        status error = config_describe(&text);
+        if (error) {
+            fprintf(stderr, "godwit: %s\n", status_message(error));
+            int code = status_exit_code(status_code(error));
+            status_drop(&error);
+            return code;
+        }
+        fputs(text, stdout);
+        free(text);
+    } else {
+        return unknown(topic);
+    }
+    return 0;
+}
+
+/* What needs no session. Returns an exit code, or -1 if it is a command. */
+static int answer(int argc, char **argv) {
+    if (argc < 2) {
+        fprintf(stderr, "godwit: no command given (see godwit --help)\n");
+        return status_exit_code(STATUS_USAGE);
+    }
+    const char *word = argv[1];
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "-?") == 0) return help(NULL);
+    if (strcmp(word, "help") == 0) return help(argv[2]);
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
+        print_version();
+        return 0;
+    }
+    return find(word) ? -1 : unknown(word);
+}
+
+int main(int argc, char **argv) {
+    const struct command *command = argc > 1 ? find(argv[1]) : NULL;
+    if (command) {
+        char program[64];
+        snprintf(program, sizeof program, "godwit %s", command->name);
+        return command_execute(command, program, argc - 1, argv + 1, argc, argv);
+    }
+    if (session_launcher_rank() != 0) { /* the first process answers for all */
+        fclose(stdout);
+        fclose(stderr);
+        stdout = fopen("/dev/null", "w");
+        stderr = stdout;
+        if (!stdout) return 0;
+    }
+    int code = answer(argc, argv);
+    if ((fflush(stdout) || ferror(stdout)) && code == 0) code = status_exit_code(STATUS_IO);
+    return code;
+}

@@ -1,0 +1,183 @@
+#include "io/config_field.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define LARGEST_INT 9007199254740992.0 /* 2^53: the largest for which JSON numbers are exact */
+
+#define TEXT(s, m, initial, allowed, about)                                                                  \
+    {                                                                                                        \
+        .key = #m, .type = FIELD_TEXT, .offset = offsetof(struct s, m), .text = initial, .choices = allowed, \
+        .meaning = about                                                                                     \
+    }
+#define NAME(s, m, initial, about)                                                                           \
+    { .key = #m, .type = FIELD_NAME, .offset = offsetof(struct s, m), .text = initial, .meaning = about }
+#define TEXTS(s, m, about)                                                                                   \
+    {                                                                                                        \
+        .key = #m, .type = FIELD_TEXTS, .offset = offsetof(struct s, m),                                     \
+        .count_offset = offsetof(struct s, n##m), .meaning = about                                           \
+    }
+#define INT(s, m, initial, least, most, about)                                                               \
+    {                                                                                                        \
+        .key = #m, .type = FIELD_INT, .offset = offsetof(struct s, m), .number = initial, .min = least,      \
+        .max = most, .meaning = about                                                                        \
+    }
+#define REAL(s, m, initial, least, most, ends, about)                                                        \
+    {                                                                                                        \
+        .key = #m, .type = FIELD_REAL, .offset = offsetof(struct s, m), .number = initial, .min = least,     \
+        .max = most, .open = ends, .meaning = about                                                          \
+    }
+#define BOOL(s, m, initial, about)                                                                           \
+    { .key = #m, .type = FIELD_BOOL, .offset = offsetof(struct s, m), .number = initial, .meaning = about }
+#define OBJECT(s, m, about)                                                                                  \
+    {                                                                                                        \
+        .key = #m, .type = FIELD_OBJECT, .offset = offsetof(struct s, m), .table = &m##_table,               \
+        .meaning = about                                                                                     \
+    }
+#define TABLE(name, s)                                                                                       \
+    static const struct field_table name##_table = {name##_fields,                                           \
+                                                    (int)(sizeof name##_fields / sizeof *name##_fields)}
+
+static const struct field data_fields[] = {
+    TEXT(data_config, format, "auto", "auto|idx|hdf5|folder",
+         "format of the data set; auto: by what is at the path"),
+    TEXT(data_config, path, "", NULL, "folder or file of the data set"),
+    TEXT(data_config, x_train, "", NULL,
+         "training samples: data set in HDF5, file of IDX; empty: the usual name"),
+    TEXT(data_config, y_train, "", NULL, "training labels, likewise"),
+    TEXT(data_config, x_test, "", NULL, "test samples, likewise"),
+    TEXT(data_config, y_test, "", NULL, "test labels, likewise"),
+    TEXTS(data_config, labels, "names of the classes, stored with the model"),
+    REAL(data_config, scale, 0, -1e9, 1e9, 0,
+         "samples are x * scale + offset; 0: 1/255 for bytes, 1 for numbers"),
+    REAL(data_config, offset, 0, -1e9, 1e9, 0, "see scale"),
+    REAL(data_config, holdout, 0, 0, 1, OPEN_MAX,
+         "fraction of the training samples held out, chosen by the seed"),
+    BOOL(data_config, flip, false, "augmentation: mirror left-right with probability 1/2"),
+    INT(data_config, shift, 0, 0, 1024, "augmentation: shift by up to so many pixels, zeros come in"),
+    BOOL(data_config, in_memory, true, "keep one decoded copy in the memory of a node"),
+};
+TABLE(data, data_config);
+
+static const struct field target_fields[] = {
+    REAL(target_config, width, 0.5, 0, 1, OPEN_MIN, "factor on the number of channels of each layer"),
+};
+TABLE(target, target_config);
+
+static const struct field migration_fields[] = {
+    TEXT(migration_config, mode, "dynamic", "dynamic|static",
+         "dynamic: chunk by chunk; static: all is read, then written"),
+    REAL(migration_config, chunk_mib, 8, 0, 65536, OPEN_MIN, "dynamic: most MiB of a chunk"),
+};
+TABLE(migration, migration_config);
+
+static const struct field refit_fields[] = {
+    INT(refit_config, samples, 4096, 0, 1e9, "calibration samples, without labels; 0: no refit"),
+    REAL(refit_config, ridge, 1e-4, 0, 1e3, 0,
+         "regularisation, relative to the mean diagonal of the Gram matrix"),
+    INT(refit_config, relu_rounds, 4, 0, 100,
+        "rounds that mind the ReLU after a layer; 0: plain least squares"),
+    TEXT(refit_config, select, "next_layer", "next_layer|norm|first",
+         "which channels are kept: those worth most to the next layer, of largest norm, the first"),
+};
+TABLE(refit, refit_config);
+
+static const struct field schedule_fields[] = {
+    TEXT(schedule_config, kind, "cosine", "constant|cosine|one_cycle", "how the learning rate goes"),
+    REAL(schedule_config, rate, 2e-3, 0, 1e3, OPEN_MIN, "largest learning rate"),
+    REAL(schedule_config, warmup, 0.05, 0, 1, 0, "fraction of the steps in which the rate rises from 0"),
+    REAL(schedule_config, final, 0.01, 0, 1, 0, "last rate as a fraction of the largest (cosine, one_cycle)"),
+};
+TABLE(schedule, schedule_config);
+
+static const struct field optimizer_fields[] = {
+    TEXT(optimizer_config, kind, "adamw", "sgd|adamw", "how parameters follow their gradients"),
+    REAL(optimizer_config, momentum, 0.9, 0, 1, OPEN_MAX, "sgd: part of the last step that is kept"),
+    BOOL(optimizer_config, nesterov, true, "sgd: Nesterov's form of momentum"),
+    REAL(optimizer_config, beta1, 0.9, 0, 1, OPEN_MAX, "adamw: decay of the gradient's mean"),
+    REAL(optimizer_config, beta2, 0.999, 0, 1, OPEN_MAX, "adamw: decay of the gradient's mean square"),
+    REAL(optimizer_config, epsilon, 1e-8, 0, 1, OPEN_MIN, "adamw: least denominator"),
+    REAL(optimizer_config, weight_decay, 1e-4, 0, 1e3, 0, "decoupled weight decay, of kernels only"),
+    REAL(optimizer_config, clip, 0, 0, 1e9, 0, "largest norm of the whole gradient; 0: no limit"),
+};
+TABLE(optimizer, optimizer_config);
+
+static const struct field loss_fields[] = {
+    TEXT(loss_config, kind, "cross_entropy", "cross_entropy|mean_squared_error", "loss against the labels"),
+    REAL(loss_config, label_smoothing, 0, 0, 1, OPEN_MAX,
+         "part of a label's weight that is spread over all classes"),
+    REAL(loss_config, distillation, 0.9, 0, 1, 0, "weight of the source's outputs; the labels have the rest"),
+    REAL(loss_config, temperature, 2, 0, 1e3, OPEN_MIN, "divides the logits in distillation"),
+};
+TABLE(loss, loss_config);
+
+static const struct field training_fields[] = {
+    INT(training_config, epochs, 3, 0, 100000, "passes over the training samples; 0: no training"),
+    INT(training_config, batch, 128, 1, 16777216, "samples of a step, over all ranks"),
+    TEXT(training_config, batch_norm, "batch", "batch|frozen",
+         "statistics of batch normalisation: of the batch, or the moving ones"),
+    INT(training_config, average, 0, 0, 1e9,
+        "steps over which weights are averaged exponentially; 0: no averaging"),
+    OBJECT(training_config, schedule, "learning rate"),
+    OBJECT(training_config, optimizer, "optimizer"),
+    OBJECT(training_config, loss, "loss"),
+};
+TABLE(training, training_config);
+
+static const struct field config_fields[] = {
+    NAME(config, name, "", "name of the model that is made: its folder in the registry"),
+    TEXT(config, source, "", NULL, "migrate: the source model, a file or name[:version]"),
+    TEXT(config, topology, "", NULL, "train: JSON file of the model's topology"),
+    TEXT(config, output, "", NULL, "train: file to write; empty: a version in the registry"),
+    TEXT(config, models, "models", NULL, "folder of the registry"),
+    TEXT(config, runs, "runs", NULL, "folder of the run folders"),
+    TEXT(config, engine, "auto", NULL, "what computes: auto (the fastest built in), onednn, openblas"),
+    INT(config, threads, 0, 0, 4096, "threads of a rank; 0: cores of the node divided by its ranks"),
+    INT(config, seed, 1, 0, LARGEST_INT, "seed of everything random"),
+    OBJECT(config, data, "data set"),
+    OBJECT(config, target, "the model to make from the source"),
+    OBJECT(config, migration, "how parameters travel"),
+    OBJECT(config, refit, "closed-form repair"),
+    OBJECT(config, training, "training, or fine-tuning of the target"),
+};
+const struct field_table config_table = {config_fields, (int)(sizeof config_fields / sizeof *config_fields)};
+
+static size_t list_choices(const char *choices, char *text) {
+    size_t n = (size_t)snprintf(text, FIELD_TEXT_MAX, "one of ");
+    for (const char *c = choices; *c;) {
+        size_t length = strcspn(c, "|");
+        n += (size_t)snprintf(text + n, FIELD_TEXT_MAX - n, "%s\"%.*s\"", c == choices ? "" : ", ",
+                              (int)length, c);
+        c += length + (c[length] == '|');
+    }
+    return n;
+}
+
+const char *field_allowed(const struct field *field, char *text) {
+    switch (field->type) {
+    case FIELD_TEXT:
+        if (field->choices) list_choices(field->choices, text);
+        else snprintf(text, FIELD_TEXT_MAX, "a text");
+        break;
+    case FIELD_NAME:
+        snprintf(text, FIELD_TEXT_MAX, "letters, digits, '.', '_' and '-', not beginning with '.'");
+        break;
+    case FIELD_TEXTS:
+        snprintf(text, FIELD_TEXT_MAX, "a list of texts");
+        break;
+    case FIELD_INT:
+        snprintf(text, FIELD_TEXT_MAX, "a whole number from %.16g to %.16g", field->min, field->max);
+        break;
+    case FIELD_REAL:
+        snprintf(text, FIELD_TEXT_MAX, "a number in %c%g, %g%c", field->open & OPEN_MIN ? '(' : '[',
+                 field->min, field->max, field->open & OPEN_MAX ? ')' : ']');
+        break;
+    case FIELD_BOOL:
+        snprintf(text, FIELD_TEXT_MAX, "true or false");
+        break;
+    case FIELD_OBJECT:
+        snprintf(text, FIELD_TEXT_MAX, "an object");
+        break;
+    }
+    return text;
+}
