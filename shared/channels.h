@@ -25,7 +25,10 @@ struct channels {
 
 /* Fresh atoms on the output: this layer decides how many there are. */
 status channels_fresh(struct channels *c) STATUS_MUST_USE;
-/* The output carries the atoms of input 0; further inputs of the same width are tied to them. */
+/* The same, but the output is kept whole (a softmax over it needs all); inputs are free. */
+status channels_fresh_whole(struct channels *c) STATUS_MUST_USE;
+/* The output carries the atoms of the first input that is as wide as it; further inputs of the same width are
+ * tied to them. Narrower inputs (broadcast) are kept whole. */
 status channels_same(struct channels *c) STATUS_MUST_USE;
 /* The output's atoms are those of the inputs, one input after the other. */
 status channels_concat(struct channels *c) STATUS_MUST_USE;

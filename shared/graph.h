@@ -36,13 +36,18 @@ status graph_create(const char *name, struct graph **graph) STATUS_MUST_USE;
 status graph_clone(const struct graph *graph, struct graph **clone) STATUS_MUST_USE;
 void graph_destroy(struct graph **graph);
 
-/* Adds a layer (moved from *layer, which is cleared) and one call of it; either may be used alone. */
+/* Adds a layer (moved from *layer, which is cleared, on failure too) and one call of it; either may be used
+ * alone. Edges may name nodes that are added later. `index` and `node` may be NULL. */
 status graph_add_layer(struct graph *graph, struct layer *layer, int *index) STATUS_MUST_USE;
 status graph_add_node(struct graph *graph, int layer, int nin, const struct edge *in, int *node) STATUS_MUST_USE;
 status graph_add_input(struct graph *graph, struct edge input) STATUS_MUST_USE;
 status graph_add_output(struct graph *graph, struct edge output) STATUS_MUST_USE;
 int graph_find_layer(const struct graph *graph, const char *name); /* -1 if none */
 int graph_layer_node(const struct graph *graph, int layer);        /* first node that calls it, -1 if none */
+
+/* Gives input `input` a shape (dimension 0 is the batch and is ignored), e.g. the size of the images at hand for
+ * a model that takes any, and infers again. */
+status graph_set_input_shape(struct graph *graph, int input, const struct shape *shape) STATUS_MUST_USE;
 
 /* Sorts the nodes, checks every layer's options, infers shapes and weights. Errors: DATA for a cycle, a
  * dangling input, shapes that do not fit; UNSUPPORTED for options. Names the layer. */
@@ -52,7 +57,9 @@ status graph_infer(struct graph *graph) STATUS_MUST_USE;
 status graph_check(const struct graph *graph) STATUS_MUST_USE;
 
 /* The operation graph of an inferred graph. Parameters are numbered by layer, then weight. `value_of`, if
- * not NULL, receives an owned array [nnodes] of the value of each node's first output. */
+ * not NULL, receives an owned array [nnodes] of the value of each node's first output. Where height or width is
+ * unknown, so is the padding that depends on it: numbers of parameters are right, but engines refuse to compile
+ * such a graph (see graph_set_input_shape). */
 status graph_lower(const struct graph *graph, struct opgraph **ops, int **value_of) STATUS_MUST_USE;
 
 /* Number of the first parameter of a layer in that numbering. */

@@ -10,7 +10,7 @@
 
 enum attr_type {
     ATTR_BOOL,
-    ATTR_INT,
+    ATTR_INT,    /* a list of one number is read as that number: BatchNormalization's axis [3] */
     ATTR_FLOAT,
     ATTR_STRING, /* one of `choices` if given */
     ATTR_INTS,   /* Keras writes a scalar or a list, possibly nested: stored flat */
@@ -23,10 +23,12 @@ struct attr_spec {
     const char *keras2;  /* key in Keras 2 where it differs, else NULL */
     enum attr_type type;
     const char *initial; /* default as text: "true", "3", "0.001", "valid", "1,1"; NULL: required;
-                            "null": absent (attr.present is false) */
+                            "null": absent (attr.present is false). Where the default is a value, a null in a
+                            file stands for the default */
     const char *choices; /* for strings: "valid|same"; NULL: any */
     enum { ATTR_EITHER, ATTR_KERAS2_ONLY, ATTR_KERAS3_ONLY } dialect; /* which writer writes it */
     int length;          /* ATTR_INTS: a scalar is repeated to this many; 0: as read */
+    bool pairs;          /* ATTR_INTS: four numbers are written as [[a,b],[c,d]] */
 };
 
 struct attr {
@@ -46,6 +48,8 @@ status attr_parse(const struct attr_spec *spec, const char *text, struct attr *a
 status attr_copy(const struct attr_spec *spec, const struct attr *from, struct attr *to) STATUS_MUST_USE;
 bool attr_equal(const struct attr_spec *spec, const struct attr *a, const struct attr *b);
 void attr_clear(const struct attr_spec *spec, struct attr *attr); /* frees, sets absent */
+/* Absent though not "null" by default, or of the wrong length: DATA error. A string not among the choices: UNSUPPORTED. */
+status attr_check(const struct attr_spec *spec, const struct attr *attr) STATUS_MUST_USE;
 
 /* ---- layers ---- */
 
@@ -55,7 +59,8 @@ struct weight {
     struct shape shape;
     bool trainable;
     int in_axis;          /* axis indexed by the layer's input channels, -1 if none */
-    int out_axis;         /* axis indexed by the layer's output channels, -1 if none */
+    int out_axis;         /* axis indexed by the layer's output channels, -1 if none. One axis may be both, */
+                          /* where channels pass straight through: batch norm, depthwise with multiplier 1 */
 };
 #define LAYER_MAX_WEIGHTS 16
 #define LAYER_MAX_OUTPUTS 4
@@ -116,7 +121,7 @@ struct lowering {
 status lowering_add(struct lowering *lowering, const struct op *op, const struct shape *shape, int *value) STATUS_MUST_USE;
 /* An operation template: all params -1, one input. */
 struct op op_make(enum op_kind kind, int *in, int nin);
-/* Shape of a value. */
+/* Shape of a value; the pointer is good until the next lowering_add(). */
 const struct shape *lowering_shape(const struct lowering *lowering, int value);
 /* Appends the activation a layer names in its attribute "activation" ("linear" appends nothing). */
 status lowering_add_activation(struct lowering *lowering, const char *name, int value, int *out) STATUS_MUST_USE;
@@ -132,6 +137,8 @@ const struct layer_kind *layer_kind_at(int i);
 status layer_create(const struct layer_kind *kind, const char *name, struct layer *layer) STATUS_MUST_USE;
 status layer_copy(const struct layer *from, const char *name, struct layer *to) STATUS_MUST_USE;
 void layer_clear(struct layer *layer);
+/* Attributes complete and supported: attr_check() of each, then the kind's own check. */
+status layer_check(const struct layer *layer) STATUS_MUST_USE;
 
 /* Attribute by its name, which must be in the kind's table (aborts otherwise: a programming error). */
 struct attr *layer_attr(const struct layer *layer, const char *name);

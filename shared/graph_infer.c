@@ -1,0 +1,200 @@
+/* Order, options and shapes of a model graph. */
+#include "shared/graph.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct layer *node_layer(const struct graph *graph, int node) {
+    return &graph->layer[graph->node[node].layer];
+}
+
+static status check_edge(const struct graph *graph, struct edge edge, const char *what, const char *name) {
+    if (edge.node >= 0 && edge.node < graph->nnodes && edge.slot >= 0 && edge.slot < LAYER_MAX_OUTPUTS)
+        return SUCCESS;
+    return status_fail(STATUS_DATA, "%s \"%s\" refers to a tensor that the model does not have", what, name);
+}
+
+static status check_edges(const struct graph *graph) {
+    if (!graph->noutputs) return status_fail(STATUS_DATA, "model \"%s\" has no output", graph->name);
+    for (int i = 0; i < graph->nnodes; i++) {
+        const struct node *node = &graph->node[i];
+        if (node->layer < 0 || node->layer >= graph->nlayers)
+            return status_fail(STATUS_DATA, "model \"%s\" calls a layer that it does not have", graph->name);
+        for (int k = 0; k < node->nin; k++)
+            STATUS_TRY(check_edge(graph, node->in[k], "layer", node_layer(graph, i)->name));
+    }
+    for (int i = 0; i < graph->noutputs; i++)
+        STATUS_TRY(check_edge(graph, graph->output[i], "model", graph->name));
+    bool *is_input = calloc(graph->nnodes ? (size_t)graph->nnodes : 1, sizeof *is_input);
+    if (!is_input) return status_no_memory("graph", (size_t)graph->nnodes);
+    status error = SUCCESS;
+    for (int i = 0; i < graph->ninputs && !error; i++) {
+        error = check_edge(graph, graph->input[i], "model", graph->name);
+        if (!error) is_input[graph->input[i].node] = true;
+    }
+    for (int i = 0; i < graph->nnodes && !error; i++)
+        if ((node_layer(graph, i)->kind->max_inputs == 0) != is_input[i])
+            error = status_fail(STATUS_DATA,
+                                is_input[i] ? "layer \"%s\" is an input of the model but no InputLayer"
+                                            : "layer \"%s\" is not among the inputs of the model",
+                                node_layer(graph, i)->name);
+    free(is_input);
+    return error;
+}
+
+/* Depth-first order of the nodes, inputs first. Nodes that are in a possible order already keep it. */
+static status sort_nodes(const struct graph *graph, int *order) {
+    enum { NEW, OPEN, DONE };
+    int n = graph->nnodes, done = 0;
+    int *state = calloc((size_t)n + 1, sizeof *state), *stack = calloc((size_t)n + 1, sizeof *stack);
+    int *next = calloc((size_t)n + 1, sizeof *next); /* input to look at next */
+    status error =
+        state && stack && next ? SUCCESS : status_no_memory("graph", 3 * (size_t)n * sizeof *state);
+    for (int root = 0; root < n && !error; root++) {
+        int depth = 0;
+        if (state[root] != NEW) continue;
+        stack[depth++] = root;
+        state[root] = OPEN;
+        while (depth && !error) {
+            int at = stack[depth - 1];
+            if (next[at] == graph->node[at].nin) {
+                state[at] = DONE;
+                order[done++] = at;
+                depth--;
+                continue;
+            }
+            int from = graph->node[at].in[next[at]++].node;
+            if (state[from] == OPEN)
+                error = status_fail(STATUS_DATA, "layer \"%s\" is part of a cycle",
+                                    node_layer(graph, from)->name);
+            else if (state[from] == NEW) {
+                stack[depth++] = from;
+                state[from] = OPEN;
+            }
+        }
+    }
+    free(state);
+    free(stack);
+    free(next);
+    return error;
+}
+
+static status reorder_nodes(struct graph *graph) {
+    size_t n = (size_t)graph->nnodes;
+    int *order = calloc(n + 1, sizeof *order), *place = calloc(n + 1, sizeof *place);
+    /* As much room as graph_add_node() expects: a power of two. */
+    size_t room = 1;
+    while (room < n) room *= 2;
+    struct node *sorted = malloc(room * sizeof *sorted);
+    status error = order && place && sorted ? SUCCESS : status_no_memory("graph", n * sizeof *sorted);
+    if (!error) error = sort_nodes(graph, order);
+    if (error) {
+        free(sorted);
+        goto cleanup;
+    }
+    for (int i = 0; i < graph->nnodes; i++) {
+        sorted[i] = graph->node[order[i]];
+        place[order[i]] = i;
+    }
+    for (int i = 0; i < graph->nnodes; i++)
+        for (int k = 0; k < sorted[i].nin; k++) sorted[i].in[k].node = place[sorted[i].in[k].node];
+    for (int i = 0; i < graph->ninputs; i++) graph->input[i].node = place[graph->input[i].node];
+    for (int i = 0; i < graph->noutputs; i++) graph->output[i].node = place[graph->output[i].node];
+    free(graph->node);
+    graph->node = sorted;
+cleanup:
+    free(order);
+    free(place);
+    return error;
+}
+
+/* Weights of the layer for these inputs; a layer called before must need the same again. */
+static status infer_weights(struct layer *layer, const struct shape *in, int nin, bool first) {
+    struct weight weight[LAYER_MAX_WEIGHTS];
+    int nweights = 0;
+    if (layer->kind->weights) STATUS_TRY(layer->kind->weights(layer, in, nin, weight, &nweights));
+    for (int i = 0; i < nweights; i++) {
+        char now[SHAPE_TEXT_MAX], before[SHAPE_TEXT_MAX];
+        int64_t count;
+        STATUS_TRY(status_context(shape_count(&weight[i].shape, &count), "weight \"%s\"", weight[i].name));
+        if (!first && !shape_equal(&weight[i].shape, &layer->weight[i].shape))
+            return status_fail(STATUS_DATA, "called with inputs that need weight \"%s\" as %s and as %s",
+                               weight[i].name, shape_format(&layer->weight[i].shape, before),
+                               shape_format(&weight[i].shape, now));
+    }
+    memcpy(layer->weight, weight, (size_t)nweights * sizeof *weight);
+    layer->nweights = nweights;
+    return SUCCESS;
+}
+
+static status infer_node(struct graph *graph, int i, bool first) {
+    struct node *node = &graph->node[i];
+    struct layer *layer = &graph->layer[node->layer];
+    const struct layer_kind *kind = layer->kind;
+    if (node->nin < kind->min_inputs || (kind->max_inputs >= 0 && node->nin > kind->max_inputs))
+        return status_fail(STATUS_DATA, "has %d inputs; it takes %s%d", node->nin,
+                           kind->max_inputs == kind->min_inputs ? "" : "at least ", kind->min_inputs);
+    struct shape *in = malloc((size_t)(node->nin ? node->nin : 1) * sizeof *in);
+    if (!in) return status_no_memory("graph", (size_t)node->nin * sizeof *in);
+    status error = SUCCESS;
+    for (int k = 0; k < node->nin && !error; k++) {
+        const struct node *from = &graph->node[node->in[k].node];
+        if (node->in[k].slot >= from->nout)
+            error = status_fail(STATUS_DATA, "takes output %d of layer \"%s\", which has %d",
+                                node->in[k].slot, graph->layer[from->layer].name, from->nout);
+        else in[k] = from->out[node->in[k].slot];
+    }
+    if (!error) error = kind->infer(layer, in, node->nin, node->out, &node->nout);
+    if (!error) error = infer_weights(layer, in, node->nin, first);
+    free(in);
+    return error;
+}
+
+status graph_infer(struct graph *graph) {
+    STATUS_TRY(check_edges(graph));
+    STATUS_TRY(graph_check(graph));
+    STATUS_TRY(reorder_nodes(graph));
+    bool *called = calloc(graph->nlayers ? (size_t)graph->nlayers : 1, sizeof *called);
+    if (!called) return status_no_memory("graph", (size_t)graph->nlayers);
+    status error = SUCCESS;
+    for (int i = 0; i < graph->nnodes && !error; i++) {
+        const struct layer *layer = node_layer(graph, i);
+        error = status_context(infer_node(graph, i, !called[graph->node[i].layer]), "layer \"%s\" (%s)",
+                               layer->name, layer->kind->class_name);
+        called[graph->node[i].layer] = true;
+    }
+    free(called);
+    for (int i = 0; i < graph->noutputs && !error; i++) {
+        const struct edge *edge = &graph->output[i];
+        if (edge->slot >= graph->node[edge->node].nout)
+            error =
+                status_fail(STATUS_DATA, "output %d of the model is output %d of layer \"%s\", which has %d",
+                            i, edge->slot, node_layer(graph, edge->node)->name, graph->node[edge->node].nout);
+    }
+    return error;
+}
+
+status graph_check(const struct graph *graph) {
+    char *list = NULL;
+    for (int i = 0; i < graph->nlayers; i++) {
+        const struct layer *layer = &graph->layer[i];
+        status error =
+            status_context(layer_check(layer), "layer \"%s\" (%s)", layer->name, layer->kind->class_name);
+        if (!error) continue;
+        if (status_code(error) != STATUS_UNSUPPORTED) {
+            free(list);
+            return error;
+        }
+        char *longer = NULL;
+        int length = asprintf(&longer, "%s%s%s", list ? list : "", list ? "; " : "", status_message(error));
+        status_drop(&error);
+        free(list);
+        if (length < 0) return status_no_memory("error message", 0);
+        list = longer;
+    }
+    if (!list) return SUCCESS;
+    status error = status_fail(STATUS_UNSUPPORTED, "%s", list);
+    free(list);
+    return error;
+}

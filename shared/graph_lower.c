@@ -1,0 +1,139 @@
+/* From layers to operations, and what they cost. */
+#include "shared/graph.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int graph_first_param(const struct graph *graph, int layer) {
+    int first = 0;
+    for (int i = 0; i < layer; i++) first += graph->layer[i].nweights;
+    return first;
+}
+
+static status add_params(const struct graph *graph, struct opgraph *ops) {
+    for (int i = 0; i < graph->nlayers; i++) {
+        const struct layer *layer = &graph->layer[i];
+        for (int w = 0; w < layer->nweights; w++) {
+            struct param param = {.shape = layer->weight[w].shape,
+                                  .trainable = layer->trainable && layer->weight[w].trainable,
+                                  .layer = i,
+                                  .weight = w};
+            int index;
+            STATUS_TRY(shape_count(&param.shape, &param.count));
+            STATUS_TRY(opgraph_add_param(ops, &param, &index));
+        }
+    }
+    return SUCCESS;
+}
+
+/* Values of every node's outputs, LAYER_MAX_OUTPUTS apart. */
+static int value_at(const int *value, struct edge edge) {
+    return value[edge.node * LAYER_MAX_OUTPUTS + edge.slot];
+}
+
+static status lower_node(const struct graph *graph, int i, const int *first_param, struct opgraph *ops,
+                         int *value) {
+    const struct node *node = &graph->node[i];
+    const struct layer *layer = &graph->layer[node->layer];
+    int param[LAYER_MAX_WEIGHTS];
+    for (int w = 0; w < layer->nweights; w++) param[w] = first_param[node->layer] + w;
+    int *in = malloc((size_t)(node->nin ? node->nin : 1) * sizeof *in);
+    if (!in) return status_no_memory("graph", (size_t)node->nin * sizeof *in);
+    for (int k = 0; k < node->nin; k++) in[k] = value_at(value, node->in[k]);
+    struct lowering lowering = {.graph = ops,
+                                .node = i,
+                                .keras_version = graph->keras_version,
+                                .nin = node->nin,
+                                .in = in,
+                                .param = param};
+    status error = layer->kind->lower(layer, &lowering);
+    free(in);
+    if (error) return error;
+    if (lowering.nout != node->nout)
+        return status_fail(STATUS_INTERNAL, "lowers to %d outputs, not %d", lowering.nout, node->nout);
+    for (int k = 0; k < node->nout; k++) {
+        char is[SHAPE_TEXT_MAX], should[SHAPE_TEXT_MAX];
+        if (!shape_equal(&ops->value[lowering.out[k]], &node->out[k]))
+            return status_fail(STATUS_INTERNAL, "lowers to shape %s, not %s",
+                               shape_format(&ops->value[lowering.out[k]], is),
+                               shape_format(&node->out[k], should));
+        value[i * LAYER_MAX_OUTPUTS + k] = lowering.out[k];
+    }
+    return SUCCESS;
+}
+
+static status set_io(const struct graph *graph, const int *value, struct opgraph *ops) {
+    int *io = malloc((size_t)(graph->ninputs + graph->noutputs + 1) * sizeof *io);
+    if (!io) return status_no_memory("graph", (size_t)(graph->ninputs + graph->noutputs) * sizeof *io);
+    for (int i = 0; i < graph->ninputs; i++) io[i] = value_at(value, graph->input[i]);
+    for (int i = 0; i < graph->noutputs; i++) io[graph->ninputs + i] = value_at(value, graph->output[i]);
+    status error = opgraph_set_io(ops, graph->ninputs, io, graph->noutputs, io + graph->ninputs);
+    free(io);
+    return error;
+}
+
+status graph_lower(const struct graph *graph, struct opgraph **ops, int **value_of) {
+    struct opgraph *lowered = NULL;
+    size_t nvalues = (size_t)graph->nnodes * LAYER_MAX_OUTPUTS;
+    int *value = calloc(nvalues + 1, sizeof *value), *first = NULL;
+    int *first_param = calloc((size_t)graph->nlayers + 1, sizeof *first_param);
+    status error = value && first_param ? SUCCESS : status_no_memory("graph", nvalues * sizeof *value);
+    if (!error && value_of) {
+        first = calloc((size_t)graph->nnodes + 1, sizeof *first);
+        if (!first) error = status_no_memory("graph", (size_t)graph->nnodes * sizeof *first);
+    }
+    if (!error) error = opgraph_create(&lowered);
+    if (!error) error = add_params(graph, lowered);
+    for (int i = 0; i < graph->nlayers && !error; i++)
+        first_param[i + 1] = first_param[i] + graph->layer[i].nweights;
+    for (int i = 0; i < graph->nnodes && !error; i++) {
+        const struct layer *layer = &graph->layer[graph->node[i].layer];
+        error = status_context(lower_node(graph, i, first_param, lowered, value), "layer \"%s\" (%s)",
+                               layer->name, layer->kind->class_name);
+        if (!error && first) first[i] = value[i * LAYER_MAX_OUTPUTS];
+    }
+    if (!error) error = set_io(graph, value, lowered);
+    free(value);
+    free(first_param);
+    if (error) {
+        free(first);
+        opgraph_destroy(&lowered);
+        return error;
+    }
+    *ops = lowered;
+    if (value_of) *value_of = first;
+    return SUCCESS;
+}
+
+/* Are the shapes known, but for the batch? */
+static bool sample_is_known(const struct graph *graph) {
+    for (int i = 0; i < graph->nnodes; i++)
+        for (int k = 0; k < graph->node[i].nout; k++)
+            if (shape_sample_count(&graph->node[i].out[k]) < 0) return false;
+    return true;
+}
+
+status graph_count(const struct graph *graph, struct graph_counts *counts) {
+    struct graph_counts c = {.flops = -1, .activation_bytes = -1};
+    for (int i = 0; i < graph->nlayers; i++) {
+        const struct layer *layer = &graph->layer[i];
+        for (int w = 0; w < layer->nweights; w++) {
+            int64_t count;
+            STATUS_TRY(shape_count(&layer->weight[w].shape, &count));
+            c.params += count;
+            if (layer->trainable && layer->weight[w].trainable) c.trainable += count;
+        }
+    }
+    if (sample_is_known(graph)) {
+        struct opgraph *ops;
+        STATUS_TRY(graph_lower(graph, &ops, NULL));
+        c.flops = opgraph_flops(ops);
+        opgraph_destroy(&ops);
+        c.activation_bytes = 0;
+        for (int i = 0; i < graph->nnodes; i++)
+            for (int k = 0; k < graph->node[i].nout; k++)
+                c.activation_bytes += shape_sample_count(&graph->node[i].out[k]) * (int64_t)sizeof(float);
+    }
+    *counts = c;
+    return SUCCESS;
+}

@@ -1,0 +1,90 @@
+/* Layers that combine their inputs element by element: Add, Subtract, Multiply, Maximum, Minimum. Shapes
+ * broadcast; an input of lower rank gets dimensions of 1 after the batch. */
+#include "shared/layers/kind.h"
+
+/* One dimension of the result of two that broadcast, or an error. Unknown stays unknown. */
+static status broadcast(const struct shape *a, const struct shape *b, int64_t *dim, int64_t other) {
+    char left[SHAPE_TEXT_MAX], right[SHAPE_TEXT_MAX];
+    if (*dim == SHAPE_UNKNOWN || other == SHAPE_UNKNOWN) *dim = SHAPE_UNKNOWN;
+    else if (*dim == 1) *dim = other;
+    else if (other != 1 && other != *dim)
+        return status_fail(STATUS_DATA, "inputs of shapes %s and %s cannot be combined",
+                           shape_format(a, left), shape_format(b, right));
+    return SUCCESS;
+}
+
+static status broadcast_shapes(const struct shape *a, const struct shape *b, struct shape *out) {
+    const struct shape *longer = a->rank >= b->rank ? a : b, *shorter = longer == a ? b : a;
+    struct shape result = *longer;
+    int offset = longer->rank - shorter->rank;
+    for (int i = 1; i < shorter->rank; i++)
+        STATUS_TRY(broadcast(a, b, &result.dim[i + offset], shorter->dim[i]));
+    *out = result;
+    return SUCCESS;
+}
+
+static status infer(const struct layer *layer, const struct shape *in, int nin, struct shape *out,
+                    int *nout) {
+    struct shape result = in[0];
+    (void)layer;
+    for (int i = 1; i < nin; i++) STATUS_TRY(broadcast_shapes(&result, &in[i], &result));
+    out[0] = result;
+    *nout = 1;
+    return SUCCESS;
+}
+
+/* The value with as many axes as the result has. */
+static status raise_rank(struct lowering *lowering, int rank, int *value) {
+    struct shape shape = *lowering_shape(lowering, *value), raised = {.rank = rank};
+    if (shape.rank == rank) return SUCCESS;
+    int added = rank - shape.rank, in = *value;
+    for (int i = 0; i < rank; i++)
+        raised.dim[i] = i == 0 ? shape.dim[0] : i <= added ? 1 : shape.dim[i - added];
+    struct op op = op_make(OP_RESHAPE, &in, 1);
+    return lowering_add(lowering, &op, &raised, value);
+}
+
+static status lower(struct lowering *lowering, enum binary kind) {
+    int rank = 0, value = -1;
+    for (int i = 0; i < lowering->nin; i++) {
+        int other = lowering_shape(lowering, lowering->in[i])->rank;
+        rank = other > rank ? other : rank;
+    }
+    for (int i = 0; i < lowering->nin; i++) {
+        int next = lowering->in[i];
+        STATUS_TRY(raise_rank(lowering, rank, &next));
+        if (i == 0) {
+            value = next;
+            continue;
+        }
+        int in[2] = {value, next};
+        struct op op = op_make(OP_BINARY, in, 2);
+        struct shape shape;
+        STATUS_TRY(broadcast_shapes(lowering_shape(lowering, value), lowering_shape(lowering, next), &shape));
+        op.u.binary.kind = kind;
+        STATUS_TRY(lowering_add(lowering, &op, &shape, &value));
+    }
+    lowering->out[0] = value;
+    lowering->nout = 1;
+    return SUCCESS;
+}
+
+#define MERGE_KIND(symbol, text, operation, least, most)                                                     \
+    static status lower_##symbol(const struct layer *layer, struct lowering *lowering) {                     \
+        (void)layer;                                                                                         \
+        return lower(lowering, operation);                                                                   \
+    }                                                                                                        \
+    const struct layer_kind layer_kind_##symbol = {                                                          \
+        .class_name = text,                                                                                  \
+        .min_inputs = least,                                                                                 \
+        .max_inputs = most,                                                                                  \
+        .infer = infer,                                                                                      \
+        .channels = kind_channels_same,                                                                      \
+        .lower = lower_##symbol,                                                                             \
+    }
+
+MERGE_KIND(add, "Add", BINARY_ADD, 1, -1);
+MERGE_KIND(multiply, "Multiply", BINARY_MUL, 1, -1);
+MERGE_KIND(subtract, "Subtract", BINARY_SUB, 2, 2);
+MERGE_KIND(maximum, "Maximum", BINARY_MAX, 1, -1);
+MERGE_KIND(minimum, "Minimum", BINARY_MIN, 1, -1);
