@@ -219,11 +219,10 @@ static status syntax_error(const char *json, const char *at) {
         column = *c == '\n' ? 1 : column + 1;
         line += *c == '\n';
     }
-    if (!*at)
-        return status_fail(STATUS_USAGE, "not JSON: it ends too early, at line %d, column %d", line, column);
     size_t length = strcspn(at, "\r\n");
-    return status_fail(STATUS_USAGE, "not JSON: unexpected \"%.*s\" at line %d, column %d",
-                       length > 16 ? 16 : (int)length, at, line, column);
+    if (length == 0) return status_fail(STATUS_USAGE, "not JSON: mistake at or before line %d, column %d", line, column);
+    return status_fail(STATUS_USAGE, "not JSON: mistake at or before line %d, column %d: \"%.*s\"", line, column,
+                       length > 16 ? 16 : (int)length, at);
 }
 
 static status parse(const char *json, struct config *config) {

@@ -9,6 +9,16 @@
 
 static cJSON *object_of(const struct field_table *table, const void *record);
 
+/* With as many digits as give the same number again; cJSON's own printing stops at fifteen. */
+static cJSON *number_of(double number) {
+    char text[40];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, number);
+        if (strtod(text, NULL) == number) break;
+    }
+    return cJSON_CreateRaw(text);
+}
+
 static cJSON *value_of(const struct field *f, const void *record) {
     const void *at = field_at(f, record);
     switch (f->type) {
@@ -19,9 +29,9 @@ static cJSON *value_of(const struct field *f, const void *record) {
         if (*field_count(f, record) == 0) return cJSON_CreateArray();
         return cJSON_CreateStringArray(*(const char *const *const *)at, *field_count(f, record));
     case FIELD_INT:
-        return cJSON_CreateNumber((double)*(const int64_t *)at);
+        return number_of((double)*(const int64_t *)at);
     case FIELD_REAL:
-        return cJSON_CreateNumber(*(const double *)at);
+        return number_of(*(const double *)at);
     case FIELD_BOOL:
         return cJSON_CreateBool(*(const bool *)at);
     case FIELD_OBJECT:

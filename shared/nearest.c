@@ -41,8 +41,8 @@ const char *nearest_word(const char *word, const char *const *words, int n) {
         if (other == 0 || other > LENGTH_MAX) continue;
         size_t shorter = length < other ? length : other, longer = length < other ? other : length;
         int d = distance(word, (int)length, words[i], (int)other);
-        if (shorter >= 3 && strncasecmp(word, words[i], shorter) == 0) d = least(d, 1);
-        if (d > least(3, (int)(longer + 1) / 3)) continue;
+        if (shorter >= 3 && strncasecmp(word, words[i], shorter) == 0) d = least(d, 2);
+        if (d > least(3, ((int)longer + 2) / 3)) continue;
         if (best && d >= best_distance) continue;
         best = words[i];
         best_distance = d;
