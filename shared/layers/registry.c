@@ -14,18 +14,29 @@
     X(add)                                                                                                   \
     X(average_pooling2d)                                                                                     \
     X(batch_normalization)                                                                                   \
+    X(concatenate)                                                                                           \
     X(conv2d)                                                                                                \
     X(dense)                                                                                                 \
+    X(depthwise_conv2d)                                                                                      \
+    X(dropout)                                                                                               \
+    X(elu)                                                                                                   \
     X(flatten)                                                                                               \
     X(global_average_pooling2d)                                                                              \
     X(global_max_pooling2d)                                                                                  \
     X(input_layer)                                                                                           \
+    X(leaky_relu)                                                                                            \
     X(max_pooling2d)                                                                                         \
     X(maximum)                                                                                               \
     X(minimum)                                                                                               \
     X(multiply)                                                                                              \
     X(relu)                                                                                                  \
-    X(subtract)
+    X(rescaling)                                                                                             \
+    X(reshape)                                                                                               \
+    X(separable_conv2d)                                                                                      \
+    X(softmax)                                                                                               \
+    X(subtract)                                                                                              \
+    X(up_sampling2d)                                                                                         \
+    X(zero_padding2d)
 
 #define DECLARE(name) extern const struct layer_kind layer_kind_##name;
 LAYER_KINDS(DECLARE)

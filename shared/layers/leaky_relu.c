@@ -1,0 +1,27 @@
+#include "shared/layers/kind.h"
+
+#include <math.h>
+
+static const struct attr_spec attrs[] = {
+    {.name = "negative_slope", .keras2 = "alpha", .type = ATTR_FLOAT, .initial = "0.3"},
+};
+
+static status lower(const struct layer *layer, struct lowering *lowering) {
+    int in = lowering->in[0];
+    struct op op = op_make(OP_ACTIVATION, &in, 1);
+    struct shape shape = *lowering_shape(lowering, in);
+    op.u.act.kind = ACTIVATION_RELU;
+    op.u.act.alpha = (float)layer_float(layer, "negative_slope");
+    op.u.act.beta = INFINITY;
+    return kind_lower_op(layer, lowering, &op, &shape);
+}
+
+const struct layer_kind layer_kind_leaky_relu = {
+    .class_name = "LeakyReLU",
+    ATTRS(attrs),
+    .min_inputs = 1,
+    .max_inputs = 1,
+    .infer = kind_infer_same,
+    .channels = kind_channels_same,
+    .lower = lower,
+};
