@@ -6,15 +6,19 @@
 #include "shared/status.h"
 
 /* Path of model.h5 for MODEL: an existing file, or name[:version]. Owned. `models` NULL: $GODWIT_MODELS, else
- * "models". IO error listing what there is. */
+ * "models". Errors: IO, saying what there is; USAGE for a version that is none. */
 status registry_resolve(const char *models, const char *model, char **path) STATUS_MUST_USE;
 
-/* A version being staged in <models>/<name>/.staging-<pid>: write files into registry_staging_folder(), then
- * publish: synced, renamed to the next version (or a given one, which must be free). Rank 0 only. */
+/* A version being staged in <models>/<name>/.staging-<host>-<pid>: write files into
+ * registry_staging_folder(), then publish: synced, renamed to the next version. A version that exists is
+ * never changed; what dead processes of this host left in staging is removed. `models` as above. Nothing here
+ * is collective: rank 0 only. */
 struct registry_staging;
-status registry_stage(const char *models, const char *name, struct registry_staging **staging) STATUS_MUST_USE;
+status registry_stage(const char *models, const char *name,
+                      struct registry_staging **staging) STATUS_MUST_USE;
 const char *registry_staging_folder(const struct registry_staging *staging);
-status registry_publish(struct registry_staging **staging, char **folder) STATUS_MUST_USE; /* folder owned: "models/name/3" */
+/* Ends the staging, with an error too. `folder` is owned: "models/name/3". Errors: IO. */
+status registry_publish(struct registry_staging **staging, char **folder) STATUS_MUST_USE;
 void registry_abandon(struct registry_staging **staging); /* removes it; accepts NULL */
 
 #endif
