@@ -110,12 +110,10 @@ static void test_events(void **state) {
         good = good && count(events, text) == 1;
     }
     all_true(good);
-    all_true(
-        strncmp(
-            metrics,
-            "time,phase,epoch,step,loss,accuracy,holdout_loss,holdout_accuracy,test_loss,test_accuracy,rate,"
-            "gradient_norm,samples_per_s,seconds\n",
-            132) == 0);
+    const char *header =
+        "time,phase,epoch,step,loss,accuracy,holdout_loss,holdout_accuracy,test_loss,test_accuracy,"
+        "rate,gradient_norm,samples_per_s,seconds\n";
+    all_true(strncmp(metrics, header, strlen(header)) == 0);
     all_true(count(metrics, "\n") == 3); /* rank 0 alone */
     all_true(count(metrics, "Z,train,1,,nan,0.5,,,,,,,,\n") == 1);
     all_true(count(metrics, "Z,train,2,,,,,,,,0.001,,,\n") == 1);
