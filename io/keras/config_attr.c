@@ -1,0 +1,224 @@
+/* Attributes: JSON value to attribute and back, by the kind's table. */
+#include "io/keras/config.h"
+
+#include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LARGEST_EXACT 9007199254740992.0 /* 2^53: larger integers are not exact in JSON numbers */
+#define MAX_ITEMS (1 << 20)
+
+static status wrong_type(const struct attr_spec *spec, const cJSON *json, const char *where,
+                         const char *expected) {
+    char text[CONFIG_TEXT_MAX];
+    return status_fail(STATUS_DATA, "%s: %s must be %s, and is %s", where, spec->name, expected,
+                       config_text(json, text));
+}
+
+static bool is_integer(const cJSON *json) {
+    return cJSON_IsNumber(json) && json->valuedouble == floor(json->valuedouble) &&
+           fabs(json->valuedouble) <= LARGEST_EXACT;
+}
+
+static int count_leaves(const cJSON *json) {
+    json = config_unwrap(json);
+    if (!cJSON_IsArray(json)) return 1;
+    int n = 0;
+    for (const cJSON *item = json->child; item && n < MAX_ITEMS; item = item->next) n += count_leaves(item);
+    return n;
+}
+
+/* Numbers of a value or of lists of values, in order; null stands for an unknown dimension where allowed. */
+static bool collect_leaves(const cJSON *json, bool integers, bool null_allowed, double *v, int *n) {
+    json = config_unwrap(json);
+    if (cJSON_IsArray(json)) {
+        for (const cJSON *item = json->child; item; item = item->next)
+            if (!collect_leaves(item, integers, null_allowed, v, n)) return false;
+        return true;
+    }
+    if (cJSON_IsNull(json) && null_allowed) v[(*n)++] = SHAPE_UNKNOWN;
+    else if (cJSON_IsNumber(json) && (!integers || is_integer(json))) v[(*n)++] = json->valuedouble;
+    else return false;
+    return true;
+}
+
+/* Stretches v[n] to the length the table asks for: 3 -> 3,3 and (1,2) -> 1,1,2,2. */
+static bool stretch(double *v, int n, int length) {
+    if (n == 0 || length % n) return false;
+    for (int i = length - 1; i >= 0; i--) v[i] = v[i / (length / n)];
+    return true;
+}
+
+static status read_list(const struct attr_spec *spec, const cJSON *json, const char *where,
+                        struct attr *attr) {
+    bool integers = spec->type != ATTR_FLOATS;
+    const char *expected = spec->type == ATTR_SHAPE ? "a list of dimensions"
+                           : integers               ? "a whole number or a list of them"
+                                                    : "a number or a list of them";
+    int room = count_leaves(json);
+    if (room >= MAX_ITEMS)
+        return status_fail(STATUS_DATA, "%s: %s has more than %d items", where, spec->name, MAX_ITEMS);
+    if (room < spec->length) room = spec->length;
+    double *v = malloc((size_t)(room + 1) * sizeof *v);
+    int64_t *whole = malloc((size_t)(room + 1) * sizeof *whole);
+    status error = SUCCESS;
+    int n = 0;
+    if (!v || !whole) {
+        error = status_no_memory("an attribute", (size_t)room * sizeof *v);
+        goto cleanup;
+    }
+    if ((spec->type == ATTR_SHAPE && !cJSON_IsArray(json)) ||
+        !collect_leaves(json, integers, spec->type == ATTR_SHAPE, v, &n)) {
+        error = wrong_type(spec, json, where, expected);
+        goto cleanup;
+    }
+    if (spec->length && n != spec->length) {
+        if (n > spec->length || !stretch(v, n, spec->length)) {
+            char text[CONFIG_TEXT_MAX];
+            error = status_fail(STATUS_DATA, "%s: %s must have %d numbers, and is %s", where, spec->name,
+                                spec->length, config_text(json, text));
+            goto cleanup;
+        }
+        n = spec->length;
+    }
+    attr_clear(spec, attr);
+    if (integers) {
+        for (int i = 0; i < n; i++) whole[i] = (int64_t)v[i];
+        attr->u.ints.n = n;
+        attr->u.ints.v = whole;
+        whole = NULL;
+    } else {
+        attr->u.floats.n = n;
+        attr->u.floats.v = v;
+        v = NULL;
+    }
+    attr->present = true;
+cleanup:
+    free(v);
+    free(whole);
+    return error;
+}
+
+static bool is_choice(const char *choices, const char *value) {
+    size_t length = strlen(value);
+    for (const char *c = choices; c; c = strchr(c, '|') ? strchr(c, '|') + 1 : NULL)
+        if (!strncmp(c, value, length) && (c[length] == '|' || !c[length])) return true;
+    return false;
+}
+
+static status read_string(const struct attr_spec *spec, const cJSON *json, const char *where,
+                          struct attr *attr, struct problems *problems) {
+    char text[CONFIG_TEXT_MAX];
+    if (!cJSON_IsString(json)) {
+        /* A layer or a custom object where a name could be. */
+        if (!cJSON_IsObject(json)) return wrong_type(spec, json, where, "a name");
+        problems_add(problems, "%s: %s = %s", where, spec->name, config_text(json, text));
+        return SUCCESS;
+    }
+    if (spec->choices && !is_choice(spec->choices, json->valuestring)) {
+        problems_add(problems, "%s: %s = %s", where, spec->name, config_text(json, text));
+        return SUCCESS;
+    }
+    char *copy = strdup(json->valuestring);
+    if (!copy) return status_no_memory("an attribute", strlen(json->valuestring));
+    attr_clear(spec, attr);
+    attr->u.s = copy;
+    attr->present = true;
+    return SUCCESS;
+}
+
+status config_attr_read(const struct attr_spec *spec, const cJSON *json, const char *where, struct attr *attr,
+                        struct problems *problems) {
+    json = config_unwrap(json);
+    if (cJSON_IsNull(json)) {
+        if (!spec->initial) return wrong_type(spec, json, where, "given");
+        attr_clear(spec, attr);
+        return attr_parse(spec, spec->initial, attr);
+    }
+    /* A list of one number is as good as the number: "axis": [3]. */
+    if ((spec->type == ATTR_INT || spec->type == ATTR_FLOAT) && cJSON_IsArray(json) && json->child &&
+        !json->child->next)
+        json = config_unwrap(json->child);
+    switch (spec->type) {
+    case ATTR_BOOL:
+        if (!cJSON_IsBool(json) && !(is_integer(json) && (json->valuedouble == 0 || json->valuedouble == 1)))
+            return wrong_type(spec, json, where, "true or false");
+        attr->u.b = cJSON_IsTrue(json) || (cJSON_IsNumber(json) && json->valuedouble == 1);
+        attr->present = true;
+        return SUCCESS;
+    case ATTR_INT:
+        if (!is_integer(json)) return wrong_type(spec, json, where, "a whole number");
+        attr->u.i = (int64_t)json->valuedouble;
+        attr->present = true;
+        return SUCCESS;
+    case ATTR_FLOAT:
+        if (!cJSON_IsNumber(json)) return wrong_type(spec, json, where, "a number");
+        attr->u.f = json->valuedouble;
+        attr->present = true;
+        return SUCCESS;
+    case ATTR_STRING:
+        return read_string(spec, json, where, attr, problems);
+    case ATTR_INTS:
+    case ATTR_FLOATS:
+    case ATTR_SHAPE:
+        return read_list(spec, json, where, attr);
+    }
+    return status_fail(STATUS_INTERNAL, "%s: attribute %s has an unknown type", where, spec->name);
+}
+
+/* A flat list; a fixed length of four or more is a list of pairs (before and after, per axis). */
+static cJSON *write_ints(const struct attr_spec *spec, const struct attr *attr) {
+    bool pairs = spec->type == ATTR_INTS && spec->length >= 4 && attr->u.ints.n % 2 == 0;
+    cJSON *list = cJSON_CreateArray();
+    cJSON *pair = NULL;
+    for (int i = 0; list && i < attr->u.ints.n; i++) {
+        if (pairs && i % 2 == 0) {
+            pair = cJSON_CreateArray();
+            if (!cJSON_AddItemToArray(list, pair)) cJSON_Delete(pair), pair = NULL;
+        }
+        int64_t v = attr->u.ints.v[i];
+        cJSON *item = spec->type == ATTR_SHAPE && v == SHAPE_UNKNOWN ? cJSON_CreateNull()
+                                                                     : cJSON_CreateNumber((double)v);
+        if (!cJSON_AddItemToArray(pairs ? pair : list, item)) {
+            cJSON_Delete(item);
+            cJSON_Delete(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+status config_attr_write(const struct attr_spec *spec, const struct attr *attr, cJSON **json) {
+    cJSON *written = NULL;
+    if (!attr->present) {
+        written = cJSON_CreateNull();
+    } else {
+        switch (spec->type) {
+        case ATTR_BOOL:
+            written = cJSON_CreateBool(attr->u.b);
+            break;
+        case ATTR_INT:
+            written = cJSON_CreateNumber((double)attr->u.i);
+            break;
+        case ATTR_FLOAT:
+            written = cJSON_CreateNumber(attr->u.f);
+            break;
+        case ATTR_STRING:
+            written = cJSON_CreateString(attr->u.s);
+            break;
+        case ATTR_INTS:
+        case ATTR_SHAPE:
+            written = write_ints(spec, attr);
+            break;
+        case ATTR_FLOATS:
+            written = attr->u.floats.n == 1 ? cJSON_CreateNumber(attr->u.floats.v[0])
+                                            : cJSON_CreateDoubleArray(attr->u.floats.v, attr->u.floats.n);
+            break;
+        }
+    }
+    if (!written) return status_no_memory("a topology", 0);
+    *json = written;
+    return SUCCESS;
+}

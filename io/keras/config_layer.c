@@ -1,0 +1,210 @@
+/* One layer: JSON to struct layer and back, by the kind's attribute table. */
+#include "io/keras/config.h"
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Keys that change nothing in what a trained layer computes. */
+static const char *const no_effect[] = {
+    "name",
+    "trainable",
+    "batch_input_shape",
+    "batch_shape",
+    "batch_size",
+    "input_dtype",
+    "module",
+    "registered_name",
+    "build_config",
+    "seed",
+    "autocast",
+    "implementation",
+    "unroll",
+    "fused",
+    "synchronized",
+    "renorm_clipping",
+    "renorm_momentum",
+    "bias_lr_multiplier",
+};
+static const char *const no_effect_suffix[] = {"_initializer", "_regularizer", "_constraint"};
+
+/* Values that mean "not used" where a kind has no such attribute. */
+static const struct {
+    const char *key, *text;
+} unused[] = {
+    {"groups", "1"}, {"data_format", "channels_last"}, {"dropout", "0"}, {"recurrent_dropout", "0"}};
+
+static bool ends_with(const char *text, const char *suffix) {
+    size_t a = strlen(text), b = strlen(suffix);
+    return a >= b && !strcmp(text + a - b, suffix);
+}
+
+static bool is_text(const cJSON *json, const char *text) {
+    if (cJSON_IsString(json)) return !strcmp(json->valuestring, text);
+    return cJSON_IsNumber(json) && json->valuedouble == strtod(text, NULL);
+}
+
+/* A list (perhaps of lists) of ones, or a one. */
+static bool all_ones(const cJSON *json) {
+    if (!cJSON_IsArray(json)) return cJSON_IsNumber(json) && json->valuedouble == 1;
+    for (const cJSON *item = json->child; item; item = item->next)
+        if (!all_ones(item)) return false;
+    return true;
+}
+
+static bool is_harmless(const cJSON *item) {
+    const char *key = item->string;
+    for (size_t i = 0; i < sizeof no_effect / sizeof *no_effect; i++)
+        if (!strcmp(key, no_effect[i])) return true;
+    for (size_t i = 0; i < sizeof no_effect_suffix / sizeof *no_effect_suffix; i++)
+        if (ends_with(key, no_effect_suffix[i])) return true;
+    const cJSON *value = config_unwrap(item);
+    if (cJSON_IsNull(value) || cJSON_IsFalse(value)) return true;
+    for (size_t i = 0; i < sizeof unused / sizeof *unused; i++)
+        if (!strcmp(key, unused[i].key) && is_text(value, unused[i].text)) return true;
+    return !strcmp(key, "dilation_rate") && all_ones(value);
+}
+
+/* "float32", {"class_name": "Policy", "config": {"name": ...}}, {"module": "keras", "class_name":
+ * "DTypePolicy",
+ * ...}. All floating-point policies are computed in float32. */
+static void check_dtype(const cJSON *item, bool input, const char *where, struct problems *problems) {
+    static const char *const floats[] = {"float32",  "float64",       "float16",
+                                         "bfloat16", "mixed_float16", "mixed_bfloat16"};
+    static const char *const whole[] = {"int8",   "uint8", "int16",  "uint16", "int32",
+                                        "uint32", "int64", "uint64", "bool"};
+    const cJSON *value = config_unwrap(item);
+    if (!value || cJSON_IsNull(value)) return;
+    const char *class_name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(value, "class_name"));
+    if (!class_name || !strncmp(class_name, "Policy", 6) || !strcmp(class_name, "DTypePolicy") ||
+        !strcmp(class_name, "FloatDTypePolicy")) {
+        const cJSON *name =
+            cJSON_IsString(value)
+                ? value
+                : cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(value, "config"), "name");
+        for (size_t i = 0; cJSON_IsString(name) && i < sizeof floats / sizeof *floats; i++)
+            if (!strcmp(name->valuestring, floats[i])) return;
+        for (size_t i = 0; input && cJSON_IsString(name) && i < sizeof whole / sizeof *whole; i++)
+            if (!strcmp(name->valuestring, whole[i])) return;
+    }
+    char text[CONFIG_TEXT_MAX];
+    problems_add(problems, "%s: dtype = %s", where, config_text(value, text));
+}
+
+/* Keras's own classes have the module "keras.layers" or none; registered ones are "package>Class". */
+static bool is_custom(const cJSON *json) {
+    const cJSON *module = cJSON_GetObjectItemCaseSensitive(json, "module");
+    const cJSON *registered = cJSON_GetObjectItemCaseSensitive(json, "registered_name");
+    static const char *const own[] = {"keras", "tf_keras", "tensorflow", "builtins"};
+    if (cJSON_IsString(registered) && strchr(registered->valuestring, '>') &&
+        strncmp(registered->valuestring, "keras", 5) != 0)
+        return true;
+    if (!cJSON_IsString(module)) return false;
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (!strncmp(module->valuestring, own[i], strlen(own[i]))) return false;
+    return true;
+}
+
+static status read_attrs(const cJSON *config, int keras_version, const char *where, struct layer *layer,
+                         struct problems *problems) {
+    const struct layer_kind *kind = layer->kind;
+    for (int i = 0; i < kind->nattrs; i++) {
+        const struct attr_spec *spec = &kind->attrs[i];
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(config, spec->name);
+        const cJSON *other = spec->keras2 ? cJSON_GetObjectItemCaseSensitive(config, spec->keras2) : NULL;
+        if (other && (!item || keras_version < 3)) item = other;
+        if (item) STATUS_TRY(config_attr_read(spec, item, where, &layer->attr[i], problems));
+        else if (!spec->initial) return status_fail(STATUS_DATA, "%s: %s is missing", where, spec->name);
+    }
+    for (const cJSON *item = config->child; item; item = item->next) {
+        bool known = false;
+        for (int i = 0; i < kind->nattrs && !known; i++)
+            known = !strcmp(item->string, kind->attrs[i].name) ||
+                    (kind->attrs[i].keras2 && !strcmp(item->string, kind->attrs[i].keras2));
+        if (known) continue;
+        char text[CONFIG_TEXT_MAX];
+        if (!strcmp(item->string, "dtype")) check_dtype(item, kind->max_inputs == 0, where, problems);
+        else if (!is_harmless(item))
+            problems_add(problems, "%s: %s = %s", where, item->string, config_text(item, text));
+    }
+    const cJSON *trainable = cJSON_GetObjectItemCaseSensitive(config, "trainable");
+    layer->trainable = !cJSON_IsFalse(trainable);
+    return SUCCESS;
+}
+
+status config_layer_read(const cJSON *json, const char *name, int keras_version, struct layer *layer,
+                         struct problems *problems) {
+    *layer = (struct layer){0};
+    const char *class_name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "class_name"));
+    const cJSON *config = cJSON_GetObjectItemCaseSensitive(json, "config");
+    if (!class_name || !cJSON_IsObject(config))
+        return status_fail(STATUS_DATA, "layer \"%.80s\" has no class_name or no config", name);
+    const struct layer_kind *kind = is_custom(json) ? NULL : layer_kind_find(class_name);
+    if (!kind) {
+        problems_add(problems, "layer \"%.80s\" (%.80s)", name, class_name);
+        return SUCCESS;
+    }
+    STATUS_TRY(layer_create(kind, name, layer));
+    char where[256];
+    snprintf(where, sizeof where, "layer \"%.80s\" (%.80s)", name, class_name);
+    status error = read_attrs(config, keras_version, where, layer, problems);
+    if (error) layer_clear(layer);
+    return error;
+}
+
+/* Is an attribute what it would be if the file did not mention it? */
+static status is_initial(const struct attr_spec *spec, const struct attr *attr, bool *initial) {
+    *initial = false;
+    if (!spec->initial) return SUCCESS;
+    struct attr parsed = {0};
+    STATUS_TRY(attr_parse(spec, spec->initial, &parsed));
+    *initial = attr_equal(spec, attr, &parsed);
+    attr_clear(spec, &parsed);
+    return SUCCESS;
+}
+
+status config_layer_write(const struct layer *layer, cJSON **json) {
+    status error = SUCCESS;
+    cJSON *object = cJSON_CreateObject();
+    cJSON *config = cJSON_CreateObject();
+    if (!cJSON_AddStringToObject(object, "class_name", layer->kind->class_name) ||
+        !cJSON_AddStringToObject(config, "name", layer->name) ||
+        !cJSON_AddStringToObject(config, "dtype", "float32") ||
+        (layer->kind->max_inputs != 0 && !cJSON_AddBoolToObject(config, "trainable", layer->trainable))) {
+        error = status_no_memory("a topology", 0);
+        goto cleanup;
+    }
+    for (int i = 0; i < layer->kind->nattrs; i++) {
+        const struct attr_spec *spec = &layer->kind->attrs[i];
+        /* A key that only one Keras knows is written only if the model cannot do without it. */
+        if (spec->dialect != ATTR_EITHER) {
+            bool initial;
+            STATUS_GOTO(error, cleanup, is_initial(spec, &layer->attr[i], &initial));
+            if (initial) continue;
+        }
+        cJSON *value;
+        STATUS_GOTO(error, cleanup, config_attr_write(spec, &layer->attr[i], &value));
+        if (!cJSON_AddItemToObject(config, spec->keras2 ? spec->keras2 : spec->name, value)) {
+            cJSON_Delete(value);
+            error = status_no_memory("a topology", 0);
+            goto cleanup;
+        }
+    }
+    if (!cJSON_AddItemToObject(object, "config", config)) {
+        error = status_no_memory("a topology", 0);
+        goto cleanup;
+    }
+    *json = object;
+    return SUCCESS;
+cleanup:
+    cJSON_Delete(config);
+    cJSON_Delete(object);
+    return error;
+}
+
+const struct layer_kind *config_input_kind(void) {
+    for (int i = 0; i < layer_kind_count(); i++)
+        if (layer_kind_at(i)->max_inputs == 0) return layer_kind_at(i);
+    return NULL;
+}

@@ -1,0 +1,195 @@
+/* Datasets of weights: checks before anything is allocated, and rows in and out. */
+#include "io/keras/hdf5.h"
+
+#include <hdf5.h>
+
+/* Deflate cannot compress better than 1032:1; whoever claims so wants memory, not a model. */
+#define MAX_EXPANSION 1100
+#define MAX_CHUNK_BYTES ((uint64_t)1 << 30)
+
+void hdf5_matrix(const struct shape *shape, int64_t *rows, int64_t *columns) {
+    *rows = *columns = 1;
+    for (int i = 0; i < shape->rank; i++) *(i == shape->rank - 1 ? columns : rows) *= shape->dim[i];
+}
+
+static status check_type(hid_t dataset, size_t *size) {
+    hid_t type = H5Dget_type(dataset);
+    if (type < 0) return status_fail(STATUS_DATA, "has a type that cannot be read: the file is damaged");
+    static const char *const names[] = {
+        [H5T_INTEGER] = "integers", [H5T_STRING] = "text", [H5T_COMPOUND] = "records"};
+    H5T_class_t class = H5Tget_class(type);
+    *size = H5Tget_size(type);
+    H5Tclose(type);
+    if (class != H5T_FLOAT) {
+        const char *name = class >= 0 && (size_t) class < sizeof names / sizeof *names ? names[class] : NULL;
+        return status_fail(STATUS_DATA, "holds %s of %zu bytes; weights must be float16, float32 or float64",
+                           name ? name : "values", *size);
+    }
+    if (*size != 2 && *size != 4 && *size != 8)
+        return status_fail(
+            STATUS_DATA,
+            "holds floating-point numbers of %zu bytes; weights must be float16, float32 or float64", *size);
+    return SUCCESS;
+}
+
+static status check_shape(hid_t dataset, struct shape *shape) {
+    hid_t space = H5Dget_space(dataset);
+    hsize_t dims[H5S_MAX_RANK];
+    int rank =
+        space < 0 || H5Sget_simple_extent_type(space) == H5S_NULL ? -1 : H5Sget_simple_extent_ndims(space);
+    if (rank > SHAPE_MAX_RANK) {
+        H5Sclose(space);
+        return status_fail(STATUS_DATA, "has %d dimensions; at most %d are allowed", rank, SHAPE_MAX_RANK);
+    }
+    if (rank >= 0 && H5Sget_simple_extent_dims(space, dims, NULL) < 0) rank = -1;
+    if (space >= 0) H5Sclose(space);
+    if (rank < 0) return status_fail(STATUS_DATA, "has no shape");
+    shape->rank = rank;
+    for (int i = 0; i < rank; i++) {
+        if (dims[i] > INT64_MAX) return status_fail(STATUS_DATA, "has a dimension that is too large");
+        shape->dim[i] = (int64_t)dims[i];
+    }
+    int64_t count;
+    return shape_count(shape, &count);
+}
+
+static status check_filters(hid_t list) {
+    int n = H5Pget_nfilters(list);
+    if (n < 0) return status_fail(STATUS_DATA, "is stored in an unknown way");
+    for (int i = 0; i < n; i++) {
+        unsigned flags, config;
+        size_t nvalues = 0;
+        char name[64] = "";
+        H5Z_filter_t filter =
+            H5Pget_filter2(list, (unsigned)i, &flags, &nvalues, NULL, sizeof name, name, &config);
+        if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE && filter != H5Z_FILTER_FLETCHER32)
+            return status_fail(
+                STATUS_DATA,
+                "is compressed by filter %d (%.40s); only deflate (gzip), shuffle and fletcher32 are read",
+                (int)filter, name);
+    }
+    return SUCCESS;
+}
+
+static status check_storage(hid_t dataset, hid_t list, const struct dataset_info *info) {
+    int64_t count;
+    STATUS_TRY(shape_count(&info->shape, &count));
+    uint64_t nbytes, stored = H5Dget_storage_size(dataset);
+    if (__builtin_mul_overflow((uint64_t)count, (uint64_t)info->size, &nbytes))
+        return status_fail(STATUS_DATA, "is too large");
+    if (count && stored == 0) return status_fail(STATUS_DATA, "holds no data: it was never written");
+    H5D_layout_t layout = H5Pget_layout(list);
+    if (layout == H5D_CHUNKED) {
+        hsize_t chunk[H5S_MAX_RANK];
+        int rank = H5Pget_chunk(list, H5S_MAX_RANK, chunk);
+        uint64_t chunk_bytes = info->size;
+        for (int i = 0; i < rank; i++)
+            if (__builtin_mul_overflow(chunk_bytes, (uint64_t)chunk[i], &chunk_bytes))
+                chunk_bytes = UINT64_MAX;
+        if (rank < 0 || chunk_bytes > MAX_CHUNK_BYTES)
+            return status_fail(STATUS_DATA, "has chunks that are too large");
+        if (nbytes / MAX_EXPANSION > stored) return status_fail(STATUS_DATA, "is only partly stored");
+        return check_filters(list);
+    }
+    if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT)
+        return status_fail(STATUS_DATA,
+                           "is a virtual dataset; only files that hold all their data themselves are read");
+    if (H5Pget_external_count(list) != 0)
+        return status_fail(
+            STATUS_DATA, "is kept in another file; only files that hold all their data themselves are read");
+    if (stored < nbytes) return status_fail(STATUS_DATA, "is only partly stored");
+    return SUCCESS;
+}
+
+status hdf5_inspect(int64_t dataset, struct dataset_info *info) {
+    if (H5Iget_type(dataset) != H5I_DATASET) return status_fail(STATUS_DATA, "is not a dataset");
+    STATUS_TRY(check_type(dataset, &info->size));
+    STATUS_TRY(check_shape(dataset, &info->shape));
+    hid_t list = H5Dget_create_plist(dataset);
+    if (list < 0) return status_fail(STATUS_DATA, "is stored in an unknown way");
+    status error = check_storage(dataset, list, info);
+    H5Pclose(list);
+    return error;
+}
+
+/* ---- rows ---- */
+
+enum direction { READ, WRITE };
+
+/* The largest box of rows from row `first` on, at most nrows of them; returns how many. */
+static int64_t first_box(const struct shape *shape, int64_t first, int64_t nrows, hsize_t *start,
+                         hsize_t *count) {
+    int last = shape->rank - 1;
+    if (last < 0) return 1;
+    int64_t stride[SHAPE_MAX_RANK]; /* rows in one step along an axis */
+    stride[last] = 1;
+    if (last > 0) stride[last - 1] = 1;
+    for (int i = last - 2; i >= 0; i--) stride[i] = stride[i + 1] * shape->dim[i + 1];
+    int axis = 0;
+    while (axis < last - 1 && (first % stride[axis] || nrows < stride[axis])) axis++;
+    int64_t rows = 1;
+    for (int i = 0; i < last; i++) {
+        int64_t at = first / stride[i] % shape->dim[i];
+        int64_t steps = i < axis ? 1 : i > axis ? shape->dim[i] : nrows / stride[i];
+        if (i == axis && steps > shape->dim[i] - at) steps = shape->dim[i] - at;
+        start[i] = (hsize_t)at;
+        count[i] = (hsize_t)steps;
+        rows *= steps;
+    }
+    start[last] = 0;
+    count[last] = (hsize_t)shape->dim[last];
+    return rows;
+}
+
+static status move_box(hid_t dataset, int rank, const hsize_t *start, const hsize_t *count, int64_t n,
+                       enum direction direction, float *values) {
+    hsize_t length = (hsize_t)n;
+    hid_t file = H5Dget_space(dataset);
+    hid_t memory = H5Screate_simple(1, &length, NULL);
+    herr_t failed =
+        file < 0 || memory < 0 ||
+                (rank > 0 && H5Sselect_hyperslab(file, H5S_SELECT_SET, start, NULL, count, NULL) < 0)
+            ? -1
+            : 0;
+    if (failed >= 0)
+        failed = direction == READ ? H5Dread(dataset, H5T_NATIVE_FLOAT, memory, file, H5P_DEFAULT, values)
+                                   : H5Dwrite(dataset, H5T_NATIVE_FLOAT, memory, file, H5P_DEFAULT, values);
+    char text[HDF5_TEXT_MAX];
+    status error = SUCCESS;
+    if (failed < 0 && direction == READ)
+        error =
+            status_fail(STATUS_DATA, "cannot be read: the file is damaged (HDF5: %s)", hdf5_last_error(text));
+    else if (failed < 0)
+        error = status_fail(STATUS_IO, "cannot be written: %s; free some space or choose another folder",
+                            hdf5_last_error(text));
+    if (memory >= 0) H5Sclose(memory);
+    if (file >= 0) H5Sclose(file);
+    return error;
+}
+
+static status move_rows(hid_t dataset, const struct shape *shape, int64_t first, int64_t nrows,
+                        enum direction direction, float *values) {
+    int64_t rows, columns;
+    hdf5_matrix(shape, &rows, &columns);
+    if (first < 0 || nrows < 0 || first > rows - nrows)
+        return status_fail(STATUS_INTERNAL, "has no rows %lld to %lld", (long long)first,
+                           (long long)(first + nrows));
+    while (nrows > 0) {
+        hsize_t start[SHAPE_MAX_RANK], count[SHAPE_MAX_RANK];
+        int64_t done = first_box(shape, first, nrows, start, count);
+        STATUS_TRY(move_box(dataset, shape->rank, start, count, done * columns, direction, values));
+        first += done;
+        nrows -= done;
+        values += done * columns;
+    }
+    return SUCCESS;
+}
+
+status hdf5_read_rows(int64_t dataset, const struct shape *shape, int64_t first, int64_t nrows, float *rows) {
+    return move_rows(dataset, shape, first, nrows, READ, rows);
+}
+
+status hdf5_write_rows(int64_t dataset, const struct shape *shape, int64_t first, int64_t nrows,
+                       const float *rows) {
+    return move_rows(dataset, shape, first, nrows, WRITE, (float *)(uintptr_t)rows);
+}

@@ -1,0 +1,139 @@
+/* Opening and closing HDF5 files, links and objects. */
+#include "io/keras/hdf5.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <hdf5.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+_Static_assert(sizeof(hid_t) == sizeof(int64_t), "HDF5 1.10 or newer");
+
+void hdf5_start(void) {
+    H5open();
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    H5PLset_loading_state(0);
+}
+
+static herr_t keep_innermost(unsigned n, const H5E_error2_t *error, void *text) {
+    (void)n;
+    if (error->desc) snprintf(text, HDF5_TEXT_MAX, "%s", error->desc);
+    return 1; /* the first one walked is the innermost */
+}
+
+const char *hdf5_last_error(char *text) {
+    text[0] = 0;
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, text);
+    return text;
+}
+
+/* Serial access, whatever HDF5 was built for; everything in a file is closed with it. */
+static hid_t access_list(void) {
+    hid_t list = H5Pcreate(H5P_FILE_ACCESS);
+    if (list < 0) return list;
+    if (H5Pset_fapl_sec2(list) < 0 || H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) < 0 ||
+        H5Pset_libver_bounds(list, H5F_LIBVER_EARLIEST, H5F_LIBVER_V18) < 0) {
+        H5Pclose(list);
+        return -1;
+    }
+    return list;
+}
+
+status hdf5_open(const char *path, int64_t *file) {
+    /* HDF5 does not say why it cannot open a file; the system does. */
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        status error = status_fail(STATUS_IO, "cannot open %s: %s; check the path and its permissions", path,
+                                   strerror(errno));
+        if (fd >= 0) close(fd);
+        return error;
+    }
+    close(fd);
+    if (!S_ISREG(info.st_mode))
+        return status_fail(STATUS_IO, "cannot open %s: it is not a file; give the name of a model file",
+                           path);
+    hdf5_start();
+    if (H5Fis_hdf5(path) <= 0)
+        return status_fail(STATUS_DATA, "%s is not an HDF5 file; give a Keras model saved as .h5 or .hdf5",
+                           path);
+    hid_t list = access_list();
+    hid_t id = list < 0 ? -1 : H5Fopen(path, H5F_ACC_RDONLY, list);
+    char text[HDF5_TEXT_MAX];
+    status error = SUCCESS;
+    if (id < 0) {
+        hdf5_last_error(text);
+        error =
+            strstr(text, "lock")
+                ? status_fail(
+                      STATUS_IO,
+                      "cannot open %s: %s; set HDF5_USE_FILE_LOCKING=FALSE if the file system has no locks",
+                      path, text)
+                : status_fail(STATUS_DATA, "%s is damaged or truncated (HDF5: %s); copy it again", path,
+                              text);
+    }
+    if (list >= 0) H5Pclose(list);
+    if (!error) *file = id;
+    return error;
+}
+
+status hdf5_create(const char *path, int64_t *file) {
+    hdf5_start();
+    hid_t list = access_list();
+    hid_t id = list < 0 ? -1 : H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, list);
+    char text[HDF5_TEXT_MAX];
+    status error = SUCCESS;
+    if (id < 0)
+        error = status_fail(STATUS_IO, "cannot create %s: %s; check the folder and the disk", path,
+                            hdf5_last_error(text));
+    if (list >= 0) H5Pclose(list);
+    if (!error) *file = id;
+    return error;
+}
+
+void hdf5_close(int64_t id) {
+    if (id < 0) return;
+    switch (H5Iget_type(id)) {
+    case H5I_FILE:
+        H5Fclose(id);
+        break;
+    case H5I_BADID:
+        break;
+    default:
+        H5Oclose(id);
+        break;
+    }
+}
+
+status hdf5_open_object(int64_t from, const char *path, int64_t *object) {
+    char *prefix = strdup(path);
+    if (!prefix) return status_no_memory("a path", strlen(path));
+    status error = SUCCESS;
+    hid_t id = -1;
+    size_t length = strlen(path);
+    for (size_t end = 1; end <= length; end++) {
+        if (path[end] && path[end] != '/') continue;
+        prefix[end] = 0;
+        H5L_info_t info;
+        if (H5Lexists(from, prefix, H5P_DEFAULT) <= 0) {
+            *object = -1;
+            goto cleanup;
+        }
+        if (H5Lget_info(from, prefix, &info, H5P_DEFAULT) < 0 || info.type != H5L_TYPE_HARD) {
+            error = status_fail(
+                STATUS_DATA,
+                "%s is a link to elsewhere; only files that hold all their data themselves are read", prefix);
+            goto cleanup;
+        }
+        prefix[end] = path[end];
+    }
+    id = length ? H5Oopen(from, path, H5P_DEFAULT) : -1;
+    if (length && id < 0) error = status_fail(STATUS_DATA, "%s cannot be opened: the file is damaged", path);
+    else *object = id;
+cleanup:
+    free(prefix);
+    return error;
+}

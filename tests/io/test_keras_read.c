@@ -1,0 +1,124 @@
+/* Models that Keras itself wrote: topology, weights, and refusals. */
+#include "io/keras.h"
+#include "tests/io/keras_files.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *shared(const char *name) {
+    static char path[1024];
+    snprintf(path, sizeof path, "%s/models/%s", GODWIT_SHARED_DIR, name);
+    FILE *file = fopen(path, "rb");
+    if (!file) {
+        print_message("[   SKIP   ] %s is absent\n", path);
+        skip();
+    }
+    fclose(file);
+    return path;
+}
+
+static void check_ok(status error) {
+    if (error) fail_msg("%s", status_message(error));
+}
+
+/* Opens a model and reads all its weights, once whole and once row by row in odd pieces. */
+static void read_both_ways(const char *path, struct graph **graph) {
+    struct keras_file *file = NULL;
+    struct opgraph *ops = NULL;
+    struct params *params = NULL;
+    check_ok(keras_open(path, &file, graph));
+    check_ok(graph_lower(*graph, &ops, NULL));
+    check_ok(params_create(ops, &params));
+    assert_int_equal(keras_bytes_read(file), 0);
+    check_ok(keras_read_params(file, params));
+    int64_t floats = 0;
+    for (int i = 0; i < params->n; i++) floats += params->count[i];
+    assert_int_equal(keras_bytes_read(file), floats * 4);
+    for (int i = 0; i < ops->nparams; i++) {
+        const struct shape *shape = &ops->param[i].shape;
+        int64_t columns = shape->rank ? shape->dim[shape->rank - 1] : 1, rows = params->count[i] / columns;
+        float *part = calloc((size_t)params->count[i], sizeof *part);
+        int64_t step = 1;
+        for (int64_t first = 0; first < rows; first += step, step = step * 2 + 1) {
+            int64_t n = rows - first < step ? rows - first : step;
+            check_ok(keras_read_rows(file, ops->param[i].layer, ops->param[i].weight, first, n, part + first * columns));
+        }
+        assert_memory_equal(part, params_at(params, i), (size_t)params->count[i] * sizeof *part);
+        free(part);
+    }
+    assert_int_equal(keras_bytes_read(file), floats * 8);
+    params_destroy(&params);
+    opgraph_destroy(&ops);
+    keras_close(&file);
+    assert_null(file);
+}
+
+static void mobilenet_v2_of_keras3(void **state) {
+    (void)state;
+    struct graph *graph = NULL;
+    read_both_ways(shared("keras3/mobilenet_v2.h5"), &graph);
+    struct graph_counts counts;
+    check_ok(graph_count(graph, &counts));
+    assert_int_equal(graph->keras_version, 3);
+    assert_false(graph->sequential);
+    assert_string_equal(graph->name, "mobilenetv2_0.35_64");
+    assert_int_equal(graph->ninputs, 1);
+    assert_int_equal(graph->noutputs, 1);
+    /* Keras: 423,018 parameters, of which 408,938 are trainable. */
+    assert_int_equal(counts.params, 423018);
+    assert_int_equal(counts.trainable, 408938);
+    graph_destroy(&graph);
+}
+
+static void xception_of_keras2(void **state) {
+    (void)state;
+    struct graph *graph = NULL;
+    read_both_ways(shared("fer2013_big_XCEPTION.hdf5"), &graph);
+    assert_int_equal(graph->keras_version, 2);
+    struct graph_counts counts;
+    check_ok(graph_count(graph, &counts));
+    assert_int_equal(counts.params, 208951 + 1568 + 1448 - 1568 - 1448);
+    graph_destroy(&graph);
+}
+
+static void sequential_of_keras3(void **state) {
+    (void)state;
+    struct graph *graph = NULL;
+    read_both_ways(shared("keras3/seq_cnn.h5"), &graph);
+    assert_true(graph->sequential);
+    assert_int_equal(graph->nlayers, 10);
+    const struct layer *pad = &graph->layer[2];
+    struct attr *padding = layer_attr(pad, "padding");
+    static const int64_t expected[] = {1, 0, 2, 1};
+    assert_int_equal(padding->u.ints.n, 4);
+    assert_memory_equal(padding->u.ints.v, expected, sizeof expected);
+    graph_destroy(&graph);
+}
+
+/* Each of the layers of a class that no kind has is named, in one error. */
+static void refusals_name_every_layer(void **state) {
+    (void)state;
+    struct keras_file *file = NULL;
+    struct graph *graph = NULL;
+    status error = keras_open(shared("keras3/lstm_text.h5"), &file, &graph);
+    assert_int_equal(status_code(error), STATUS_UNSUPPORTED);
+    static const char *const named[] = {"(Embedding)", "(Bidirectional)", "(GRU)"};
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+        if (!layer_kind_find("Embedding")) assert_non_null(strstr(status_message(error), named[i]));
+    print_message("%s\n", status_message(error));
+    status_drop(&error);
+    assert_null(file);
+    assert_null(graph);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(mobilenet_v2_of_keras3),
+        cmocka_unit_test(xception_of_keras2),
+        cmocka_unit_test(sequential_of_keras3),
+        cmocka_unit_test(refusals_name_every_layer),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
