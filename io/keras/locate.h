@@ -2,7 +2,7 @@
 #ifndef GODWIT_IO_KERAS_LOCATE_H
 #define GODWIT_IO_KERAS_LOCATE_H
 
-#include "io/keras/config.h"
+#include "io/keras/topology.h"
 #include "io/keras/hdf5.h"
 
 struct place {

@@ -4,7 +4,7 @@
  * Keras 3: inbound_nodes [{"args": [{"class_name": "__keras_tensor__", "config": {"keras_history": ["a", 0,
  * 0]}}], "kwargs": {}}]. In both a tensor is a layer's name, the number of its call, the number of the
  * output. */
-#include "io/keras/config.h"
+#include "io/keras/topology.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -18,11 +18,11 @@ struct place { /* where a name is */
 };
 
 struct reader {
-    struct config_scope *scope;
+    struct topology_scope *scope;
     struct place *place; /* [nentries], sorted by name */
     struct problems *problems;
-    const struct config_entry *caller; /* NULL for the model's inputs and outputs */
-    struct config_ref *ref;            /* [nrefs], owned: tensors met so far */
+    const struct topology_entry *caller; /* NULL for the model's inputs and outputs */
+    struct topology_ref *ref;            /* [nrefs], owned: tensors met so far */
     int nrefs, room;
 };
 
@@ -35,7 +35,7 @@ static int compare_places(const void *a, const void *b) {
 }
 
 static bool is_count(const cJSON *json) {
-    return cJSON_IsNumber(json) && json->valuedouble >= 0 && json->valuedouble <= CONFIG_MAX_CALLS &&
+    return cJSON_IsNumber(json) && json->valuedouble >= 0 && json->valuedouble <= TOPOLOGY_MAX_CALLS &&
            json->valuedouble == floor(json->valuedouble);
 }
 
@@ -60,34 +60,34 @@ static status add_tensor(struct reader *r, const cJSON *json) {
                            caller_name(r), key.name);
     if (r->nrefs == r->room) {
         int room = r->room ? 2 * r->room : 8;
-        struct config_ref *grown = realloc(r->ref, (size_t)room * sizeof *grown);
+        struct topology_ref *grown = realloc(r->ref, (size_t)room * sizeof *grown);
         if (!grown) return status_no_memory("a topology", (size_t)room * sizeof *grown);
         r->ref = grown;
         r->room = room;
     }
-    r->ref[r->nrefs++] = (struct config_ref){found->entry, (int)json->child->next->valuedouble,
-                                             (int)json->child->next->next->valuedouble};
+    r->ref[r->nrefs++] = (struct topology_ref){found->entry, (int)json->child->next->valuedouble,
+                                               (int)json->child->next->next->valuedouble};
     return SUCCESS;
 }
 
 /* Is a call's argument without effect in inference? */
 static bool is_unused(const cJSON *value) {
-    value = config_unwrap(value);
+    value = topology_unwrap(value);
     return cJSON_IsNull(value) || cJSON_IsFalse(value);
 }
 
 static void check_kwargs(struct reader *r, const cJSON *kwargs) {
-    char text[CONFIG_TEXT_MAX];
+    char text[TOPOLOGY_TEXT_MAX];
     if (!kwargs) return;
     for (const cJSON *item = kwargs->child; item; item = item->next)
         if (!is_unused(item))
             problems_add(r->problems, "layer \"%.80s\": called with %s = %s", caller_name(r),
-                         item->string ? item->string : "a value", config_text(item, text));
+                         item->string ? item->string : "a value", topology_text(item, text));
 }
 
 /* Tensors of nested lists, in order (Keras 2). */
 static status read_lists(struct reader *r, const cJSON *json) {
-    char text[CONFIG_TEXT_MAX];
+    char text[TOPOLOGY_TEXT_MAX];
     if (is_tensor(json)) {
         check_kwargs(r, json->child->next->next->next);
         return add_tensor(r, json);
@@ -101,17 +101,18 @@ static status read_lists(struct reader *r, const cJSON *json) {
         return SUCCESS;
     }
     if (!is_unused(json))
-        problems_add(r->problems, "layer \"%.80s\": called with %s", caller_name(r), config_text(json, text));
+        problems_add(r->problems, "layer \"%.80s\": called with %s", caller_name(r),
+                     topology_text(json, text));
     return SUCCESS;
 }
 
 /* Tensors of a call's positional arguments, in order (Keras 3). */
 static status read_args(struct reader *r, const cJSON *json) {
-    char text[CONFIG_TEXT_MAX];
-    const cJSON *value = config_unwrap(json);
+    char text[TOPOLOGY_TEXT_MAX];
+    const cJSON *value = topology_unwrap(json);
     const cJSON *class_name = get(value, "class_name");
     if (cJSON_IsString(class_name) && !strcmp(class_name->valuestring, "__keras_tensor__")) {
-        const cJSON *history = config_unwrap(get(get(value, "config"), "keras_history"));
+        const cJSON *history = topology_unwrap(get(get(value, "config"), "keras_history"));
         if (!is_tensor(history))
             return status_fail(STATUS_DATA, "layer \"%.80s\": a tensor without a keras_history",
                                caller_name(r));
@@ -123,11 +124,11 @@ static status read_args(struct reader *r, const cJSON *json) {
     }
     if (!is_unused(value))
         problems_add(r->problems, "layer \"%.80s\": called with %s", caller_name(r),
-                     config_text(value, text));
+                     topology_text(value, text));
     return SUCCESS;
 }
 
-static status read_call(struct reader *r, const cJSON *json, struct config_call *call) {
+static status read_call(struct reader *r, const cJSON *json, struct topology_call *call) {
     r->nrefs = 0;
     if (cJSON_IsObject(json) && get(json, "args")) {
         STATUS_TRY(read_args(r, get(json, "args")));
@@ -142,12 +143,12 @@ static status read_call(struct reader *r, const cJSON *json, struct config_call 
     return SUCCESS;
 }
 
-static status read_calls(struct reader *r, const cJSON *json, struct config_entry *entry, bool *args) {
+static status read_calls(struct reader *r, const cJSON *json, struct topology_entry *entry, bool *args) {
     const cJSON *nodes = get(json, "inbound_nodes");
     int n = cJSON_GetArraySize(nodes);
-    if (n > CONFIG_MAX_CALLS)
+    if (n > TOPOLOGY_MAX_CALLS)
         return status_fail(STATUS_DATA, "layer \"%.80s\" is called %d times; at most %d are allowed",
-                           entry->name, n, CONFIG_MAX_CALLS);
+                           entry->name, n, TOPOLOGY_MAX_CALLS);
     int ncalls = entry->input || n == 0 ? 1 : n; /* an input is there once, and nothing calls it */
     if (!entry->input && n == 0) ncalls = 0;
     entry->call = calloc(ncalls ? (size_t)ncalls : 1, sizeof *entry->call);
@@ -165,16 +166,16 @@ static status read_calls(struct reader *r, const cJSON *json, struct config_entr
 
 /* A model inside a model has, before its first call, one that Keras made with it. Keras 2 counts it, so the
  * first call is 1; Keras 3 counts it in "output_layers" only. Turns the numbers of those into indices. */
-static void renumber(struct config_scope *scope, bool args) {
+static void renumber(struct topology_scope *scope, bool args) {
     for (int nested = 0; nested < scope->nentries; nested++) {
         if (!scope->entry[nested].nested) continue;
-        int lowest[2] = {CONFIG_MAX_CALLS, CONFIG_MAX_CALLS}, highest[2] = {0, 0};
+        int lowest[2] = {TOPOLOGY_MAX_CALLS, TOPOLOGY_MAX_CALLS}, highest[2] = {0, 0};
         for (int pass = 0; pass < 2; pass++)
             for (int i = 0; i <= scope->nentries; i++) {
                 bool outputs = i == scope->nentries;
                 int ncalls = outputs ? 1 : scope->entry[i].ncalls;
                 for (int c = 0; c < ncalls; c++) {
-                    struct config_ref *ref = outputs ? scope->output : scope->entry[i].call[c].in;
+                    struct topology_ref *ref = outputs ? scope->output : scope->entry[i].call[c].in;
                     int nrefs = outputs ? scope->noutputs : scope->entry[i].call[c].nin;
                     for (int k = 0; k < nrefs; k++) {
                         if (ref[k].entry != nested) continue;
@@ -191,10 +192,10 @@ static void renumber(struct config_scope *scope, bool args) {
     }
 }
 
-static status check_refs(const struct config_scope *scope, const struct config_ref *ref, int nrefs,
+static status check_refs(const struct topology_scope *scope, const struct topology_ref *ref, int nrefs,
                          const char *who) {
     for (int k = 0; k < nrefs; k++) {
-        const struct config_entry *entry = &scope->entry[ref[k].entry];
+        const struct topology_entry *entry = &scope->entry[ref[k].entry];
         if (ref[k].call >= entry->ncalls)
             return status_fail(STATUS_DATA,
                                "layer \"%.80s\" refers to call %d of layer \"%.80s\", which has %d", who,
@@ -203,7 +204,7 @@ static status check_refs(const struct config_scope *scope, const struct config_r
     return SUCCESS;
 }
 
-static status read_ends(struct reader *r, const cJSON *config, const char *key, struct config_ref **ref,
+static status read_ends(struct reader *r, const cJSON *config, const char *key, struct topology_ref **ref,
                         int *n) {
     r->caller = NULL;
     r->nrefs = 0;
@@ -216,8 +217,8 @@ static status read_ends(struct reader *r, const cJSON *config, const char *key, 
     return SUCCESS;
 }
 
-status config_calls_read(const cJSON *layers, const cJSON *config, struct config_scope *scope,
-                         struct problems *problems) {
+status topology_calls_read(const cJSON *layers, const cJSON *config, struct topology_scope *scope,
+                           struct problems *problems) {
     struct reader r = {.scope = scope, .problems = problems};
     status error = SUCCESS;
     r.place = malloc((size_t)scope->nentries * sizeof *r.place);
@@ -244,7 +245,7 @@ status config_calls_read(const cJSON *layers, const cJSON *config, struct config
     STATUS_GOTO(error, cleanup, check_refs(scope, scope->input, scope->ninputs, scope->name));
     STATUS_GOTO(error, cleanup, check_refs(scope, scope->output, scope->noutputs, scope->name));
     for (i = 0; i < scope->ninputs; i++) {
-        const struct config_entry *entry = &scope->entry[scope->input[i].entry];
+        const struct topology_entry *entry = &scope->entry[scope->input[i].entry];
         if (!entry->input && (entry->layer.kind || entry->nested)) {
             error = status_fail(STATUS_DATA,
                                 "input_layers of model \"%.80s\" names \"%.80s\", which is no input layer",

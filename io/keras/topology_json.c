@@ -1,4 +1,4 @@
-#include "io/keras/config.h"
+#include "io/keras/topology.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -34,9 +34,9 @@ static status check_keys(const cJSON *json, const char **keys) {
     return SUCCESS;
 }
 
-status config_parse(const char *text, cJSON **json) {
-    if (strlen(text) > CONFIG_MAX_BYTES)
-        return status_fail(STATUS_DATA, "the topology is longer than %zu bytes", CONFIG_MAX_BYTES);
+status topology_parse(const char *text, cJSON **json) {
+    if (strlen(text) > TOPOLOGY_MAX_BYTES)
+        return status_fail(STATUS_DATA, "the topology is longer than %zu bytes", TOPOLOGY_MAX_BYTES);
     const char *end = NULL;
     cJSON *parsed = cJSON_ParseWithOpts(text, &end, 1);
     if (!parsed) {
@@ -57,7 +57,7 @@ status config_parse(const char *text, cJSON **json) {
     return SUCCESS;
 }
 
-const cJSON *config_unwrap(const cJSON *json) {
+const cJSON *topology_unwrap(const cJSON *json) {
     while (cJSON_IsObject(json)) {
         const char *class_name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "class_name"));
         const cJSON *inner = NULL;
@@ -85,11 +85,11 @@ const cJSON *config_unwrap(const cJSON *json) {
     return json;
 }
 
-const char *config_text(const cJSON *json, char *text) {
+const char *topology_text(const cJSON *json, char *text) {
     char *printed = json ? cJSON_PrintUnformatted(json) : NULL;
     const char *shown = printed ? printed : "?";
-    bool cut = strlen(shown) > CONFIG_TEXT_MAX - 1;
-    snprintf(text, CONFIG_TEXT_MAX, "%.*s%s", CONFIG_TEXT_MAX - 4, shown, cut ? "..." : "");
+    bool cut = strlen(shown) > TOPOLOGY_TEXT_MAX - 1;
+    snprintf(text, TOPOLOGY_TEXT_MAX, "%.*s%s", TOPOLOGY_TEXT_MAX - 4, shown, cut ? "..." : "");
     cJSON_free(printed);
     return text;
 }

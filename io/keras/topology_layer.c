@@ -1,5 +1,5 @@
 /* One layer: JSON to struct layer and back, by the kind's attribute table. */
-#include "io/keras/config.h"
+#include "io/keras/topology.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -59,7 +59,7 @@ static bool is_harmless(const cJSON *item) {
         if (!strcmp(key, no_effect[i])) return true;
     for (size_t i = 0; i < sizeof no_effect_suffix / sizeof *no_effect_suffix; i++)
         if (ends_with(key, no_effect_suffix[i])) return true;
-    const cJSON *value = config_unwrap(item);
+    const cJSON *value = topology_unwrap(item);
     if (cJSON_IsNull(value) || cJSON_IsFalse(value)) return true;
     for (size_t i = 0; i < sizeof unused / sizeof *unused; i++)
         if (!strcmp(key, unused[i].key) && is_text(value, unused[i].text)) return true;
@@ -74,7 +74,7 @@ static void check_dtype(const cJSON *item, bool input, const char *where, struct
                                          "bfloat16", "mixed_float16", "mixed_bfloat16"};
     static const char *const whole[] = {"int8",   "uint8", "int16",  "uint16", "int32",
                                         "uint32", "int64", "uint64", "bool"};
-    const cJSON *value = config_unwrap(item);
+    const cJSON *value = topology_unwrap(item);
     if (!value || cJSON_IsNull(value)) return;
     const char *class_name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(value, "class_name"));
     if (!class_name || !strncmp(class_name, "Policy", 6) || !strcmp(class_name, "DTypePolicy") ||
@@ -88,8 +88,8 @@ static void check_dtype(const cJSON *item, bool input, const char *where, struct
         for (size_t i = 0; input && cJSON_IsString(name) && i < sizeof whole / sizeof *whole; i++)
             if (!strcmp(name->valuestring, whole[i])) return;
     }
-    char text[CONFIG_TEXT_MAX];
-    problems_add(problems, "%s: dtype = %s", where, config_text(value, text));
+    char text[TOPOLOGY_TEXT_MAX];
+    problems_add(problems, "%s: dtype = %s", where, topology_text(value, text));
 }
 
 /* Keras's own classes have the module "keras.layers" or none; registered ones are "package>Class". */
@@ -114,7 +114,7 @@ static status read_attrs(const cJSON *config, int keras_version, const char *whe
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(config, spec->name);
         const cJSON *other = spec->keras2 ? cJSON_GetObjectItemCaseSensitive(config, spec->keras2) : NULL;
         if (other && (!item || keras_version < 3)) item = other;
-        if (item) STATUS_TRY(config_attr_read(spec, item, where, &layer->attr[i], problems));
+        if (item) STATUS_TRY(topology_attr_read(spec, item, where, &layer->attr[i], problems));
         else if (!spec->initial) return status_fail(STATUS_DATA, "%s: %s is missing", where, spec->name);
     }
     for (const cJSON *item = config->child; item; item = item->next) {
@@ -123,18 +123,18 @@ static status read_attrs(const cJSON *config, int keras_version, const char *whe
             known = !strcmp(item->string, kind->attrs[i].name) ||
                     (kind->attrs[i].keras2 && !strcmp(item->string, kind->attrs[i].keras2));
         if (known) continue;
-        char text[CONFIG_TEXT_MAX];
+        char text[TOPOLOGY_TEXT_MAX];
         if (!strcmp(item->string, "dtype")) check_dtype(item, kind->max_inputs == 0, where, problems);
         else if (!is_harmless(item))
-            problems_add(problems, "%s: %s = %s", where, item->string, config_text(item, text));
+            problems_add(problems, "%s: %s = %s", where, item->string, topology_text(item, text));
     }
     const cJSON *trainable = cJSON_GetObjectItemCaseSensitive(config, "trainable");
     layer->trainable = !cJSON_IsFalse(trainable);
     return SUCCESS;
 }
 
-status config_layer_read(const cJSON *json, const char *name, int keras_version, struct layer *layer,
-                         struct problems *problems) {
+status topology_layer_read(const cJSON *json, const char *name, int keras_version, struct layer *layer,
+                           struct problems *problems) {
     *layer = (struct layer){0};
     const char *class_name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "class_name"));
     const cJSON *config = cJSON_GetObjectItemCaseSensitive(json, "config");
@@ -164,7 +164,7 @@ static status is_initial(const struct attr_spec *spec, const struct attr *attr, 
     return SUCCESS;
 }
 
-status config_layer_write(const struct layer *layer, cJSON **json) {
+status topology_layer_write(const struct layer *layer, cJSON **json) {
     status error = SUCCESS;
     cJSON *object = cJSON_CreateObject();
     cJSON *config = cJSON_CreateObject();
@@ -184,7 +184,7 @@ status config_layer_write(const struct layer *layer, cJSON **json) {
             if (initial) continue;
         }
         cJSON *value;
-        STATUS_GOTO(error, cleanup, config_attr_write(spec, &layer->attr[i], &value));
+        STATUS_GOTO(error, cleanup, topology_attr_write(spec, &layer->attr[i], &value));
         if (!cJSON_AddItemToObject(config, spec->keras2 ? spec->keras2 : spec->name, value)) {
             cJSON_Delete(value);
             error = status_no_memory("a topology", 0);
@@ -203,7 +203,7 @@ cleanup:
     return error;
 }
 
-const struct layer_kind *config_input_kind(void) {
+const struct layer_kind *topology_input_kind(void) {
     for (int i = 0; i < layer_kind_count(); i++)
         if (layer_kind_at(i)->max_inputs == 0) return layer_kind_at(i);
     return NULL;

@@ -1,5 +1,5 @@
 /* One model's JSON: its layers, its calls, its inputs and outputs, and the models inside it. */
-#include "io/keras/config.h"
+#include "io/keras/topology.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -15,20 +15,20 @@ static const cJSON *layers_of(const cJSON *config) {
     return cJSON_IsArray(config) ? config : get(config, "layers");
 }
 
-bool config_is_model(const cJSON *json) {
+bool topology_is_model(const cJSON *json) {
     return cJSON_IsArray(layers_of(get(json, "config")));
 }
 
-void config_scope_destroy(struct config_scope **scope) {
-    struct config_scope *s = *scope;
+void topology_scope_destroy(struct topology_scope **scope) {
+    struct topology_scope *s = *scope;
     if (!s) return;
     for (int i = 0; i < s->nentries; i++) {
-        struct config_entry *entry = &s->entry[i];
+        struct topology_entry *entry = &s->entry[i];
         for (int c = 0; c < entry->ncalls; c++) free(entry->call[c].in);
         free(entry->call);
         free(entry->name);
         if (entry->layer.kind) layer_clear(&entry->layer);
-        config_scope_destroy(&entry->nested);
+        topology_scope_destroy(&entry->nested);
     }
     free(s->entry);
     free(s->input);
@@ -51,10 +51,10 @@ static char *name_of(const cJSON *json, int place) {
     return made;
 }
 
-static status read_entry(const cJSON *json, int keras_version, struct config_entry *entry,
+static status read_entry(const cJSON *json, int keras_version, struct topology_entry *entry,
                          struct problems *problems) {
-    if (config_is_model(json)) return config_scope_read(json, keras_version, &entry->nested, problems);
-    STATUS_TRY(config_layer_read(json, entry->name, keras_version, &entry->layer, problems));
+    if (topology_is_model(json)) return topology_scope_read(json, keras_version, &entry->nested, problems);
+    STATUS_TRY(topology_layer_read(json, entry->name, keras_version, &entry->layer, problems));
     entry->input = entry->layer.kind && entry->layer.kind->max_inputs == 0;
     return SUCCESS;
 }
@@ -65,8 +65,8 @@ static const cJSON *built_shape(const cJSON *layers, const cJSON *config) {
     const cJSON *first = get(layers->child, "config");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (cJSON_IsArray(get(first, keys[i]))) return get(first, keys[i]);
-    const cJSON *shape = config_unwrap(get(config, "build_input_shape"));
-    if (!cJSON_IsArray(shape)) shape = config_unwrap(get(get(config, "build_config"), "input_shape"));
+    const cJSON *shape = topology_unwrap(get(config, "build_input_shape"));
+    if (!cJSON_IsArray(shape)) shape = topology_unwrap(get(get(config, "build_config"), "input_shape"));
     return cJSON_IsArray(shape) ? shape : NULL;
 }
 
@@ -78,18 +78,18 @@ static int shape_attr(const struct layer_kind *kind) {
 }
 
 /* The input layer of the first model inside, for a Sequential that begins with a model. */
-static const struct layer *first_input(const struct config_scope *scope) {
+static const struct layer *first_input(const struct topology_scope *scope) {
     while (scope && scope->ninputs) {
-        const struct config_entry *entry = &scope->entry[scope->input[0].entry];
+        const struct topology_entry *entry = &scope->entry[scope->input[0].entry];
         if (entry->input) return entry->layer.kind ? &entry->layer : NULL;
         scope = entry->nested;
     }
     return NULL;
 }
 
-static status make_input(const cJSON *layers, const cJSON *config, const struct config_scope *scope,
-                         struct config_entry *entry, struct problems *problems) {
-    const struct layer_kind *kind = config_input_kind();
+static status make_input(const cJSON *layers, const cJSON *config, const struct topology_scope *scope,
+                         struct topology_entry *entry, struct problems *problems) {
+    const struct layer_kind *kind = topology_input_kind();
     int shape = kind ? shape_attr(kind) : -1;
     if (shape < 0) return status_fail(STATUS_INTERNAL, "there is no kind of input layer");
     entry->input = true;
@@ -101,7 +101,8 @@ static status make_input(const cJSON *layers, const cJSON *config, const struct 
     STATUS_TRY(layer_create(kind, entry->name, &entry->layer));
     const cJSON *built = built_shape(layers, config);
     if (built)
-        return config_attr_read(&kind->attrs[shape], built, entry->name, &entry->layer.attr[shape], problems);
+        return topology_attr_read(&kind->attrs[shape], built, entry->name, &entry->layer.attr[shape],
+                                  problems);
     const struct layer *inner = first_input(scope->entry[1].nested);
     if (!inner || !inner->attr[shape].present)
         return SUCCESS; /* unknown: needed only by the outermost model */
@@ -110,9 +111,9 @@ static status make_input(const cJSON *layers, const cJSON *config, const struct 
 }
 
 /* Each layer is called once, on what the one before it gives. */
-static status chain(struct config_scope *scope) {
+static status chain(struct topology_scope *scope) {
     for (int i = 0; i < scope->nentries; i++) {
-        struct config_entry *entry = &scope->entry[i];
+        struct topology_entry *entry = &scope->entry[i];
         entry->call = calloc(1, sizeof *entry->call);
         if (!entry->call) return status_no_memory("a topology", sizeof *entry->call);
         entry->ncalls = 1;
@@ -120,23 +121,23 @@ static status chain(struct config_scope *scope) {
         entry->call->in = calloc(1, sizeof *entry->call->in);
         if (!entry->call->in) return status_no_memory("a topology", sizeof *entry->call->in);
         entry->call->nin = 1;
-        entry->call->in[0] = (struct config_ref){i - 1, 0, 0};
+        entry->call->in[0] = (struct topology_ref){i - 1, 0, 0};
     }
     scope->input = calloc(1, sizeof *scope->input);
     scope->output = calloc(1, sizeof *scope->output);
     if (!scope->input || !scope->output) return status_no_memory("a topology", sizeof *scope->input);
     scope->ninputs = scope->noutputs = 1;
-    scope->output[0] = (struct config_ref){scope->nentries - 1, 0, 0};
+    scope->output[0] = (struct topology_ref){scope->nentries - 1, 0, 0};
     return SUCCESS;
 }
 
 static status read_entries(const cJSON *layers, const cJSON *config, int keras_version,
-                           struct config_scope *scope, struct problems *problems) {
+                           struct topology_scope *scope, struct problems *problems) {
     int n = cJSON_GetArraySize(layers);
     if (n == 0) return status_fail(STATUS_DATA, "model \"%.80s\" has no layers", scope->name);
-    if (n > CONFIG_MAX_LAYERS)
+    if (n > TOPOLOGY_MAX_LAYERS)
         return status_fail(STATUS_DATA, "model \"%.80s\" has %d layers; at most %d are allowed", scope->name,
-                           n, CONFIG_MAX_LAYERS);
+                           n, TOPOLOGY_MAX_LAYERS);
     scope->entry = calloc((size_t)n + 1, sizeof *scope->entry);
     if (!scope->entry) return status_no_memory("a topology", (size_t)n * sizeof *scope->entry);
 
@@ -153,7 +154,7 @@ static status read_entries(const cJSON *layers, const cJSON *config, int keras_v
         if (!cJSON_IsObject(json))
             return status_fail(STATUS_DATA, "model \"%.80s\": layer %d is not an object", scope->name,
                                scope->nentries - first);
-        struct config_entry *entry = &scope->entry[scope->nentries++];
+        struct topology_entry *entry = &scope->entry[scope->nentries++];
         entry->index = -1;
         entry->name = name_of(json, scope->nentries - first);
         if (!entry->name) return status_no_memory("a topology", 0);
@@ -163,14 +164,14 @@ static status read_entries(const cJSON *layers, const cJSON *config, int keras_v
     return SUCCESS;
 }
 
-status config_scope_read(const cJSON *json, int keras_version, struct config_scope **scope,
-                         struct problems *problems) {
+status topology_scope_read(const cJSON *json, int keras_version, struct topology_scope **scope,
+                           struct problems *problems) {
     const cJSON *config = get(json, "config");
     const cJSON *layers = layers_of(config);
     if (!cJSON_IsArray(layers))
         return status_fail(STATUS_DATA, "the topology has no list of layers: only Sequential and functional "
                                         "models are kept with their topology");
-    struct config_scope *s = calloc(1, sizeof *s);
+    struct topology_scope *s = calloc(1, sizeof *s);
     if (!s) return status_no_memory("a topology", sizeof *s);
     status error = SUCCESS;
     s->sequential =
@@ -182,10 +183,10 @@ status config_scope_read(const cJSON *json, int keras_version, struct config_sco
         goto cleanup;
     }
     STATUS_GOTO(error, cleanup, read_entries(layers, config, keras_version, s, problems));
-    STATUS_GOTO(error, cleanup, s->sequential ? chain(s) : config_calls_read(layers, config, s, problems));
+    STATUS_GOTO(error, cleanup, s->sequential ? chain(s) : topology_calls_read(layers, config, s, problems));
     *scope = s;
     return SUCCESS;
 cleanup:
-    config_scope_destroy(&s);
+    topology_scope_destroy(&s);
     return error;
 }

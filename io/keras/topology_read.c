@@ -1,5 +1,5 @@
 /* Topology JSON to graph: the scopes of the models are flattened into one graph. */
-#include "io/keras/config.h"
+#include "io/keras/topology.h"
 
 #include "io/keras.h"
 
@@ -18,9 +18,9 @@ void topology_clear(struct topology *topology) {
 
 /* ---- layers ---- */
 
-static int count_layers(const struct config_scope *scope) {
+static int count_layers(const struct topology_scope *scope) {
     int n = 0;
-    for (int i = 0; i < scope->nentries && n <= CONFIG_MAX_LAYERS; i++)
+    for (int i = 0; i < scope->nentries && n <= TOPOLOGY_MAX_LAYERS; i++)
         n += scope->entry[i].nested ? count_layers(scope->entry[i].nested) : 1;
     return n;
 }
@@ -28,7 +28,7 @@ static int count_layers(const struct config_scope *scope) {
 /* Inner layers keep their names if those are free, else they are prefixed by the model's. */
 static status unique_name(const struct graph *graph, const char *prefix, struct layer *layer) {
     if (graph_find_layer(graph, layer->name) < 0) return SUCCESS;
-    for (int i = 0; i <= CONFIG_MAX_LAYERS; i++) {
+    for (int i = 0; i <= TOPOLOGY_MAX_LAYERS; i++) {
         char *name = NULL;
         int length = i ? asprintf(&name, "%s_%s_%d", prefix, layer->name, i)
                        : asprintf(&name, "%s_%s", prefix, layer->name);
@@ -46,10 +46,10 @@ static status unique_name(const struct graph *graph, const char *prefix, struct 
 /* Moves a model's layers to the graph; those of inner models take the place of the model. Inputs of inner
  * models vanish: they are what the model is called on. `top` is the outermost layer, -1 in the outermost
  * model. */
-static status add_layers(struct topology *t, struct config_scope *scope, int top, bool trainable) {
+static status add_layers(struct topology *t, struct topology_scope *scope, int top, bool trainable) {
     trainable = trainable && scope->trainable;
     for (int i = 0; i < scope->nentries; i++) {
-        struct config_entry *entry = &scope->entry[i];
+        struct topology_entry *entry = &scope->entry[i];
         int here = top >= 0 ? top : i;
         if (entry->nested) {
             STATUS_TRY(add_layers(t, entry->nested, here, trainable));
@@ -79,21 +79,21 @@ struct builder {
 
 /* A model called on nin tensors; in NULL: the outermost one. */
 struct frame {
-    const struct config_scope *scope;
+    const struct topology_scope *scope;
     int nin;
     const struct edge *in;
     struct result **result; /* [nentries][ncalls], owned */
-    struct config_ref *stack;
+    struct topology_ref *stack;
     int depth, room;
 };
 
-static status call_scope(struct builder *b, const struct config_scope *scope, int nin, const struct edge *in,
-                         struct edge **out);
+static status call_scope(struct builder *b, const struct topology_scope *scope, int nin,
+                         const struct edge *in, struct edge **out);
 
-static status push(struct frame *f, struct config_ref call) {
+static status push(struct frame *f, struct topology_ref call) {
     if (f->depth == f->room) {
         int room = f->room ? 2 * f->room : 64;
-        struct config_ref *grown = realloc(f->stack, (size_t)room * sizeof *grown);
+        struct topology_ref *grown = realloc(f->stack, (size_t)room * sizeof *grown);
         if (!grown) return status_no_memory("a topology", (size_t)room * sizeof *grown);
         f->stack = grown;
         f->room = room;
@@ -102,7 +102,7 @@ static status push(struct frame *f, struct config_ref call) {
     return SUCCESS;
 }
 
-static status edge_of(const struct frame *f, const struct config_ref *ref, struct edge *edge) {
+static status edge_of(const struct frame *f, const struct topology_ref *ref, struct edge *edge) {
     const struct result *r = &f->result[ref->entry][ref->call];
     if (r->out && ref->tensor >= r->nout)
         return status_fail(STATUS_DATA, "model \"%.80s\" has %d outputs; there is no output %d",
@@ -127,12 +127,12 @@ static status input_edge(struct builder *b, const struct frame *f, int entry, st
 
 /* Makes one call; all it needs is there. */
 static status make_call(struct builder *b, struct frame *f, int e, int c) {
-    const struct config_entry *entry = &f->scope->entry[e];
+    const struct topology_entry *entry = &f->scope->entry[e];
     struct result *result = &f->result[e][c];
-    if (++b->ncalls > CONFIG_MAX_CALLS)
-        return status_fail(STATUS_DATA, "the model has more than %d calls of layers", CONFIG_MAX_CALLS);
+    if (++b->ncalls > TOPOLOGY_MAX_CALLS)
+        return status_fail(STATUS_DATA, "the model has more than %d calls of layers", TOPOLOGY_MAX_CALLS);
     if (entry->input) return input_edge(b, f, e, result);
-    const struct config_call *call = &entry->call[c];
+    const struct topology_call *call = &entry->call[c];
     struct edge *edge = malloc((size_t)(call->nin ? call->nin : 1) * sizeof *edge);
     if (!edge) return status_no_memory("a topology", (size_t)call->nin * sizeof *edge);
     status error = SUCCESS;
@@ -152,12 +152,12 @@ static status make_call(struct builder *b, struct frame *f, int e, int c) {
 
 /* Makes the call on top of the stack, or puts those it needs above it. */
 static status step(struct builder *b, struct frame *f) {
-    struct config_ref top = f->stack[f->depth - 1];
+    struct topology_ref top = f->stack[f->depth - 1];
     struct result *result = &f->result[top.entry][top.call];
-    const struct config_entry *entry = &f->scope->entry[top.entry];
+    const struct topology_entry *entry = &f->scope->entry[top.entry];
     bool ready = true;
     for (int k = 0; result->state != DONE && k < entry->call[top.call].nin; k++) {
-        const struct config_ref *needed = &entry->call[top.call].in[k];
+        const struct topology_ref *needed = &entry->call[top.call].in[k];
         const struct result *other = &f->result[needed->entry][needed->call];
         if (other->state == DONE) continue;
         if (result->state == OPENED || other->state == OPENED || other == result)
@@ -181,14 +181,14 @@ static status step(struct builder *b, struct frame *f) {
 static status make_calls(struct builder *b, struct frame *f) {
     for (int e = 0; e < f->scope->nentries; e++)
         for (int c = 0; c < f->scope->entry[e].ncalls; c++) {
-            STATUS_TRY(push(f, (struct config_ref){e, c, 0}));
+            STATUS_TRY(push(f, (struct topology_ref){e, c, 0}));
             while (f->depth) STATUS_TRY(step(b, f));
         }
     return SUCCESS;
 }
 
-static status call_scope(struct builder *b, const struct config_scope *scope, int nin, const struct edge *in,
-                         struct edge **out) {
+static status call_scope(struct builder *b, const struct topology_scope *scope, int nin,
+                         const struct edge *in, struct edge **out) {
     struct frame f = {.scope = scope, .nin = nin, .in = in};
     status error = SUCCESS;
     struct edge *edge = malloc((size_t)scope->noutputs * sizeof *edge);
@@ -240,7 +240,7 @@ static int guess_version(const char *json) {
 }
 
 /* A missing shape shows only here: inputs of inner models need none. */
-static status check_inputs(const struct config_scope *scope) {
+static status check_inputs(const struct topology_scope *scope) {
     for (int k = 0; k < scope->ninputs; k++) {
         const struct layer *layer = &scope->entry[scope->input[k].entry].layer;
         for (int i = 0; layer->kind && i < layer->kind->nattrs; i++)
@@ -253,10 +253,10 @@ static status check_inputs(const struct config_scope *scope) {
     return SUCCESS;
 }
 
-static status build(struct topology *t, struct config_scope *scope, int keras_version) {
+static status build(struct topology *t, struct topology_scope *scope, int keras_version) {
     int n = count_layers(scope);
-    if (n > CONFIG_MAX_LAYERS)
-        return status_fail(STATUS_DATA, "the model has more than %d layers", CONFIG_MAX_LAYERS);
+    if (n > TOPOLOGY_MAX_LAYERS)
+        return status_fail(STATUS_DATA, "the model has more than %d layers", TOPOLOGY_MAX_LAYERS);
     STATUS_TRY(check_inputs(scope));
     STATUS_TRY(graph_create(scope->name, &t->graph));
     t->graph->keras_version = keras_version;
@@ -277,9 +277,9 @@ static status build(struct topology *t, struct config_scope *scope, int keras_ve
 }
 
 /* Options that the kinds refuse, of the layers whose class is known. */
-static status check_options(const struct config_scope *scope, struct problems *problems) {
+static status check_options(const struct topology_scope *scope, struct problems *problems) {
     for (int i = 0; i < scope->nentries; i++) {
-        const struct config_entry *entry = &scope->entry[i];
+        const struct topology_entry *entry = &scope->entry[i];
         if (entry->nested) STATUS_TRY(check_options(entry->nested, problems));
         if (!entry->layer.kind || !entry->layer.kind->check) continue;
         status error = entry->layer.kind->check(&entry->layer);
@@ -295,11 +295,11 @@ static status check_options(const struct config_scope *scope, struct problems *p
 
 status topology_read(const char *text, int keras_version, struct topology *topology) {
     cJSON *json = NULL;
-    struct config_scope *scope = NULL;
+    struct topology_scope *scope = NULL;
     struct problems problems = {0};
     struct topology t = {0};
     status error = SUCCESS;
-    STATUS_GOTO(error, cleanup, config_parse(text, &json));
+    STATUS_GOTO(error, cleanup, topology_parse(text, &json));
 
     /* {"model_config": {...}} or {"modelTopology": {"model_config": ...}} around it */
     const cJSON *model = json;
@@ -314,7 +314,7 @@ status topology_read(const char *text, int keras_version, struct topology *topol
     if (!keras_version && cJSON_IsString(version)) keras_version = atoi(version->valuestring);
     if (keras_version < 1) keras_version = guess_version(text);
 
-    STATUS_GOTO(error, cleanup, config_scope_read(model, keras_version, &scope, &problems));
+    STATUS_GOTO(error, cleanup, topology_scope_read(model, keras_version, &scope, &problems));
     STATUS_GOTO(error, cleanup, check_options(scope, &problems));
     STATUS_GOTO(error, cleanup, problems_take(&problems));
     STATUS_GOTO(error, cleanup, build(&t, scope, keras_version));
@@ -323,7 +323,7 @@ status topology_read(const char *text, int keras_version, struct topology *topol
 cleanup:
     topology_clear(&t);
     problems_clear(&problems);
-    config_scope_destroy(&scope);
+    topology_scope_destroy(&scope);
     cJSON_Delete(json);
     return error;
 }

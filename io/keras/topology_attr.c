@@ -1,5 +1,5 @@
 /* Attributes: JSON value to attribute and back, by the kind's table. */
-#include "io/keras/config.h"
+#include "io/keras/topology.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>
@@ -12,9 +12,9 @@
 
 static status wrong_type(const struct attr_spec *spec, const cJSON *json, const char *where,
                          const char *expected) {
-    char text[CONFIG_TEXT_MAX];
+    char text[TOPOLOGY_TEXT_MAX];
     return status_fail(STATUS_DATA, "%s: %s must be %s, and is %s", where, spec->name, expected,
-                       config_text(json, text));
+                       topology_text(json, text));
 }
 
 static bool is_integer(const cJSON *json) {
@@ -23,7 +23,7 @@ static bool is_integer(const cJSON *json) {
 }
 
 static int count_leaves(const cJSON *json) {
-    json = config_unwrap(json);
+    json = topology_unwrap(json);
     if (!cJSON_IsArray(json)) return 1;
     int n = 0;
     for (const cJSON *item = json->child; item && n < MAX_ITEMS; item = item->next) n += count_leaves(item);
@@ -32,7 +32,7 @@ static int count_leaves(const cJSON *json) {
 
 /* Numbers of a value or of lists of values, in order; null stands for an unknown dimension where allowed. */
 static bool collect_leaves(const cJSON *json, bool integers, bool null_allowed, double *v, int *n) {
-    json = config_unwrap(json);
+    json = topology_unwrap(json);
     if (cJSON_IsArray(json)) {
         for (const cJSON *item = json->child; item; item = item->next)
             if (!collect_leaves(item, integers, null_allowed, v, n)) return false;
@@ -76,9 +76,9 @@ static status read_list(const struct attr_spec *spec, const cJSON *json, const c
     }
     if (spec->length && n != spec->length) {
         if (n > spec->length || !stretch(v, n, spec->length)) {
-            char text[CONFIG_TEXT_MAX];
+            char text[TOPOLOGY_TEXT_MAX];
             error = status_fail(STATUS_DATA, "%s: %s must have %d numbers, and is %s", where, spec->name,
-                                spec->length, config_text(json, text));
+                                spec->length, topology_text(json, text));
             goto cleanup;
         }
         n = spec->length;
@@ -110,15 +110,15 @@ static bool is_choice(const char *choices, const char *value) {
 
 static status read_string(const struct attr_spec *spec, const cJSON *json, const char *where,
                           struct attr *attr, struct problems *problems) {
-    char text[CONFIG_TEXT_MAX];
+    char text[TOPOLOGY_TEXT_MAX];
     if (!cJSON_IsString(json)) {
         /* A layer or a custom object where a name could be. */
         if (!cJSON_IsObject(json)) return wrong_type(spec, json, where, "a name");
-        problems_add(problems, "%s: %s = %s", where, spec->name, config_text(json, text));
+        problems_add(problems, "%s: %s = %s", where, spec->name, topology_text(json, text));
         return SUCCESS;
     }
     if (spec->choices && !is_choice(spec->choices, json->valuestring)) {
-        problems_add(problems, "%s: %s = %s", where, spec->name, config_text(json, text));
+        problems_add(problems, "%s: %s = %s", where, spec->name, topology_text(json, text));
         return SUCCESS;
     }
     char *copy = strdup(json->valuestring);
@@ -129,9 +129,9 @@ static status read_string(const struct attr_spec *spec, const cJSON *json, const
     return SUCCESS;
 }
 
-status config_attr_read(const struct attr_spec *spec, const cJSON *json, const char *where, struct attr *attr,
-                        struct problems *problems) {
-    json = config_unwrap(json);
+status topology_attr_read(const struct attr_spec *spec, const cJSON *json, const char *where,
+                          struct attr *attr, struct problems *problems) {
+    json = topology_unwrap(json);
     if (cJSON_IsNull(json)) {
         if (!spec->initial) return wrong_type(spec, json, where, "given");
         attr_clear(spec, attr);
@@ -140,7 +140,7 @@ status config_attr_read(const struct attr_spec *spec, const cJSON *json, const c
     /* A list of one number is as good as the number: "axis": [3]. */
     if ((spec->type == ATTR_INT || spec->type == ATTR_FLOAT) && cJSON_IsArray(json) && json->child &&
         !json->child->next)
-        json = config_unwrap(json->child);
+        json = topology_unwrap(json->child);
     switch (spec->type) {
     case ATTR_BOOL:
         if (!cJSON_IsBool(json) && !(is_integer(json) && (json->valuedouble == 0 || json->valuedouble == 1)))
@@ -190,7 +190,7 @@ static cJSON *write_ints(const struct attr_spec *spec, const struct attr *attr) 
     return list;
 }
 
-status config_attr_write(const struct attr_spec *spec, const struct attr *attr, cJSON **json) {
+status topology_attr_write(const struct attr_spec *spec, const struct attr *attr, cJSON **json) {
     cJSON *written = NULL;
     if (!attr->present) {
         written = cJSON_CreateNull();
