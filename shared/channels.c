@@ -117,14 +117,14 @@ status channels_concat(struct channels *c) {
 
 status channels_tile(struct channels *c) {
     int width = width_of(c->out), n = width_of(&c->in[0]);
-    if (!n || width % n) return channels_fix(c);
+    if (!n || !width || width % n) return channels_fix(c);
     for (int i = 0; i < width; i++) c->out_atom[i] = c->in_atom[0][i % n];
     return SUCCESS;
 }
 
 status channels_repeat(struct channels *c) {
     int width = width_of(c->out), n = width_of(&c->in[0]);
-    if (!n || width % n) return channels_fix(c);
+    if (!n || !width || width % n) return channels_fix(c);
     for (int i = 0; i < width; i++) c->out_atom[i] = c->in_atom[0][i / (width / n)];
     return SUCCESS;
 }

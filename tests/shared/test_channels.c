@@ -1,0 +1,280 @@
+/* How channels pass through graphs: groups, classes, what is kept whole. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "graph_build.h"
+#include "shared/channels.h"
+
+static struct graph *begin(void) {
+    struct graph *g;
+    build_ok(graph_create("channels", &g));
+    return g;
+}
+
+static int conv(struct graph *g, const char *name, int filters, int in) {
+    char attrs[96];
+    snprintf(attrs, sizeof attrs, "filters=%d kernel_size=3 padding=same", filters);
+    return build_layer(g, "Conv2D", name, attrs, 1, &in);
+}
+
+static int on(struct graph *g, const char *class_name, const char *name, const char *attrs, int in) {
+    return build_layer(g, class_name, name, attrs, 1, &in);
+}
+
+static struct channel_map *map_of(struct graph *g) {
+    struct channel_map *map;
+    build_ok(graph_infer(g));
+    build_ok(channel_map_create(g, &map));
+    return map;
+}
+
+static struct channel at(const struct graph *g, const struct channel_map *map, const char *layer, int i) {
+    int width;
+    const struct channel *c = channel_map_of(map, build_node(g, layer), &width);
+    assert_in_range(i, 0, width - 1);
+    return c[i];
+}
+
+static int group(const struct graph *g, const struct channel_map *map, const char *layer) {
+    return at(g, map, layer, 0).group;
+}
+
+/* All of the layer's channels are in one group of `width`, channel i being class i. */
+static void expect_straight(const struct graph *g, const struct channel_map *map, const char *layer,
+                            int width) {
+    int n;
+    const struct channel *c = channel_map_of(map, build_node(g, layer), &n);
+    assert_int_equal(n, width);
+    assert_int_equal(channel_map_width(map, c[0].group), width);
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(c[i].group, c[0].group);
+        assert_int_equal(c[i].index, i);
+    }
+}
+
+static void end(struct graph *g, struct channel_map *map) {
+    channel_map_destroy(&map);
+    assert_null(map);
+    graph_destroy(&g);
+}
+
+static void test_chain(void **state) {
+    (void)state;
+    struct graph *g = begin();
+    int x = build_input(g, "x", "?,8,8,3");
+    x = conv(g, "a", 6, x);
+    x = on(g, "BatchNormalization", "a_bn", "", x);
+    x = on(g, "ReLU", "a_relu", "", x);
+    x = on(g, "MaxPooling2D", "pool", "", x);
+    x = conv(g, "b", 5, x);
+    x = on(g, "GlobalAveragePooling2D", "gap", "", x);
+    x = on(g, "Dense", "head", "units=4 activation=softmax", x);
+    build_output(g, x);
+    struct channel_map *map = map_of(g);
+    assert_int_equal(channel_map_groups(map), 4);
+    expect_straight(g, map, "pool", 6);
+    expect_straight(g, map, "gap", 5);
+    assert_int_equal(group(g, map, "pool"), group(g, map, "a"));
+    assert_int_equal(group(g, map, "gap"), group(g, map, "b"));
+    assert_true(channel_map_fixed(map, group(g, map, "x")));
+    assert_false(channel_map_fixed(map, group(g, map, "a")));
+    assert_false(channel_map_fixed(map, group(g, map, "b")));
+    assert_true(channel_map_fixed(map, group(g, map, "head")));
+    end(g, map);
+}
+
+static void test_residual_ties(void **state) {
+    (void)state;
+    struct graph *g = begin();
+    int x = build_input(g, "x", "?,8,8,3");
+    int stem = conv(g, "stem", 6, x);
+    int a = conv(g, "a", 9, stem), b = conv(g, "b", 6, a);
+    int sum = build_layer(g, "Add", "sum", "", 2, (int[]){stem, b});
+    int c = conv(g, "c", 6, sum);
+    int sum2 = build_layer(g, "Add", "sum2", "", 2, (int[]){c, sum});
+    build_output(g, conv(g, "last", 2, sum2));
+    struct channel_map *map = map_of(g);
+    assert_int_equal(channel_map_groups(map), 4); /* x, the trunk, a, last */
+    const char *trunk[] = {"stem", "b", "sum", "c", "sum2"};
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(group(g, map, trunk[i]), group(g, map, "stem"));
+        expect_straight(g, map, trunk[i], 6);
+    }
+    assert_int_not_equal(group(g, map, "a"), group(g, map, "stem"));
+    assert_false(channel_map_fixed(map, group(g, map, "stem")));
+    end(g, map);
+}
+
+static void test_concatenate_keeps_groups_apart(void **state) {
+    (void)state;
+    struct graph *g = begin();
+    int x = build_input(g, "x", "?,8,8,3");
+    int a = conv(g, "a", 4, x), b = conv(g, "b", 6, x);
+    int cat = build_layer(g, "Concatenate", "cat", "", 3, (int[]){a, b, a});
+    build_output(g, conv(g, "last", 2, on(g, "BatchNormalization", "bn", "", cat)));
+    struct channel_map *map = map_of(g);
+    assert_int_equal(channel_map_groups(map), 4);
+    for (int i = 0; i < 14; i++) {
+        struct channel c = at(g, map, "bn", i), should = i < 4    ? at(g, map, "a", i)
+                                                         : i < 10 ? at(g, map, "b", i - 4)
+                                                                  : at(g, map, "a", i - 10);
+        assert_int_equal(c.group, should.group);
+        assert_int_equal(c.index, should.index);
+    }
+    assert_int_not_equal(group(g, map, "a"), group(g, map, "b"));
+    end(g, map);
+}
+
+/* Adding one producer to two that were concatenated makes them one group, its classes in order. */
+static void test_add_to_concatenation(void **state) {
+    (void)state;
+    struct graph *g = begin();
+    int x = build_input(g, "x", "?,8,8,3");
+    int a = conv(g, "a", 4, x), b = conv(g, "b", 6, x), c = conv(g, "c", 10, x);
+    int cat = build_layer(g, "Concatenate", "cat", "", 2, (int[]){a, b});
+    int sum = build_layer(g, "Add", "sum", "", 2, (int[]){c, cat});
+    build_output(g, conv(g, "last", 2, sum));
+    struct channel_map *map = map_of(g);
+    assert_int_equal(channel_map_groups(map), 3);
+    expect_straight(g, map, "sum", 10);
+    expect_straight(g, map, "c", 10);
+    assert_int_equal(at(g, map, "b", 2).index, 6);
+    assert_int_equal(group(g, map, "a"), group(g, map, "b"));
+    end(g, map);
+}
+
+static void test_flatten_and_depthwise_repeat(void **state) {
+    (void)state;
+    struct graph *g = begin();
+    int x = build_input(g, "x", "?,4,4,3");
+    x = conv(g, "a", 5, x);
+    x = on(g, "DepthwiseConv2D", "dw", "kernel_size=3 padding=same depth_multiplier=2", x);
+    x = on(g, "MaxPooling2D", "pool", "", x);
+    x = on(g, "Flatten", "flat", "", x);
+    build_output(g, on(g, "Dense", "head", "units=3", x));
+    struct channel_map *map = map_of(g);
+    int width;
+    const struct channel *c = channel_map_of(map, build_node(g, "dw"), &width);
+    assert_int_equal(width, 10);
+    for (int i = 0; i < width; i++) { /* output channel c*m + j comes from input channel c */
+        assert_int_equal(c[i].group, group(g, map, "a"));
+        assert_int_equal(c[i].index, i / 2);
+    }
+    c = channel_map_of(map, build_node(g, "flat"), &width);
+    assert_int_equal(width, 40);
+    for (int i = 0; i < width; i++) assert_int_equal(c[i].index, i % 10 / 2);
+    assert_int_equal(channel_map_width(map, group(g, map, "a")), 5);
+    end(g, map);
+}
+
+/* Squeeze and excitation: the gate is tied to what it multiplies, through a Reshape. */
+static void test_squeeze_and_excitation(void **state) {
+    (void)state;
+    struct graph *g = begin();
+    int x = build_input(g, "x", "?,4,4,3");
+    int a = conv(g, "a", 8, x);
+    int gate = on(g, "GlobalAveragePooling2D", "gap", "", a);
+    gate = on(g, "Reshape", "reshape", "target_shape=1,1,8", gate);
+    gate = on(g, "Conv2D", "reduce", "filters=2 kernel_size=1 activation=relu", gate);
+    gate = on(g, "Conv2D", "expand", "filters=8 kernel_size=1 activation=sigmoid", gate);
+    x = build_layer(g, "Multiply", "scale", "", 2, (int[]){a, gate});
+    build_output(g, conv(g, "last", 2, x));
+    struct channel_map *map = map_of(g);
+    expect_straight(g, map, "reshape", 8);
+    expect_straight(g, map, "expand", 8);
+    expect_straight(g, map, "scale", 8);
+    assert_int_equal(group(g, map, "expand"), group(g, map, "a"));
+    assert_int_not_equal(group(g, map, "reduce"), group(g, map, "a"));
+    end(g, map);
+}
+
+static void test_broadcast_and_fixed(void **state) {
+    (void)state;
+    struct graph *g = begin();
+    int x = build_input(g, "x", "?,4,4,4");
+    int a = conv(g, "a", 8, x), one = conv(g, "one", 1, x);
+    int mul = build_layer(g, "Multiply", "mul", "", 2, (int[]){one, a});
+    int grouped = on(g, "Conv2D", "grouped", "filters=6 kernel_size=1 groups=2", mul);
+    int b = conv(g, "b", 5, grouped);
+    int soft = on(g, "Softmax", "soft", "", b);
+    int inner = on(g, "Conv2D", "inner", "filters=7 kernel_size=1 activation=softmax", conv(g, "c", 3, soft));
+    build_output(g, conv(g, "last", 2, inner));
+    struct channel_map *map = map_of(g);
+    assert_int_equal(group(g, map, "mul"), group(g, map, "a"));
+    assert_int_not_equal(group(g, map, "one"), group(g, map, "a"));
+    const char *fixed[] = {"x", "one", "a", "grouped", "b", "soft", "inner", "last"};
+    for (int i = 0; i < 8; i++) assert_true(channel_map_fixed(map, group(g, map, fixed[i])));
+    assert_false(
+        channel_map_fixed(map, group(g, map, "c"))); /* a softmax inside a layer leaves its input free */
+    end(g, map);
+}
+
+static void test_layer_called_twice(void **state) {
+    (void)state;
+    struct graph *g = begin();
+    int x = build_input(g, "x", "?,4,4,3");
+    int a = conv(g, "a", 8, x), b = conv(g, "b", 8, x), first, second;
+    int shared = build_uncalled(g, "Conv2D", "shared", "filters=6 kernel_size=1");
+    build_ok(graph_add_node(g, shared, 1, &(struct edge){a, 0}, &first));
+    build_ok(graph_add_node(g, shared, 1, &(struct edge){b, 0}, &second));
+    build_output(g, conv(g, "p", 2, first));
+    build_output(g, conv(g, "q", 2, second));
+    struct channel_map *map = map_of(g);
+    assert_int_equal(group(g, map, "a"), group(g, map, "b")); /* one kernel reads both */
+    int width;
+    const struct channel *c = channel_map_of(map, second, &width);
+    assert_int_equal(width, 6);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(c[i].group, group(g, map, "shared"));
+        assert_int_equal(c[i].index, i);
+    }
+    assert_int_equal(channel_map_width(map, group(g, map, "shared")), 6);
+    assert_false(channel_map_fixed(map, group(g, map, "a")));
+    end(g, map);
+}
+
+static void test_input_added_to_trunk_fixes_it(void **state) {
+    (void)state;
+    struct graph *g = begin();
+    int x = build_input(g, "x", "?,4,4,3");
+    int a = conv(g, "a", 3, x), b = conv(g, "b", 5, a);
+    int sum = build_layer(g, "Add", "sum", "", 2, (int[]){x, a});
+    build_output(g, build_layer(g, "Concatenate", "cat", "", 2, (int[]){sum, b}));
+    struct channel_map *map = map_of(g);
+    assert_true(channel_map_fixed(map, group(g, map, "a")));
+    assert_true(channel_map_fixed(map, group(g, map, "b"))); /* part of the output */
+    end(g, map);
+}
+
+static void test_unknown_width(void **state) {
+    (void)state;
+    struct graph *g = begin();
+    int x = build_input(g, "x", "?,?,4,3");
+    int a = conv(g, "a", 4, x);
+    build_output(g, on(g, "Flatten", "flat", "", a));
+    struct channel_map *map = map_of(g);
+    int width;
+    channel_map_of(map, build_node(g, "flat"), &width);
+    assert_int_equal(width, 0);
+    assert_true(channel_map_fixed(map, group(g, map, "a")));
+    end(g, map);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_chain),
+        cmocka_unit_test(test_residual_ties),
+        cmocka_unit_test(test_concatenate_keeps_groups_apart),
+        cmocka_unit_test(test_add_to_concatenation),
+        cmocka_unit_test(test_flatten_and_depthwise_repeat),
+        cmocka_unit_test(test_squeeze_and_excitation),
+        cmocka_unit_test(test_broadcast_and_fixed),
+        cmocka_unit_test(test_layer_called_twice),
+        cmocka_unit_test(test_input_added_to_trunk_fixes_it),
+        cmocka_unit_test(test_unknown_width),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
