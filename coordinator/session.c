@@ -81,7 +81,9 @@ status session_start(struct session *session, bool parallel, enum log_level leve
     }
     if (error) return error;
     error = log_create(parallel ? comm_rank(session->world) : 0, level, &session->log);
-    return parallel ? comm_agree(session->world, error) : error;
+    if (parallel) error = comm_agree(session->world, error);
+    if (!error) log_line(session->log, LOG_DEBUG, "%d threads", session->threads);
+    return error;
 }
 
 void session_stop(struct session *session) {

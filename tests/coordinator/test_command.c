@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct options {
@@ -177,13 +178,31 @@ static void test_parallel(void **state) {
     assert_string_equal(printed, speaks() ? expected : "");
 }
 
+/* In a child, since MPI can be started once: several tasks of the batch system that do not see each other. */
+static void test_singleton(void **state) {
+    (void)state;
+    if (getenv("OMPI_COMM_WORLD_SIZE")) return; /* under mpirun */
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("SLURM_NTASKS", "4", 1);
+        command.parallel = true;
+        int code = EXECUTE(config_path);
+        bool good = code == 2 &&
+                    strcmp(printed, "godwit: Slurm started 4 tasks (SLURM_NTASKS) but MPI sees only one: "
+                                    "start with \"srun --mpi=pmix\" or \"mpirun\", or use one task\n") == 0;
+        if (!good) fprintf(stderr, "exit code %d: %s", code, printed);
+        _exit(good ? 0 : 1);
+    }
+    int code = -1;
+    waitpid(child, &code, 0);
+    assert_int_equal(code, 0);
+}
+
 int main(void) {
     write_config("{\"training\": {\"epochs\": 5}}");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_usage),
-        cmocka_unit_test(test_help),
-        cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_parallel),
+        cmocka_unit_test(test_usage),     cmocka_unit_test(test_help),     cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_singleton), cmocka_unit_test(test_parallel),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(config_path);
