@@ -1,0 +1,206 @@
+/* Activation functions. */
+#include "worker/engines/openblas/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#define CHUNK 4096
+
+#define SELU_ALPHA 1.6732632423543772f
+#define SELU_SCALE 1.0507009873554805f
+#define SQRT_HALF 0.70710678118654752f
+#define GELU_SLOPE 0.79788456080286536f /* sqrt(2/pi) */
+#define GELU_CUBIC 0.044715f
+
+static inline float sigmoid(float x) {
+    return 1 / (1 + expf(-x));
+}
+
+static inline float clip01(float x) {
+    return x < 0 ? 0 : x > 1 ? 1 : x;
+}
+
+/* Each function: f(x) and f'(x), with the three numbers of the operation. NaN stays NaN. */
+#define FUNCTION(name) static inline float name(float x, float alpha, float beta, float gamma)
+#define UNUSED(a, b, c) ((void)(a), (void)(b), (void)(c))
+
+FUNCTION(relu) {
+    float y = x <= gamma ? (alpha == 0 ? 0 : alpha * (x - gamma)) : x;
+    return y >= beta ? beta : y;
+}
+FUNCTION(relu_slope) {
+    return x >= beta ? 0 : x <= gamma ? alpha : 1;
+}
+FUNCTION(sigmoid_value) {
+    UNUSED(alpha, beta, gamma);
+    return sigmoid(x);
+}
+FUNCTION(sigmoid_slope) {
+    UNUSED(alpha, beta, gamma);
+    float y = sigmoid(x);
+    return y * (1 - y);
+}
+FUNCTION(tanh_value) {
+    UNUSED(alpha, beta, gamma);
+    return tanhf(x);
+}
+FUNCTION(tanh_slope) {
+    UNUSED(alpha, beta, gamma);
+    float y = tanhf(x);
+    return 1 - y * y;
+}
+FUNCTION(softplus) {
+    UNUSED(alpha, beta, gamma);
+    return (x > 0 ? x : 0) + log1pf(expf(-fabsf(x)));
+}
+FUNCTION(softsign) {
+    UNUSED(alpha, beta, gamma);
+    return x / (1 + fabsf(x));
+}
+FUNCTION(softsign_slope) {
+    UNUSED(alpha, beta, gamma);
+    float d = 1 + fabsf(x);
+    return 1 / (d * d);
+}
+FUNCTION(elu) {
+    UNUSED(beta, beta, gamma);
+    return x > 0 ? x : alpha * expm1f(x);
+}
+FUNCTION(elu_slope) {
+    UNUSED(beta, beta, gamma);
+    return x > 0 ? 1 : alpha * expf(x);
+}
+FUNCTION(selu) {
+    UNUSED(alpha, beta, gamma);
+    return SELU_SCALE * (x > 0 ? x : SELU_ALPHA * expm1f(x));
+}
+FUNCTION(selu_slope) {
+    UNUSED(alpha, beta, gamma);
+    return SELU_SCALE * (x > 0 ? 1 : SELU_ALPHA * expf(x));
+}
+FUNCTION(exponential) {
+    UNUSED(alpha, beta, gamma);
+    return expf(x);
+}
+FUNCTION(silu) {
+    UNUSED(alpha, beta, gamma);
+    return x * sigmoid(x);
+}
+FUNCTION(silu_slope) {
+    UNUSED(alpha, beta, gamma);
+    float s = sigmoid(x);
+    return s * (1 + x * (1 - s));
+}
+FUNCTION(gelu) {
+    UNUSED(alpha, beta, gamma);
+    return 0.5f * x * (1 + erff(x * SQRT_HALF));
+}
+FUNCTION(gelu_slope) {
+    UNUSED(alpha, beta, gamma);
+    return 0.5f * (1 + erff(x * SQRT_HALF)) + x * 0.5f * GELU_SLOPE * expf(-0.5f * x * x);
+}
+FUNCTION(gelu_tanh) {
+    UNUSED(alpha, beta, gamma);
+    return 0.5f * x * (1 + tanhf(GELU_SLOPE * (x + GELU_CUBIC * x * x * x)));
+}
+FUNCTION(gelu_tanh_slope) {
+    UNUSED(alpha, beta, gamma);
+    float t = tanhf(GELU_SLOPE * (x + GELU_CUBIC * x * x * x));
+    return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * GELU_SLOPE * (1 + 3 * GELU_CUBIC * x * x);
+}
+FUNCTION(hard_sigmoid) {
+    UNUSED(gamma, gamma, gamma);
+    return clip01(alpha * x + beta);
+}
+FUNCTION(hard_sigmoid_slope) {
+    UNUSED(gamma, gamma, gamma);
+    float y = alpha * x + beta;
+    return y > 0 && y < 1 ? alpha : 0;
+}
+FUNCTION(hard_silu) {
+    UNUSED(alpha, beta, gamma);
+    return x * clip01(x / 6 + 0.5f);
+}
+FUNCTION(hard_silu_slope) {
+    UNUSED(alpha, beta, gamma);
+    return x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5f;
+}
+
+/* Is the output the input? */
+static bool is_identity(const struct task *task) {
+    return task->op->u.act.kind == ACTIVATION_LINEAR;
+}
+
+static status activation_prepare(struct task *task) {
+    if (count_of(&task->in[0]) != count_of(&task->out)) return kernel_mismatch(task, "shapes differ");
+    task->alias = is_identity(task);
+    return SUCCESS;
+}
+
+#define VALUES(function)                                                                                     \
+    for (int64_t i = 0; i < n; i++) y[i] = function(x[i], alpha, beta, gamma);                               \
+    break
+
+static void forward_chunk(const struct op *op, const float *restrict x, int64_t n, float *restrict y) {
+    const float alpha = op->u.act.alpha, beta = op->u.act.beta, gamma = op->u.act.gamma;
+    switch (op->u.act.kind) {
+    case ACTIVATION_LINEAR: break;
+    case ACTIVATION_RELU: VALUES(relu);
+    case ACTIVATION_SIGMOID: VALUES(sigmoid_value);
+    case ACTIVATION_TANH: VALUES(tanh_value);
+    case ACTIVATION_SOFTPLUS: VALUES(softplus);
+    case ACTIVATION_SOFTSIGN: VALUES(softsign);
+    case ACTIVATION_ELU: VALUES(elu);
+    case ACTIVATION_SELU: VALUES(selu);
+    case ACTIVATION_EXPONENTIAL: VALUES(exponential);
+    case ACTIVATION_SILU: VALUES(silu);
+    case ACTIVATION_GELU: VALUES(gelu);
+    case ACTIVATION_GELU_TANH: VALUES(gelu_tanh);
+    case ACTIVATION_HARD_SIGMOID: VALUES(hard_sigmoid);
+    case ACTIVATION_HARD_SILU: VALUES(hard_silu);
+    }
+}
+
+#define SLOPES(function)                                                                                     \
+    for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * function(x[i], alpha, beta, gamma);                      \
+    break
+
+static void backward_chunk(const struct op *op, const float *restrict x, const float *restrict dy, int64_t n,
+                           float *restrict dx) {
+    const float alpha = op->u.act.alpha, beta = op->u.act.beta, gamma = op->u.act.gamma;
+    switch (op->u.act.kind) {
+    case ACTIVATION_LINEAR: memcpy(dx, dy, (size_t)n * sizeof *dx); break;
+    case ACTIVATION_RELU: SLOPES(relu_slope);
+    case ACTIVATION_SIGMOID: SLOPES(sigmoid_slope);
+    case ACTIVATION_TANH: SLOPES(tanh_slope);
+    case ACTIVATION_SOFTPLUS: SLOPES(sigmoid_value);
+    case ACTIVATION_SOFTSIGN: SLOPES(softsign_slope);
+    case ACTIVATION_ELU: SLOPES(elu_slope);
+    case ACTIVATION_SELU: SLOPES(selu_slope);
+    case ACTIVATION_EXPONENTIAL: SLOPES(exponential);
+    case ACTIVATION_SILU: SLOPES(silu_slope);
+    case ACTIVATION_GELU: SLOPES(gelu_slope);
+    case ACTIVATION_GELU_TANH: SLOPES(gelu_tanh_slope);
+    case ACTIVATION_HARD_SIGMOID: SLOPES(hard_sigmoid_slope);
+    case ACTIVATION_HARD_SILU: SLOPES(hard_silu_slope);
+    }
+}
+
+static status activation_forward(struct task *task) {
+    const int64_t n = count_of(&task->out);
+#pragma omp parallel for num_threads(task->env->threads) schedule(static) if (n > 2 * CHUNK)
+    for (int64_t i = 0; i < n; i += CHUNK)
+        forward_chunk(task->op, task->x[0] + i, n - i < CHUNK ? n - i : CHUNK, task->y + i);
+    return SUCCESS;
+}
+
+static status activation_backward(struct task *task) {
+    if (!task->dx[0]) return SUCCESS;
+    const int64_t n = count_of(&task->out);
+#pragma omp parallel for num_threads(task->env->threads) schedule(static) if (n > 2 * CHUNK)
+    for (int64_t i = 0; i < n; i += CHUNK)
+        backward_chunk(task->op, task->x[0] + i, task->dy + i, n - i < CHUNK ? n - i : CHUNK, task->dx[0] + i);
+    return SUCCESS;
+}
+
+const struct kernel kernel_activation = {activation_prepare, activation_forward, activation_backward};
