@@ -2,7 +2,8 @@
 
 #include "shared/rng.h"
 
-void dropout_mask(uint64_t seed, uint64_t step, int value, uint64_t sample, float rate, int64_t n, float *mask) {
+void dropout_mask(uint64_t seed, uint64_t step, int value, uint64_t sample, float rate, int64_t n,
+                  float *mask) {
     struct rng step_rng = rng_make(seed, RNG_DROPOUT, step);
     struct rng rng = rng_make(rng_next(&step_rng), (uint64_t)value, sample);
     double threshold = (double)rate * 0x1p32; /* 32 random bits an element are compared with it */

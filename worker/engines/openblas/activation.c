@@ -144,20 +144,34 @@ static status activation_prepare(struct task *task) {
 static void forward_chunk(const struct op *op, const float *restrict x, int64_t n, float *restrict y) {
     const float alpha = op->u.act.alpha, beta = op->u.act.beta, gamma = op->u.act.gamma;
     switch (op->u.act.kind) {
-    case ACTIVATION_LINEAR: break;
-    case ACTIVATION_RELU: VALUES(relu);
-    case ACTIVATION_SIGMOID: VALUES(sigmoid_value);
-    case ACTIVATION_TANH: VALUES(tanh_value);
-    case ACTIVATION_SOFTPLUS: VALUES(softplus);
-    case ACTIVATION_SOFTSIGN: VALUES(softsign);
-    case ACTIVATION_ELU: VALUES(elu);
-    case ACTIVATION_SELU: VALUES(selu);
-    case ACTIVATION_EXPONENTIAL: VALUES(exponential);
-    case ACTIVATION_SILU: VALUES(silu);
-    case ACTIVATION_GELU: VALUES(gelu);
-    case ACTIVATION_GELU_TANH: VALUES(gelu_tanh);
-    case ACTIVATION_HARD_SIGMOID: VALUES(hard_sigmoid);
-    case ACTIVATION_HARD_SILU: VALUES(hard_silu);
+    case ACTIVATION_LINEAR:
+        break;
+    case ACTIVATION_RELU:
+        VALUES(relu);
+    case ACTIVATION_SIGMOID:
+        VALUES(sigmoid_value);
+    case ACTIVATION_TANH:
+        VALUES(tanh_value);
+    case ACTIVATION_SOFTPLUS:
+        VALUES(softplus);
+    case ACTIVATION_SOFTSIGN:
+        VALUES(softsign);
+    case ACTIVATION_ELU:
+        VALUES(elu);
+    case ACTIVATION_SELU:
+        VALUES(selu);
+    case ACTIVATION_EXPONENTIAL:
+        VALUES(exponential);
+    case ACTIVATION_SILU:
+        VALUES(silu);
+    case ACTIVATION_GELU:
+        VALUES(gelu);
+    case ACTIVATION_GELU_TANH:
+        VALUES(gelu_tanh);
+    case ACTIVATION_HARD_SIGMOID:
+        VALUES(hard_sigmoid);
+    case ACTIVATION_HARD_SILU:
+        VALUES(hard_silu);
     }
 }
 
@@ -169,20 +183,35 @@ static void backward_chunk(const struct op *op, const float *restrict x, const f
                            float *restrict dx) {
     const float alpha = op->u.act.alpha, beta = op->u.act.beta, gamma = op->u.act.gamma;
     switch (op->u.act.kind) {
-    case ACTIVATION_LINEAR: memcpy(dx, dy, (size_t)n * sizeof *dx); break;
-    case ACTIVATION_RELU: SLOPES(relu_slope);
-    case ACTIVATION_SIGMOID: SLOPES(sigmoid_slope);
-    case ACTIVATION_TANH: SLOPES(tanh_slope);
-    case ACTIVATION_SOFTPLUS: SLOPES(sigmoid_value);
-    case ACTIVATION_SOFTSIGN: SLOPES(softsign_slope);
-    case ACTIVATION_ELU: SLOPES(elu_slope);
-    case ACTIVATION_SELU: SLOPES(selu_slope);
-    case ACTIVATION_EXPONENTIAL: SLOPES(exponential);
-    case ACTIVATION_SILU: SLOPES(silu_slope);
-    case ACTIVATION_GELU: SLOPES(gelu_slope);
-    case ACTIVATION_GELU_TANH: SLOPES(gelu_tanh_slope);
-    case ACTIVATION_HARD_SIGMOID: SLOPES(hard_sigmoid_slope);
-    case ACTIVATION_HARD_SILU: SLOPES(hard_silu_slope);
+    case ACTIVATION_LINEAR:
+        memcpy(dx, dy, (size_t)n * sizeof *dx);
+        break;
+    case ACTIVATION_RELU:
+        SLOPES(relu_slope);
+    case ACTIVATION_SIGMOID:
+        SLOPES(sigmoid_slope);
+    case ACTIVATION_TANH:
+        SLOPES(tanh_slope);
+    case ACTIVATION_SOFTPLUS:
+        SLOPES(sigmoid_value);
+    case ACTIVATION_SOFTSIGN:
+        SLOPES(softsign_slope);
+    case ACTIVATION_ELU:
+        SLOPES(elu_slope);
+    case ACTIVATION_SELU:
+        SLOPES(selu_slope);
+    case ACTIVATION_EXPONENTIAL:
+        SLOPES(exponential);
+    case ACTIVATION_SILU:
+        SLOPES(silu_slope);
+    case ACTIVATION_GELU:
+        SLOPES(gelu_slope);
+    case ACTIVATION_GELU_TANH:
+        SLOPES(gelu_tanh_slope);
+    case ACTIVATION_HARD_SIGMOID:
+        SLOPES(hard_sigmoid_slope);
+    case ACTIVATION_HARD_SILU:
+        SLOPES(hard_silu_slope);
     }
 }
 
@@ -199,7 +228,8 @@ static status activation_backward(struct task *task) {
     const int64_t n = count_of(&task->out);
 #pragma omp parallel for num_threads(task->env->threads) schedule(static) if (n > 2 * CHUNK)
     for (int64_t i = 0; i < n; i += CHUNK)
-        backward_chunk(task->op, task->x[0] + i, task->dy + i, n - i < CHUNK ? n - i : CHUNK, task->dx[0] + i);
+        backward_chunk(task->op, task->x[0] + i, task->dy + i, n - i < CHUNK ? n - i : CHUNK,
+                       task->dx[0] + i);
     return SUCCESS;
 }
 

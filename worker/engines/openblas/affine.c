@@ -4,7 +4,8 @@
 static status affine_prepare(struct task *task) {
     const int n = task->op->u.affine.n;
     if (!shape_equal(&task->in[0], &task->out)) return kernel_mismatch(task, "shapes differ");
-    if (n != 1 && n != last_dim(&task->out)) return kernel_mismatch(task, "neither one constant nor one per channel");
+    if (n != 1 && n != last_dim(&task->out))
+        return kernel_mismatch(task, "neither one constant nor one per channel");
     return SUCCESS;
 }
 

@@ -1,5 +1,5 @@
-/* Batch normalization over all axes but the last (Ioffe, Szegedy 2015), with Keras's rule for the moving statistics:
- * moving = moving*momentum + batch*(1 - momentum), with the biased variance. */
+/* Batch normalization over all axes but the last (Ioffe, Szegedy 2015), with Keras's rule for the moving
+ * statistics: moving = moving*momentum + batch*(1 - momentum), with the biased variance. */
 #include "worker/engines/openblas/kernels.h"
 
 #include <math.h>
@@ -80,7 +80,8 @@ static status sum_over_ranks(const struct task *task, double *sums) {
 
 /* Rows of the global batch. */
 static double global_rows(const struct task *task) {
-    return (double)(count_of(&task->out) / last_dim(&task->out)) * task->env->ranks;
+    const int64_t of_sample = count_of(&task->out) / last_dim(&task->out) / task->env->batch;
+    return (double)of_sample * (double)task->env->global_batch;
 }
 
 /* Mean and 1/sqrt(variance + epsilon) of the batch; the moving statistics follow. */
@@ -138,7 +139,8 @@ static status batch_norm_backward(struct task *task) {
     const struct kept kept = kept_of(task);
     const bool batch = uses_batch(task);
     double *sums = task->scratch;
-    if (task->dw[GAMMA] || task->dw[BETA] || (batch && task->dx[0])) channel_sums(task, task->dy, sums, sums + 2 * c);
+    if (task->dw[GAMMA] || task->dw[BETA] || (batch && task->dx[0]))
+        channel_sums(task, task->dy, sums, sums + 2 * c);
     for (int64_t j = 0; j < c; j++) {
         if (task->dw[BETA]) task->dw[BETA][j] = (float)sums[j];
         if (task->dw[GAMMA]) task->dw[GAMMA][j] = (float)sums[c + j];
@@ -148,7 +150,8 @@ static status batch_norm_backward(struct task *task) {
     /* dx = scale * (dy - mean(dy) - xhat * mean(dy * xhat)); the means vanish with moving statistics. */
     if (batch) STATUS_TRY(sum_over_ranks(task, sums));
     const double n = global_rows(task);
-    float *restrict scale = (float *)(sums + 2 * c), *restrict dy_mean = scale + c, *restrict slope = dy_mean + c;
+    float *restrict scale = (float *)(sums + 2 * c), *restrict dy_mean = scale + c,
+                    *restrict slope = dy_mean + c;
     for (int64_t j = 0; j < c; j++) {
         scale[j] = task->w[GAMMA] ? kept.inverse[j] * task->w[GAMMA][j] : kept.inverse[j];
         dy_mean[j] = batch ? (float)(sums[j] / n) : 0;
@@ -159,7 +162,8 @@ static status batch_norm_backward(struct task *task) {
         const float *restrict x = task->x[0] + i * c, *restrict dy = task->dy + i * c, *mean = kept.mean;
         float *restrict dx = task->dx[0] + i * c;
         if (batch)
-            for (int64_t j = 0; j < c; j++) dx[j] = scale[j] * (dy[j] - dy_mean[j] - (x[j] - mean[j]) * slope[j]);
+            for (int64_t j = 0; j < c; j++)
+                dx[j] = scale[j] * (dy[j] - dy_mean[j] - (x[j] - mean[j]) * slope[j]);
         else
             for (int64_t j = 0; j < c; j++) dx[j] = scale[j] * dy[j];
     }

@@ -29,31 +29,47 @@ static status binary_prepare(struct task *task) {
 
 static inline float apply(enum binary kind, float a, float b) {
     switch (kind) {
-    case BINARY_ADD: return a + b;
-    case BINARY_SUB: return a - b;
-    case BINARY_MUL: return a * b;
-    case BINARY_MAX: return a > b || a != a ? a : b;
-    case BINARY_MIN: return a < b || a != a ? a : b;
+    case BINARY_ADD:
+        return a + b;
+    case BINARY_SUB:
+        return a - b;
+    case BINARY_MUL:
+        return a * b;
+    case BINARY_MAX:
+        return a > b || a != a ? a : b;
+    case BINARY_MIN:
+        return a < b || a != a ? a : b;
     }
     return 0;
 }
 
 /* One row of n elements; sa, sb: 1, or 0 where broadcast. */
-static inline void apply_row(enum binary kind, const float *a, int64_t sa, const float *b, int64_t sb, int64_t n,
-                             float *restrict y) {
+static inline void apply_row(enum binary kind, const float *a, int64_t sa, const float *b, int64_t sb,
+                             int64_t n, float *restrict y) {
     if (sa && sb)
         for (int64_t i = 0; i < n; i++) y[i] = apply(kind, a[i], b[i]);
     else
         for (int64_t i = 0; i < n; i++) y[i] = apply(kind, a[i * sa], b[i * sb]);
 }
 
-static void forward_row(enum binary kind, const float *a, int64_t sa, const float *b, int64_t sb, int64_t n, float *y) {
+static void forward_row(enum binary kind, const float *a, int64_t sa, const float *b, int64_t sb, int64_t n,
+                        float *y) {
     switch (kind) {
-    case BINARY_ADD: apply_row(BINARY_ADD, a, sa, b, sb, n, y); break;
-    case BINARY_SUB: apply_row(BINARY_SUB, a, sa, b, sb, n, y); break;
-    case BINARY_MUL: apply_row(BINARY_MUL, a, sa, b, sb, n, y); break;
-    case BINARY_MAX: apply_row(BINARY_MAX, a, sa, b, sb, n, y); break;
-    case BINARY_MIN: apply_row(BINARY_MIN, a, sa, b, sb, n, y); break;
+    case BINARY_ADD:
+        apply_row(BINARY_ADD, a, sa, b, sb, n, y);
+        break;
+    case BINARY_SUB:
+        apply_row(BINARY_SUB, a, sa, b, sb, n, y);
+        break;
+    case BINARY_MUL:
+        apply_row(BINARY_MUL, a, sa, b, sb, n, y);
+        break;
+    case BINARY_MAX:
+        apply_row(BINARY_MAX, a, sa, b, sb, n, y);
+        break;
+    case BINARY_MIN:
+        apply_row(BINARY_MIN, a, sa, b, sb, n, y);
+        break;
     }
 }
 
@@ -64,8 +80,10 @@ static status binary_forward(struct task *task) {
 #pragma omp parallel for num_threads(task->env->threads) schedule(static)
     for (int64_t sample = 0; sample < s->dim[0]; sample++) {
         struct strided_at at = strided_begin(s, sample);
-        do forward_row(task->op->u.binary.kind, task->x[0] + at.offset[0], s->stride[0][inner],
-                       task->x[1] + at.offset[1], s->stride[1][inner], s->dim[inner], task->y + at.offset[2]);
+        do
+            forward_row(task->op->u.binary.kind, task->x[0] + at.offset[0], s->stride[0][inner],
+                        task->x[1] + at.offset[1], s->stride[1][inner], s->dim[inner],
+                        task->y + at.offset[2]);
         while (strided_next(s, &at));
     }
     return SUCCESS;
@@ -74,16 +92,22 @@ static status binary_forward(struct task *task) {
 /* Derivative of the output by input `which`; where both are the maximum or minimum, each gets half. */
 static inline float slope(enum binary kind, int which, float a, float b) {
     switch (kind) {
-    case BINARY_ADD: return 1;
-    case BINARY_SUB: return which ? -1 : 1;
-    case BINARY_MUL: return which ? a : b;
-    case BINARY_MAX: return a == b ? 0.5f : (a > b) == (which == 0);
-    case BINARY_MIN: return a == b ? 0.5f : (a < b) == (which == 0);
+    case BINARY_ADD:
+        return 1;
+    case BINARY_SUB:
+        return which ? -1 : 1;
+    case BINARY_MUL:
+        return which ? a : b;
+    case BINARY_MAX:
+        return a == b ? 0.5f : (a > b) == (which == 0);
+    case BINARY_MIN:
+        return a == b ? 0.5f : (a < b) == (which == 0);
     }
     return 0;
 }
 
-/* Gradient of input `which` for samples first..last-1. Not broadcast: written at once; broadcast: summed in double. */
+/* Gradient of input `which` for samples first..last-1. Not broadcast: written at once; broadcast: summed in
+ * double. */
 static void backward_samples(const struct task *task, int which, int64_t first, int64_t last, double *sums) {
     const struct binary_plan *p = task->plan;
     const struct strided *s = &p->strided;

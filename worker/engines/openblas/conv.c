@@ -14,14 +14,14 @@
 struct conv {
     struct patches patches;
     int groups;
-    int64_t pixels;   /* of one output */
-    int64_t image;    /* floats of one input */
-    int64_t depth;    /* kh*kw*C/groups: columns of the patches of a group */
-    int64_t width;    /* M/groups: output channels of a group */
-    int64_t filters;  /* M */
-    int64_t rows;     /* output pixels at a time */
-    bool direct;      /* a pixel is its own patch: no copy is needed */
-    int slots;        /* of backward */
+    int64_t pixels;  /* of one output */
+    int64_t image;   /* floats of one input */
+    int64_t depth;   /* kh*kw*C/groups: columns of the patches of a group */
+    int64_t width;   /* M/groups: output channels of a group */
+    int64_t filters; /* M */
+    int64_t rows;    /* output pixels at a time */
+    bool direct;     /* a pixel is its own patch: no copy is needed */
+    int slots;       /* of backward */
 };
 
 static bool window_is_pixel(const struct window *w) {
@@ -41,8 +41,8 @@ static status check(const struct task *task) {
         return kernel_mismatch(task, "height or width of the output disagrees with the window");
     if (groups < 1 || in->dim[3] % groups || out->dim[3] % groups)
         return kernel_mismatch(task, "the groups do not divide the channels");
-    if (kernel->dim[0] != w->size[0] || kernel->dim[1] != w->size[1] || kernel->dim[2] * groups != in->dim[3] ||
-        kernel->dim[3] != out->dim[3])
+    if (kernel->dim[0] != w->size[0] || kernel->dim[1] != w->size[1] ||
+        kernel->dim[2] * groups != in->dim[3] || kernel->dim[3] != out->dim[3])
         return kernel_mismatch(task, "the kernel's shape disagrees");
     if (has_param(task, 1) && count_of(&task->param[1]) != out->dim[3])
         return kernel_mismatch(task, "the bias's shape disagrees");
@@ -91,8 +91,8 @@ static status conv_prepare(struct task *task) {
 }
 
 /* Patches of output pixels first..last-1 for a group; *stride is the length of a row. */
-static const float *patches_of(const struct conv *c, const float *image, int group, int64_t first, int64_t last,
-                               float *rows, int *stride) {
+static const float *patches_of(const struct conv *c, const float *image, int group, int64_t first,
+                               int64_t last, float *rows, int *stride) {
     struct patches patches = c->patches;
     patches.first_channel = group * patches.nchannels;
     if (c->direct) {
@@ -151,8 +151,8 @@ static void backward_kernel(const struct task *task, int64_t sample, int group, 
     const float *dy = task->dy + (sample * c->pixels + first) * c->filters + group * c->width;
     int stride;
     const float *patches = patches_of(c, task->x[0] + sample * c->image, group, first, last, rows, &stride);
-    gemm(true, false, (int)c->depth, (int)c->width, (int)(last - first), patches, stride, dy, (int)c->filters, 1,
-         dw + group * c->width, (int)c->filters);
+    gemm(true, false, (int)c->depth, (int)c->width, (int)(last - first), patches, stride, dy, (int)c->filters,
+         1, dw + group * c->width, (int)c->filters);
 }
 
 /* Image gradient of one group: += patches of dy * kernel^T. The image's gradient has been zeroed. */
@@ -166,11 +166,12 @@ static void backward_image(const struct task *task, int64_t sample, int group, i
     patches.first_channel = group * patches.nchannels;
     if (c->direct) {
         gemm(false, true, (int)(last - first), (int)c->depth, (int)c->width, dy, (int)c->filters, w,
-             (int)c->filters, 0, dx + first * patches.channels + patches.first_channel, (int)patches.channels);
+             (int)c->filters, 0, dx + first * patches.channels + patches.first_channel,
+             (int)patches.channels);
         return;
     }
-    gemm(false, true, (int)(last - first), (int)c->depth, (int)c->width, dy, (int)c->filters, w, (int)c->filters, 0,
-         rows, (int)c->depth);
+    gemm(false, true, (int)(last - first), (int)c->depth, (int)c->width, dy, (int)c->filters, w,
+         (int)c->filters, 0, rows, (int)c->depth);
     col2im_add(&patches, rows, first, last, dx);
 }
 
@@ -183,7 +184,8 @@ static void backward_slot_run(const struct task *task, int slot) {
     int64_t begin, end;
     slot_range(task->env->batch, c->slots, slot, &begin, &end);
     for (int64_t sample = begin; sample < end; sample++) {
-        if (task->dx[0] && !c->direct) memset(task->dx[0] + sample * c->image, 0, (size_t)c->image * sizeof(float));
+        if (task->dx[0] && !c->direct)
+            memset(task->dx[0] + sample * c->image, 0, (size_t)c->image * sizeof(float));
         if (task->dw[1]) {
             const float *dy = task->dy + sample * c->pixels * c->filters;
             for (int64_t i = 0; i < c->pixels; i++)

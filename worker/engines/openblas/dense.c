@@ -5,8 +5,8 @@
 #include <limits.h>
 #include <string.h>
 
-/* Forward multiplies this many rows by this many columns of the kernel at a time, always: the last rows are filled up
- * with zeros. So what a row gives does not depend on how many there are. */
+/* Forward multiplies this many rows by this many columns of the kernel at a time, always: the last rows are
+ * filled up with zeros. So what a row gives does not depend on how many there are. */
 #define BLOCK_ROWS 16
 #define BLOCK_COLUMNS 256
 
@@ -17,7 +17,8 @@ static size_t forward_slot(const struct task *task) {
 
 static status dense_prepare(struct task *task) {
     const struct shape *in = &task->in[0], *out = &task->out, *kernel = &task->param[0];
-    if (in->rank < 1 || in->rank != out->rank || kernel->rank != 2) return kernel_mismatch(task, "ranks disagree");
+    if (in->rank < 1 || in->rank != out->rank || kernel->rank != 2)
+        return kernel_mismatch(task, "ranks disagree");
     for (int i = 0; i + 1 < in->rank; i++)
         if (in->dim[i] != out->dim[i]) return kernel_mismatch(task, "only the last axis may differ");
     if (kernel->dim[0] != last_dim(in) || kernel->dim[1] != last_dim(out))
@@ -44,7 +45,8 @@ static void forward_block(const struct task *task, int64_t row, int64_t column, 
         y = scratch + BLOCK_ROWS * k;
         stride = columns;
     }
-    gemm(false, false, BLOCK_ROWS, (int)columns, (int)k, x, (int)k, task->w[0] + column, (int)m, 0, y, (int)stride);
+    gemm(false, false, BLOCK_ROWS, (int)columns, (int)k, x, (int)k, task->w[0] + column, (int)m, 0, y,
+         (int)stride);
     for (int64_t i = 0; i < nrows; i++) {
         float *to = task->y + (row + i) * m + column;
         const float *from = y + i * stride;
@@ -58,7 +60,8 @@ static void forward_block(const struct task *task, int64_t row, int64_t column, 
 static status dense_forward(struct task *task) {
     const int slots = task->env->threads;
     const int64_t m = last_dim(&task->out), rows = count_of(&task->out) / m;
-    const int64_t across = (m + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS, down = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    const int64_t across = (m + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS,
+                  down = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
 #pragma omp parallel for num_threads(slots) schedule(static, 1) if (across * down > 1)
     for (int slot = 0; slot < slots; slot++) {
         float *scratch = (float *)((char *)task->scratch + (size_t)slot * forward_slot(task));
@@ -89,14 +92,14 @@ static status dense_backward(struct task *task) {
         if (task->dw[0]) {
             slot_range(k, slots, slot, &begin, &end);
             if (begin < end)
-                gemm(true, false, (int)(end - begin), (int)m, (int)rows, task->x[0] + begin, (int)k, task->dy, (int)m,
-                     0, task->dw[0] + begin * m, (int)m);
+                gemm(true, false, (int)(end - begin), (int)m, (int)rows, task->x[0] + begin, (int)k, task->dy,
+                     (int)m, 0, task->dw[0] + begin * m, (int)m);
         }
         if (task->dx[0]) {
             slot_range(rows, slots, slot, &begin, &end);
             if (begin < end)
-                gemm(false, true, (int)(end - begin), (int)k, (int)m, task->dy + begin * m, (int)m, task->w[0],
-                     (int)m, 0, task->dx[0] + begin * k, (int)k);
+                gemm(false, true, (int)(end - begin), (int)k, (int)m, task->dy + begin * m, (int)m,
+                     task->w[0], (int)m, 0, task->dx[0] + begin * k, (int)k);
         }
     }
     if (task->dw[1]) backward_bias(task->dy, rows, m, task->dw[1]);

@@ -1,4 +1,5 @@
-/* Depthwise convolution: each channel by its own kernel, m outputs per channel. Plain loops along the channels. */
+/* Depthwise convolution: each channel by its own kernel, m outputs per channel. Plain loops along the
+ * channels. */
 #include "worker/engines/openblas/kernels.h"
 
 #include <stdlib.h>
@@ -34,15 +35,16 @@ static status depthwise_prepare(struct task *task) {
     struct depthwise *d = calloc(1, sizeof *d);
     if (!d) return status_no_memory("a depthwise convolution", sizeof *d);
     task->plan = d;
-    *d = (struct depthwise){*w, in->dim[1], in->dim[2], in->dim[3], out->dim[1], out->dim[2], out->dim[3],
-                            kernel->dim[3], 0};
+    *d = (struct depthwise){*w,          in->dim[1],  in->dim[2],     in->dim[3], out->dim[1],
+                            out->dim[2], out->dim[3], kernel->dim[3], 0};
     d->slots = task->env->batch < task->env->threads ? (int)task->env->batch : task->env->threads;
     if (task->env->train) task->scratch_backward = (size_t)d->slots * backward_slot(d);
     return SUCCESS;
 }
 
 /* Output columns first..last-1 whose tap kx lies in the image, and the input column of output column 0. */
-static void columns_inside(const struct depthwise *d, int kx, int64_t *first, int64_t *last, int64_t *column0) {
+static void columns_inside(const struct depthwise *d, int kx, int64_t *first, int64_t *last,
+                           int64_t *column0) {
     int64_t stride = d->window.stride[1];
     int64_t x0 = (int64_t)kx * d->window.dilation[1] - d->window.before[1];
     int64_t lo = x0 < 0 ? (-x0 + stride - 1) / stride : 0;
@@ -61,8 +63,8 @@ static int64_t row_of(const struct depthwise *d, int64_t oy, int ky) {
 }
 
 /* y[c*m + j] += x[c] * w[c*m + j] */
-static void multiply_add(float *restrict y, const float *restrict x, const float *restrict w, int64_t channels,
-                         int64_t m) {
+static void multiply_add(float *restrict y, const float *restrict x, const float *restrict w,
+                         int64_t channels, int64_t m) {
     if (m == 1) {
         for (int64_t c = 0; c < channels; c++) y[c] += x[c] * w[c];
         return;
@@ -102,10 +104,10 @@ static status depthwise_forward(struct task *task) {
     return SUCCESS;
 }
 
-/* Adds the kernel gradient of one tap of one output row to dw[filters]; `row_sum` [filters] is scratch: the row is
- * summed in single, the rows in double precision. */
-static void backward_tap(const struct depthwise *d, int64_t first, int64_t last, int64_t column0, const float *x,
-                         const float *dy, float *row_sum, double *dw) {
+/* Adds the kernel gradient of one tap of one output row to dw[filters]; `row_sum` [filters] is scratch: the
+ * row is summed in single, the rows in double precision. */
+static void backward_tap(const struct depthwise *d, int64_t first, int64_t last, int64_t column0,
+                         const float *x, const float *dy, float *row_sum, double *dw) {
     const int64_t stride = d->window.stride[1], m = d->multiplier;
     memset(row_sum, 0, (size_t)d->filters * sizeof *row_sum);
     for (int64_t i = first; i < last; i++)
@@ -114,8 +116,8 @@ static void backward_tap(const struct depthwise *d, int64_t first, int64_t last,
 }
 
 /* dx[c] += sum over j of dy[c*m + j] * w[c*m + j] */
-static void backward_pixel(float *restrict dx, const float *restrict dy, const float *restrict w, int64_t channels,
-                           int64_t m) {
+static void backward_pixel(float *restrict dx, const float *restrict dy, const float *restrict w,
+                           int64_t channels, int64_t m) {
     if (m == 1) {
         for (int64_t c = 0; c < channels; c++) dx[c] += dy[c] * w[c];
         return;
@@ -161,7 +163,8 @@ static status depthwise_backward(struct task *task) {
         memset(dw, 0, (size_t)(taps + d->filters) * sizeof *dw);
         int64_t begin, end;
         slot_range(task->env->batch, slots, slot, &begin, &end);
-        if (task->dx[0]) memset(task->dx[0] + begin * image, 0, (size_t)((end - begin) * image) * sizeof(float));
+        if (task->dx[0])
+            memset(task->dx[0] + begin * image, 0, (size_t)((end - begin) * image) * sizeof(float));
         for (int64_t sample = begin; sample < end; sample++)
             for (int64_t oy = 0; oy < d->out_height; oy++) {
                 backward_row(task, sample, oy, dw, row_sum);

@@ -1,8 +1,9 @@
 /* The exec of the openblas engine: compiles a graph to tasks, plans the memory, runs.
  *
- * Time is counted in steps: the inputs arrive in step 0, task i runs forward in step i + 1, output gradients arrive
- * in step n + 1, task i runs backward in step 2n + 1 - i. Every block of memory lives from the step that writes it
- * to the last that reads it, and arena_plan() lets blocks share. For training, values are kept to the end. */
+ * Time is counted in steps: the inputs arrive in step 0, task i runs forward in step i + 1, output gradients
+ * arrive in step n + 1, task i runs backward in step 2n + 1 - i. Every block of memory lives from the step
+ * that writes it to the last that reads it, and arena_plan() lets blocks share. For training, values are kept
+ * to the end. */
 #include "worker/engines/arena.h"
 #include "worker/engines/engines.h"
 #include "worker/engines/openblas/gemm.h"
@@ -18,12 +19,12 @@ struct exec_openblas {
     bool input_grads;
     void (*grad_ready)(void *context, int param);
     int ntasks;
-    struct task *task;     /* [ntasks], in the order of graph->op */
+    struct task *task; /* [ntasks], in the order of graph->op */
 
-    int *root;             /* [nvalues] the value whose memory a value is */
-    bool *needs_grad;      /* [nvalues] */
-    int *first_use;        /* [nparams] the task that finishes the parameter's gradient, -1 if unused */
-    int *last_use;         /* [nparams] the task that begins it */
+    int *root;        /* [nvalues] the value whose memory a value is */
+    bool *needs_grad; /* [nvalues] */
+    int *first_use;   /* [nparams] the task that finishes the parameter's gradient, -1 if unused */
+    int *last_use;    /* [nparams] the task that begins it */
 
     char *arena;
     size_t arena_nbytes, own_params_nbytes;
@@ -39,11 +40,11 @@ struct exec_openblas {
 struct memory_map {
     int nblocks;
     struct arena_block *block;
-    int *value, *grad;               /* [nvalues] */
-    int *kept, *forward, *backward;  /* [ntasks] */
-    int **dx;                        /* [ntasks][nin]: where the gradient goes if it must be added to one */
-    int (*dw)[4];                    /* likewise for parameters */
-    bool *grad_written;              /* [nvalues], while planning */
+    int *value, *grad;              /* [nvalues] */
+    int *kept, *forward, *backward; /* [ntasks] */
+    int **dx;                       /* [ntasks][nin]: where the gradient goes if it must be added to one */
+    int (*dw)[4];                   /* likewise for parameters */
+    bool *grad_written;             /* [nvalues], while planning */
 };
 
 static struct exec_openblas *self(struct exec *exec) {
@@ -70,8 +71,10 @@ static status fix_shape(struct shape *shape, int64_t batch, int value) {
 
 static status fix_shapes(struct exec_openblas *e) {
     struct opgraph *g = e->graph;
-    for (int i = 0; i < g->ninputs; i++) STATUS_TRY(fix_shape(&g->value[g->input[i]], e->env.batch, g->input[i]));
-    for (int i = 0; i < g->nops; i++) STATUS_TRY(fix_shape(&g->value[g->op[i].out], e->env.batch, g->op[i].out));
+    for (int i = 0; i < g->ninputs; i++)
+        STATUS_TRY(fix_shape(&g->value[g->input[i]], e->env.batch, g->input[i]));
+    for (int i = 0; i < g->nops; i++)
+        STATUS_TRY(fix_shape(&g->value[g->op[i].out], e->env.batch, g->op[i].out));
     return SUCCESS;
 }
 
@@ -82,8 +85,8 @@ static status make_task(struct exec_openblas *e, int i) {
     task->env = &e->env;
     task->kernel = kernel_of(op->kind);
     if (!task->kernel)
-        return status_fail(STATUS_UNSUPPORTED, "the openblas engine has no operation %s (node %d)", op_name(op->kind),
-                           op->node);
+        return status_fail(STATUS_UNSUPPORTED, "the openblas engine has no operation %s (node %d)",
+                           op_name(op->kind), op->node);
     task->in = calloc((size_t)op->nin, sizeof *task->in);
     task->x = calloc((size_t)op->nin, sizeof *task->x);
     task->dx = calloc((size_t)op->nin, sizeof *task->dx);
@@ -151,7 +154,8 @@ static void plan_forward(const struct exec_openblas *e, struct memory_map *m) {
     for (int i = 0; i < e->ntasks; i++) {
         const struct task *task = &e->task[i];
         int out = task->op->out;
-        if (!task->alias) m->value[out] = add_block(m, value_nbytes(e, out), i + 1, e->env.train ? end : i + 1);
+        if (!task->alias)
+            m->value[out] = add_block(m, value_nbytes(e, out), i + 1, e->env.train ? end : i + 1);
         for (int j = 0; j < task->op->nin; j++) extend(m, m->value[e->root[task->op->in[j]]], i + 1);
         m->kept[i] = add_block(m, task->saved, i + 1, e->env.train ? end : i + 1);
         m->forward[i] = add_block(m, task->scratch_forward, i + 1, i + 1);
@@ -159,8 +163,8 @@ static void plan_forward(const struct exec_openblas *e, struct memory_map *m) {
     for (int i = 0; i < g->noutputs; i++) extend(m, m->value[e->root[g->output[i]]], end);
 }
 
-/* The gradient of `value` is written in `step`; if it has been before, what is new goes to a block of its own, returned,
- * to be added. */
+/* The gradient of `value` is written in `step`; if it has been before, what is new goes to a block of its
+ * own, returned, to be added. */
 static int write_grad(const struct exec_openblas *e, struct memory_map *m, int value, int step) {
     if (m->grad_written[value]) return add_block(m, value_nbytes(e, value), step, step);
     m->grad_written[value] = true;
@@ -276,7 +280,8 @@ static bool uses_params(const struct exec_openblas *e) {
 static status check_params(const struct exec_openblas *e, const struct params *params) {
     const struct opgraph *g = e->graph;
     if (params->n != g->nparams)
-        return status_fail(STATUS_INTERNAL, "%d parameters given to a graph that has %d", params->n, g->nparams);
+        return status_fail(STATUS_INTERNAL, "%d parameters given to a graph that has %d", params->n,
+                           g->nparams);
     for (int i = 0; i < g->nparams; i++)
         if (params->count[i] != g->param[i].count)
             return status_fail(STATUS_INTERNAL, "parameter %d has %lld elements where the graph has %lld", i,
@@ -315,7 +320,8 @@ static status forward(struct exec *exec, const float *const *inputs) {
     e->forward_done = false;
     if (!e->params && uses_params(e))
         return status_fail(STATUS_INTERNAL, "forward before the parameters were given (exec_set_params)");
-    for (int i = 0; i < g->ninputs; i++) memcpy(e->value[g->input[i]], inputs[i], value_nbytes(e, g->input[i]));
+    for (int i = 0; i < g->ninputs; i++)
+        memcpy(e->value[g->input[i]], inputs[i], value_nbytes(e, g->input[i]));
     int threads = gemm_begin();
     for (int i = 0; i < e->ntasks && !error; i++) {
         struct task *task = &e->task[i];
@@ -441,7 +447,7 @@ static void exec_free(struct exec *exec) {
     free(e);
 }
 
-static const struct exec_class CLASS = {set_params, forward, output,   backward,
+static const struct exec_class CLASS = {set_params, forward,  output, backward,
                                         input_grad, set_step, memory, exec_free};
 
 static status build(struct exec_openblas *e, const struct opgraph *graph) {
@@ -465,18 +471,20 @@ static status build(struct exec_openblas *e, const struct opgraph *graph) {
 
 static status compile(const struct opgraph *graph, const struct exec_options *options, struct exec **exec) {
     if (options->batch < 1)
-        return status_fail(STATUS_INTERNAL, "a graph cannot be compiled for %lld samples", (long long)options->batch);
+        return status_fail(STATUS_INTERNAL, "a graph cannot be compiled for %lld samples",
+                           (long long)options->batch);
     struct exec_openblas *e = calloc(1, sizeof *e);
     if (!e) return status_no_memory("a compiled model", sizeof *e);
     e->base.class = &CLASS;
-    e->env = (struct kernel_env){.batch = options->batch,
-                                 .threads = options->threads > 1 ? options->threads : 1,
-                                 .train = options->mode == EXEC_TRAIN,
-                                 .batch_norm = options->batch_norm,
-                                 .sum = options->sum,
-                                 .ranks = options->sum && options->ranks > 1 ? options->ranks : 1,
-                                 .context = options->context,
-                                 .seed = options->seed};
+    e->env = (struct kernel_env){
+        .batch = options->batch,
+        .threads = options->threads > 1 ? options->threads : 1,
+        .train = options->mode == EXEC_TRAIN,
+        .batch_norm = options->batch_norm,
+        .sum = options->sum,
+        .global_batch = options->sum && options->global_batch > 0 ? options->global_batch : options->batch,
+        .context = options->context,
+        .seed = options->seed};
     e->input_grads = options->input_grads;
     e->grad_ready = options->grad_ready;
     status error = build(e, graph);

@@ -6,13 +6,13 @@
 
 struct patches {
     struct window window;
-    int64_t height, width, channels; /* of the image */
-    int64_t out_width;               /* patches in a row of the output */
+    int64_t height, width, channels;  /* of the image */
+    int64_t out_width;                /* patches in a row of the output */
     int64_t first_channel, nchannels; /* which channels to take */
 };
 
-/* Rows first..last-1 (output pixels, row by row) of the patches of one image (height, width, channels): each row is
- * (size[0], size[1], nchannels), zero where the window hangs over. */
+/* Rows first..last-1 (output pixels, row by row) of the patches of one image (height, width, channels): each
+ * row is (size[0], size[1], nchannels), zero where the window hangs over. */
 void im2col(const struct patches *patches, const float *image, int64_t first, int64_t last, float *rows);
 
 /* Adds the rows to the image's pixels they came from. */

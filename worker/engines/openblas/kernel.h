@@ -1,11 +1,12 @@
-/* Kernels: how the openblas engine computes one kind of operation. One kernel is one `const struct kernel` in a
- * file of this folder and one line of kernels.c.
+/* Kernels: how the openblas engine computes one kind of operation. One kernel is one `const struct kernel` in
+ * a file of this folder and one line of kernels.c.
  *
- * An operation of the graph is compiled to a task; the kernel's `prepare` checks it and says how much memory it
- * wants, and the exec (exec.c) sets the pointers. Kernels allocate nothing while running.
+ * An operation of the graph is compiled to a task; the kernel's `prepare` checks it and says how much memory
+ * it wants, and the exec (exec.c) sets the pointers. Kernels allocate nothing while running.
  *
- * Threads: work is cut into env->threads slots by slot_range(), whatever number of threads really runs them, so
- * results depend on options.threads only. In forward, what computes one sample does not depend on the others. */
+ * Threads: work is cut into env->threads slots by slot_range(), whatever number of threads really runs them,
+ * so results depend on options.threads only. In forward, what computes one sample does not depend on the
+ * others. */
 #ifndef GODWIT_WORKER_ENGINES_OPENBLAS_KERNEL_H
 #define GODWIT_WORKER_ENGINES_OPENBLAS_KERNEL_H
 
@@ -18,7 +19,7 @@ struct kernel_env {
     bool train;
     enum batch_norm_mode batch_norm;
     status (*sum)(void *context, double *v, int n);
-    int ranks;
+    int64_t global_batch; /* samples that `sum` sums over */
     void *context;
     uint64_t seed, step, first_sample;
 };
@@ -29,24 +30,24 @@ struct task {
     const struct op *op;
     const struct kernel *kernel;
     const struct kernel_env *env;
-    struct shape *in;        /* [op->nin] shapes of the inputs, owned */
+    struct shape *in; /* [op->nin] shapes of the inputs, owned */
     struct shape out;
-    struct shape param[4];   /* rank -1 where absent */
+    struct shape param[4]; /* rank -1 where absent */
 
     /* Set by prepare. */
-    bool alias;              /* the output is the input's memory; forward is not called */
-    size_t saved;            /* bytes kept from forward to backward */
+    bool alias;                               /* the output is the input's memory; forward is not called */
+    size_t saved;                             /* bytes kept from forward to backward */
     size_t scratch_forward, scratch_backward; /* bytes */
-    void *plan;              /* what the kernel likes to remember; released with free() */
+    void *plan;                               /* what the kernel likes to remember; released with free() */
 
     /* Set by the exec. Backward sets (does not add to) dx[i] and dw[i]; NULL ones are not wanted. */
-    float **x;               /* [op->nin] */
+    float **x; /* [op->nin] */
     float *y;
     float *w[4];
-    void *kept;              /* [saved] */
+    void *kept; /* [saved] */
     void *scratch;
     const float *dy;
-    float **dx;              /* [op->nin] */
+    float **dx; /* [op->nin] */
     float *dw[4];
 };
 

@@ -17,7 +17,8 @@ static status pad_prepare(struct task *task) {
 }
 
 /* Copies between the rows (last axis) of the input and their places in the output of one sample. */
-static void copy_rows(const struct task *task, int64_t sample, float *padded, float *plain, bool into_padded) {
+static void copy_rows(const struct task *task, int64_t sample, float *padded, float *plain,
+                      bool into_padded) {
     const struct shape *in = &task->in[0], *out = &task->out;
     const int rank = in->rank, *before = task->op->u.pad.before;
     const int64_t n = last_dim(in), rows = count_of(in) / in->dim[0] / n;

@@ -13,7 +13,8 @@ static status pool_prepare(struct task *task) {
         return kernel_mismatch(task, "the output's shape disagrees with the window");
     if (in->dim[1] * in->dim[2] > INT32_MAX) return kernel_mismatch(task, "the image is too large");
     /* In training, the pixel of each maximum. */
-    if (task->op->u.pool.kind == POOL_MAX && task->env->train) task->saved = (size_t)count_of(out) * sizeof(int32_t);
+    if (task->op->u.pool.kind == POOL_MAX && task->env->train)
+        task->saved = (size_t)count_of(out) * sizeof(int32_t);
     return SUCCESS;
 }
 
@@ -23,7 +24,8 @@ struct cells {
     int64_t n;
 };
 
-static void clip(int64_t start, int64_t size, int64_t dilation, int64_t length, int64_t *first, int64_t *end) {
+static void clip(int64_t start, int64_t size, int64_t dilation, int64_t length, int64_t *first,
+                 int64_t *end) {
     int64_t last = start + (size - 1) * dilation;
     *end = (last < length ? last : length - 1) + 1;
     *first = start < 0 ? start + (-start + dilation - 1) / dilation * dilation : start;
@@ -40,8 +42,8 @@ static struct cells cells_of(const struct task *task, int64_t oy, int64_t ox) {
 }
 
 /* Maxima of one output pixel; which[channels]: their pixels, may be NULL. */
-static void max_pixel(const struct cells *c, const float *image, int64_t width, int64_t channels, float *restrict y,
-                      int32_t *restrict which) {
+static void max_pixel(const struct cells *c, const float *image, int64_t width, int64_t channels,
+                      float *restrict y, int32_t *restrict which) {
     for (int64_t j = 0; j < channels; j++) y[j] = c->n ? -INFINITY : 0;
     if (which)
         for (int64_t j = 0; j < channels; j++) which[j] = c->n ? (int32_t)(c->y0 * width + c->x0) : -1;
@@ -61,7 +63,8 @@ static void max_pixel(const struct cells *c, const float *image, int64_t width, 
         }
 }
 
-static void mean_pixel(const struct cells *c, const float *image, int64_t width, int64_t channels, float *restrict y) {
+static void mean_pixel(const struct cells *c, const float *image, int64_t width, int64_t channels,
+                       float *restrict y) {
     for (int64_t j = 0; j < channels; j++) y[j] = 0;
     for (int64_t row = c->y0; row < c->y1; row += c->dy)
         for (int64_t column = c->x0; column < c->x1; column += c->dx) {
@@ -90,8 +93,8 @@ static status pool_forward(struct task *task) {
     return SUCCESS;
 }
 
-static void mean_pixel_backward(const struct cells *c, const float *restrict dy, int64_t width, int64_t channels,
-                                float *image) {
+static void mean_pixel_backward(const struct cells *c, const float *restrict dy, int64_t width,
+                                int64_t channels, float *image) {
     float inverse = c->n ? 1 / (float)c->n : 0;
     for (int64_t row = c->y0; row < c->y1; row += c->dy)
         for (int64_t column = c->x0; column < c->x1; column += c->dx) {

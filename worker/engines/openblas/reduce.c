@@ -100,7 +100,8 @@ static void max_backward(const struct task *task, int64_t sample) {
     const struct reduce_plan *p = task->plan;
     const int64_t inputs = count_of(&task->in[0]) / task->env->batch, *which = task->kept;
     for (int64_t i = 0; i < inputs; i++) task->dx[0][sample * inputs + i] = 0;
-    for (int64_t i = sample * p->outputs; i < (sample + 1) * p->outputs; i++) task->dx[0][which[i]] += task->dy[i];
+    for (int64_t i = sample * p->outputs; i < (sample + 1) * p->outputs; i++)
+        task->dx[0][which[i]] += task->dy[i];
 }
 
 static status reduce_backward(struct task *task) {

@@ -4,7 +4,8 @@
 #include <string.h>
 
 static status reshape_prepare(struct task *task) {
-    if (count_of(&task->in[0]) != count_of(&task->out)) return kernel_mismatch(task, "the number of elements differs");
+    if (count_of(&task->in[0]) != count_of(&task->out))
+        return kernel_mismatch(task, "the number of elements differs");
     task->alias = true;
     return SUCCESS;
 }

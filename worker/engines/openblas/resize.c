@@ -60,7 +60,8 @@ static status resize_forward(struct task *task) {
             if (nearest) memcpy(y, p0, (size_t)channels * sizeof *y);
             else
                 for (int64_t j = 0; j < channels; j++)
-                    y[j] = c.weight[0] * p0[j] + c.weight[1] * p1[j] + c.weight[2] * p2[j] + c.weight[3] * p3[j];
+                    y[j] =
+                        c.weight[0] * p0[j] + c.weight[1] * p1[j] + c.weight[2] * p2[j] + c.weight[3] * p3[j];
         }
     }
     return SUCCESS;

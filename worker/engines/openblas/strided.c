@@ -24,7 +24,8 @@ static bool mergeable(const struct strided *s, int a, int b) {
     return true;
 }
 
-bool strided_make(const struct shape *space, const struct shape *const *arrays, int n, struct strided *strided) {
+bool strided_make(const struct shape *space, const struct shape *const *arrays, int n,
+                  struct strided *strided) {
     struct strided s = {.rank = space->rank};
     memcpy(s.dim, space->dim, (size_t)space->rank * sizeof *s.dim);
     for (int i = 0; i < n; i++)

@@ -1,4 +1,5 @@
-/* Walks over arrays of one index space with a stride per axis each: 0 where an array is broadcast or reduced. */
+/* Walks over arrays of one index space with a stride per axis each: 0 where an array is broadcast or reduced.
+ */
 #ifndef GODWIT_WORKER_ENGINES_OPENBLAS_STRIDED_H
 #define GODWIT_WORKER_ENGINES_OPENBLAS_STRIDED_H
 
@@ -13,9 +14,10 @@ struct strided {
     int64_t stride[STRIDED_ARRAYS][SHAPE_MAX_RANK + 1];
 };
 
-/* The index space is `space`; arrays[i] is aligned to its right and has its dimensions or 1. False if one does not.
- * Neighbouring axes (not the batch) that all arrays walk alike become one. */
-bool strided_make(const struct shape *space, const struct shape *const *arrays, int n, struct strided *strided);
+/* The index space is `space`; arrays[i] is aligned to its right and has its dimensions or 1. False if one
+ * does not. Neighbouring axes (not the batch) that all arrays walk alike become one. */
+bool strided_make(const struct shape *space, const struct shape *const *arrays, int n,
+                  struct strided *strided);
 
 /* Where a walk over one sample is. Start: {0} with offsets at the sample. */
 struct strided_at {

@@ -1,0 +1,50 @@
+/* Builds operation graphs for tests: each function appends one operation, with parameters and the output's
+ * shape worked out here, and returns the new value. All fail the test on an error. */
+#ifndef GODWIT_TESTS_WORKER_NETS_H
+#define GODWIT_TESTS_WORKER_NETS_H
+
+#include "worker/engine.h"
+
+/* Zeros mean the usual: stride and dilation 1, no padding, one group, a bias. */
+struct window_options {
+    int stride[2], dilation[2], before[2], after[2];
+    bool same; /* padding by the "same" rule */
+    int groups;
+    bool no_bias;
+};
+
+struct opgraph *net_create(void);
+int net_input(struct opgraph *g, struct shape shape); /* dimension 0 is ignored */
+int net_conv(struct opgraph *g, int x, int height, int width, int filters, struct window_options o);
+int net_depthwise(struct opgraph *g, int x, int height, int width, int multiplier, struct window_options o);
+int net_dense(struct opgraph *g, int x, int units, bool bias);
+int net_batch_norm(struct opgraph *g, int x, bool gamma, bool beta);
+int net_activation(struct opgraph *g, int x, enum activation kind, float alpha, float beta, float gamma);
+int net_relu(struct opgraph *g, int x);
+int net_softmax(struct opgraph *g, int x, int axis);
+int net_binary(struct opgraph *g, enum binary kind, int a, int b);
+int net_concat(struct opgraph *g, int axis, int n, const int *x);
+int net_pool(struct opgraph *g, int x, enum pool kind, int height, int width, struct window_options o);
+int net_reduce(struct opgraph *g, int x, enum reduce kind, unsigned axes, bool keepdims);
+int net_pad(struct opgraph *g, int x, const int *before, const int *after);
+int net_resize(struct opgraph *g, int x, enum resize kind, int fy, int fx);
+int net_affine(struct opgraph *g, int x, int n, const float *scale, const float *offset);
+int net_reshape(struct opgraph *g, int x, struct shape shape);
+int net_dropout(struct opgraph *g, int x, float rate);
+/* An operation again with the parameters of the one that computes `like` (shared weights). */
+int net_again(struct opgraph *g, int like, int x);
+/* All inputs, in the order they were added, and one output or several. */
+void net_finish(struct opgraph *g, int noutputs, const int *outputs);
+
+/* Random parameters: kernels scaled by their fan-in, variances positive. */
+struct params *net_params(const struct opgraph *g, uint64_t seed);
+/* Normal values, owned. */
+float *random_floats(int64_t n, uint64_t seed);
+
+/* Elements of a value for a batch. */
+int64_t net_count(const struct opgraph *g, int value, int64_t batch);
+
+/* Fails the test with the message of an error. */
+void must(status error);
+
+#endif

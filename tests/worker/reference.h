@@ -1,0 +1,29 @@
+/* Operation graphs computed in double precision by their definitions, element by element: what engines are
+ * tested against. Its derivatives come from central differences, so nothing here knows backward. */
+#ifndef GODWIT_TESTS_WORKER_REFERENCE_H
+#define GODWIT_TESTS_WORKER_REFERENCE_H
+
+#include "worker/engine.h"
+
+struct reference {
+    const struct opgraph *graph;
+    int64_t batch;
+    bool batch_statistics; /* batch norm by the batch's statistics */
+    double **value;        /* [nvalues], owned; inputs are to be filled in */
+    double **param;        /* [nparams], owned */
+};
+
+struct reference *reference_create(const struct opgraph *graph, int64_t batch, bool batch_statistics,
+                                   const float *const *inputs, const struct params *params);
+void reference_destroy(struct reference *r);
+
+/* Computes all values. Dropout is the identity. */
+void reference_forward(struct reference *r);
+
+/* Sum over the outputs of weight[i] times output i, after a forward. */
+double reference_loss(struct reference *r, const float *const *weights);
+
+/* Derivative of that loss by *x (an element of an input or of a parameter); NAN where there is a kink. */
+double reference_derivative(struct reference *r, const float *const *weights, double *x);
+
+#endif
