@@ -128,6 +128,19 @@ static status infer_weights(struct layer *layer, const struct shape *in, int nin
     return SUCCESS;
 }
 
+/* Bounds every dimension, so that no rule of a layer kind can overflow on what another one made. */
+static status check_dims(const struct node *node) {
+    for (int k = 0; k < node->nout; k++)
+        for (int i = 0; i < node->out[k].rank; i++) {
+            char text[SHAPE_TEXT_MAX];
+            if (node->out[k].dim[i] > INT32_MAX)
+                return status_fail(STATUS_DATA,
+                                   "its output would have shape %s; a dimension can be at most %d",
+                                   shape_format(&node->out[k], text), INT32_MAX);
+        }
+    return SUCCESS;
+}
+
 static status infer_node(struct graph *graph, int i, bool first) {
     struct node *node = &graph->node[i];
     struct layer *layer = &graph->layer[node->layer];
@@ -146,6 +159,7 @@ static status infer_node(struct graph *graph, int i, bool first) {
         else in[k] = from->out[node->in[k].slot];
     }
     if (!error) error = kind->infer(layer, in, node->nin, node->out, &node->nout);
+    if (!error) error = check_dims(node);
     if (!error) error = infer_weights(layer, in, node->nin, first);
     free(in);
     return error;

@@ -27,7 +27,12 @@ status params_create(const struct opgraph *graph, struct params **params) {
             if (graph->param[i].trainable != (trainable == 1)) continue;
             p->offset[i] = p->total;
             p->count[i] = graph->param[i].count;
-            p->total += (graph->param[i].count + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+            int64_t count = graph->param[i].count, padding = (ALIGN_FLOATS - count % ALIGN_FLOATS) % ALIGN_FLOATS;
+            if (__builtin_add_overflow(p->total, count, &p->total) ||
+                __builtin_add_overflow(p->total, padding, &p->total)) {
+                params_destroy(&p);
+                return status_fail(STATUS_DATA, "the model has too many parameters");
+            }
         }
         if (trainable) p->ntrainable = p->total;
     }

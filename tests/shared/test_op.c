@@ -187,6 +187,9 @@ static void test_params(void **state) {
     params_destroy(&copy);
     params_destroy(&p);
     assert_null(p);
+    param(g, SHAPE(INT64_MAX / 2), true);
+    param(g, SHAPE(INT64_MAX / 2), true);
+    build_refused(params_create(g, &p), STATUS_DATA, "too many parameters");
     opgraph_destroy(&g);
 }
 
