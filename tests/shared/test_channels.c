@@ -7,6 +7,7 @@
 
 #include "graph_build.h"
 #include "shared/channels.h"
+#include "shared/rng.h"
 
 static struct graph *begin(void) {
     struct graph *g;
@@ -263,6 +264,98 @@ static void test_unknown_width(void **state) {
     end(g, map);
 }
 
+/* ---- what the map is for: any choice of classes must leave a model whose shapes fit ---- */
+
+static int width_of(const struct graph *g, int node) {
+    const struct shape *out = &g->node[node].out[0];
+    return (int)out->dim[out->rank - 1];
+}
+
+/* A layer on one of the last nodes of (N,8,8,*), or two of them merged. */
+static void grow_randomly(struct graph *g, struct rng *rng) {
+    int last = g->nnodes - 1, a = last - (int)rng_below(rng, last < 4 ? (uint64_t)last : 4);
+    char name[16], attrs[96];
+    snprintf(name, sizeof name, "n%d", g->nnodes);
+    build_output(g, last);
+    build_ok(graph_infer(g)); /* for the widths */
+    g->noutputs = 0;
+    switch (rng_below(rng, 9)) {
+    case 0:
+        on(g, "BatchNormalization", name, "", last);
+        break;
+    case 1:
+        snprintf(attrs, sizeof attrs, "kernel_size=3 padding=same depth_multiplier=%d",
+                 1 + (int)rng_below(rng, 2));
+        on(g, "DepthwiseConv2D", name, attrs, last);
+        break;
+    case 2:
+        snprintf(attrs, sizeof attrs, "kernel_size=3 padding=same filters=%d depth_multiplier=%d",
+                 2 + (int)rng_below(rng, 5), 1 + (int)rng_below(rng, 2));
+        on(g, "SeparableConv2D", name, attrs, a);
+        break;
+    case 3:
+        build_layer(g, "Concatenate", name, "", 2, (int[]){a, last});
+        break;
+    case 4:
+        snprintf(attrs, sizeof attrs, "target_shape=8,8,%d", width_of(g, last));
+        on(g, "Reshape", name, attrs, last);
+        break;
+    case 5:
+        on(g, "Activation", name, rng_below(rng, 8) ? "activation=relu" : "activation=softmax", last);
+        break;
+    case 6:
+        if (width_of(g, a) == width_of(g, last)) {
+            build_layer(g, rng_below(rng, 2) ? "Add" : "Multiply", name, "", 2, (int[]){a, last});
+            break;
+        } /* fall through */
+    default:
+        conv(g, name, rng_below(rng, 2) ? width_of(g, a) : 2 + (int)rng_below(rng, 5), last);
+        break;
+    }
+}
+
+static void test_pruning_random_graphs(void **state) {
+    (void)state;
+    int pruned = 0;
+    for (int trial = 0; trial < 300; trial++) {
+        struct rng rng = rng_make(11, RNG_INIT, (uint64_t)trial);
+        struct graph *g = begin();
+        int x = build_input(g, "x", "?,8,8,3");
+        conv(g, "first", 4, x);
+        for (int i = 0; i < 12; i++) grow_randomly(g, &rng);
+        int features = conv(g, "features", 5, g->nnodes - 1);
+        build_output(g, on(g, "Dense", "head", "units=3", on(g, "Flatten", "flat", "", features)));
+        struct channel_map *map = map_of(g);
+
+        /* Keep class 0 of each group and any of the others. */
+        bool keep[64][64];
+        assert_in_range(channel_map_groups(map), 1, 64);
+        for (int i = 0; i < channel_map_groups(map); i++) {
+            assert_in_range(channel_map_width(map, i), 1, 64);
+            for (int k = 0; k < channel_map_width(map, i); k++) {
+                keep[i][k] = k == 0 || channel_map_fixed(map, i) || rng_below(&rng, 2);
+                pruned += !keep[i][k];
+            }
+        }
+        int width[64];
+        for (int n = 0; n < g->nnodes; n++) {
+            int all;
+            const struct channel *c = channel_map_of(map, n, &all);
+            width[n] = 0;
+            for (int i = 0; i < all; i++) width[n] += keep[c[i].group][c[i].index];
+        }
+        for (int n = 0; n < g->nnodes; n++) {
+            struct layer *layer = &g->layer[g->node[n].layer];
+            if (layer->kind->set_width && width[n] != width_of(g, n))
+                build_ok(layer->kind->set_width(layer, width[n]));
+        }
+        build_ok(graph_infer(g));
+        for (int n = 0; n < g->nnodes; n++) assert_int_equal(width_of(g, n), width[n]);
+        end(g, map);
+    }
+    assert_true(pruned > 1000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chain),
@@ -275,6 +368,7 @@ int main(void) {
         cmocka_unit_test(test_layer_called_twice),
         cmocka_unit_test(test_input_added_to_trunk_fixes_it),
         cmocka_unit_test(test_unknown_width),
+        cmocka_unit_test(test_pruning_random_graphs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
