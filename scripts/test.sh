@@ -1,0 +1,48 @@
+#!/bin/sh
+# Installs what is missing, builds with warnings as errors, and runs the tests.
+#   scripts/test.sh [asan] [slow] [peer]
+# asan: then builds with the sanitizers and runs the tests again; slow, peer: also the tests so labelled (minutes
+# long; comparing with other programs).
+set -eu
+cd "$(dirname "$0")/.."
+
+asan=no
+excluded="slow peer"
+for word in "$@"; do
+    case "$word" in
+    asan) asan=yes ;;
+    slow | peer) excluded="$(echo "$excluded" | sed "s/$word//")" ;;
+    *)
+        echo "test.sh: unknown argument \"$word\"; allowed: asan, slow, peer" >&2
+        exit 2
+        ;;
+    esac
+done
+excluded="$(echo "$excluded" | xargs | tr " " "|")"
+
+jobs="$(nproc)"
+run_tests() { # folder
+    if [ -n "$excluded" ]; then
+        ctest --test-dir "$1" --output-on-failure -j "$jobs" -LE "$excluded"
+    else
+        ctest --test-dir "$1" --output-on-failure -j "$jobs"
+    fi
+}
+
+scripts/install.sh
+. scripts/mpi_environment.sh
+cmake --preset dev
+cmake --build --preset dev -j "$jobs"
+run_tests build-dev
+
+# The installed program stands alone.
+prefix="$(mktemp -d)"
+trap 'rm -rf "$prefix"' EXIT
+cmake --install build-dev --prefix "$prefix" >/dev/null
+"$prefix/bin/godwit" --version
+
+if [ "$asan" = yes ]; then
+    cmake --preset asan
+    cmake --build --preset asan -j "$jobs"
+    run_tests build-asan
+fi
