@@ -44,6 +44,7 @@ status keras_read_preprocessing(struct keras_file *file, char **json) STATUS_MUS
 
 /* A topology alone, as JSON text (Keras's model.to_json(), or the "model_config" of a file). */
 status keras_graph_from_json(const char *json, struct graph **graph) STATUS_MUST_USE;
+/* Of an inferred graph; layers that no output needs are left out. */
 status keras_graph_to_json(const struct graph *graph, char **json) STATUS_MUST_USE;
 
 #endif

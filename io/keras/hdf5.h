@@ -20,6 +20,12 @@ status hdf5_open(const char *path, int64_t *file) STATUS_MUST_USE;
 /* Creates for writing, in a format that HDF5 1.8 reads. */
 status hdf5_create(const char *path, int64_t *file) STATUS_MUST_USE;
 
+/* Writes all that HDF5 kept back, then closes. On an error the file is discarded. */
+status hdf5_finish(int64_t file) STATUS_MUST_USE;
+/* Closes a file whose contents no longer matter. HDF5 cannot close a file that it cannot write to: what it
+ * still wants to write goes to memory instead. */
+void hdf5_discard(int64_t file);
+
 /* ---- attributes ---- */
 
 /* A scalar string attribute, fixed or variable length, ASCII or UTF-8; owned. NULL if it is absent. */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,10 +19,17 @@ void hdf5_start(void) {
     H5PLset_loading_state(0);
 }
 
+/* The first error walked is the innermost. Where it quotes the system's message, that is enough. */
 static herr_t keep_innermost(unsigned n, const H5E_error2_t *error, void *text) {
+    static const char quoted[] = "error message = '";
     (void)n;
-    if (error->desc) snprintf(text, HDF5_TEXT_MAX, "%s", error->desc);
-    return 1; /* the first one walked is the innermost */
+    const char *said = error->desc ? error->desc : "";
+    const char *system = strstr(said, quoted);
+    if (system)
+        snprintf(text, HDF5_TEXT_MAX, "%.*s", (int)strcspn(system + sizeof quoted - 1, "'"),
+                 system + sizeof quoted - 1);
+    else snprintf(text, HDF5_TEXT_MAX, "%s", said);
+    return 1;
 }
 
 const char *hdf5_last_error(char *text) {
@@ -92,6 +100,22 @@ status hdf5_create(const char *path, int64_t *file) {
     if (list >= 0) H5Pclose(list);
     if (!error) *file = id;
     return error;
+}
+
+void hdf5_discard(int64_t file) {
+    int *fd = NULL;
+    int memory = memfd_create("discarded", MFD_CLOEXEC);
+    if (memory >= 0 && H5Fget_vfd_handle(file, H5P_DEFAULT, (void **)&fd) >= 0 && fd) dup2(memory, *fd);
+    if (memory >= 0) close(memory);
+    H5Fclose(file);
+}
+
+status hdf5_finish(int64_t file) {
+    char text[HDF5_TEXT_MAX];
+    if (H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0 && H5Fclose(file) >= 0) return SUCCESS;
+    hdf5_last_error(text);
+    hdf5_discard(file);
+    return status_fail(STATUS_IO, "%s; free some space or choose another folder", text);
 }
 
 void hdf5_close(int64_t id) {

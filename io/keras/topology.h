@@ -108,4 +108,13 @@ struct topology {
 status topology_read(const char *json, int keras_version, struct topology *topology) STATUS_MUST_USE;
 void topology_clear(struct topology *topology);
 
+/* Layers in the order in which Keras lists a model's layers, which is the order of their weights in a file,
+ * whatever their order in the JSON: by depth, counted from the outputs, then in the order in which a search
+ * from the outputs meets them (keras/src/ops/function.py, map_graph). In a Sequential that is their order.
+ * `order` is owned by the caller, [*n]; layers that no output needs are left out. */
+status topology_order(const struct graph *graph, int **order, int *n) STATUS_MUST_USE;
+
+/* Is it one chain of calls, each layer called once, as in a Sequential? */
+bool topology_is_chain(const struct graph *graph);
+
 #endif

@@ -44,13 +44,6 @@ static bool collect_leaves(const cJSON *json, bool integers, bool null_allowed, 
     return true;
 }
 
-/* Stretches v[n] to the length the table asks for: 3 -> 3,3 and (1,2) -> 1,1,2,2. */
-static bool stretch(double *v, int n, int length) {
-    if (n == 0 || length % n) return false;
-    for (int i = length - 1; i >= 0; i--) v[i] = v[i / (length / n)];
-    return true;
-}
-
 static status read_list(const struct attr_spec *spec, const cJSON *json, const char *where,
                         struct attr *attr) {
     bool integers = spec->type != ATTR_FLOATS;
@@ -74,14 +67,13 @@ static status read_list(const struct attr_spec *spec, const cJSON *json, const c
         error = wrong_type(spec, json, where, expected);
         goto cleanup;
     }
+    if (spec->length && n == 1)
+        for (; n < spec->length; n++) v[n] = v[0];
     if (spec->length && n != spec->length) {
-        if (n > spec->length || !stretch(v, n, spec->length)) {
-            char text[TOPOLOGY_TEXT_MAX];
-            error = status_fail(STATUS_DATA, "%s: %s must have %d numbers, and is %s", where, spec->name,
-                                spec->length, topology_text(json, text));
-            goto cleanup;
-        }
-        n = spec->length;
+        char text[TOPOLOGY_TEXT_MAX];
+        error = status_fail(STATUS_DATA, "%s: %s must have %d numbers, and is %s", where, spec->name,
+                            spec->length, topology_text(json, text));
+        goto cleanup;
     }
     attr_clear(spec, attr);
     if (integers) {
@@ -168,9 +160,9 @@ status topology_attr_read(const struct attr_spec *spec, const cJSON *json, const
     return status_fail(STATUS_INTERNAL, "%s: attribute %s has an unknown type", where, spec->name);
 }
 
-/* A flat list; a fixed length of four or more is a list of pairs (before and after, per axis). */
+/* A list, or a list of two pairs. */
 static cJSON *write_ints(const struct attr_spec *spec, const struct attr *attr) {
-    bool pairs = spec->type == ATTR_INTS && spec->length >= 4 && attr->u.ints.n % 2 == 0;
+    bool pairs = spec->pairs && attr->u.ints.n == 4;
     cJSON *list = cJSON_CreateArray();
     cJSON *pair = NULL;
     for (int i = 0; list && i < attr->u.ints.n; i++) {
