@@ -5,7 +5,8 @@
 
 #include "coordinator/command.h"
 
-#define COMMANDS(X)
+#define COMMANDS(X)                                                                                         \
+    X(inspect)
 
 #define COMMAND_DECLARE(name) extern const struct command command_##name;
 COMMANDS(COMMAND_DECLARE)
