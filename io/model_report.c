@@ -97,6 +97,12 @@ static int wider(int width, const char *text) {
     return length > width ? length : width;
 }
 
+static bool is_boundary(const struct figures *figures, int node) {
+    for (int i = 0; i < figures->nboundaries; i++)
+        if (figures->boundary[i] == node) return true;
+    return false;
+}
+
 static void print_rule(FILE *out, int width) {
     for (int i = 0; i < width; i++) putc('-', out);
     putc('\n', out);
@@ -111,7 +117,7 @@ static void print_table(FILE *out, const struct graph *graph, const char *name,
         second = wider(second, graph->layer[graph->node[i].layer].kind->class_name);
         third = wider(third, shape_format(&graph->node[i].out[0], shape));
     }
-    int width = first + second + third + 2 + 2 + 2 + 14 + 2 + 12;
+    int width = first + second + third + 6 + 14 + 2 + 12 + 2;
     fprintf(out, "%s (Keras %d, %s)\n", name, graph->keras_version,
             graph->sequential ? "Sequential" : "functional");
     print_rule(out, width);
@@ -119,20 +125,17 @@ static void print_table(FILE *out, const struct graph *graph, const char *name,
             "Parameters", "MFLOP");
     print_rule(out, width);
     for (int i = 0; i < graph->nnodes; i++)
-        fprintf(out, "%-*s  %-*s  %-*s  %14s  %12s\n", first, node_name(graph, i), second,
+        fprintf(out, "%-*s  %-*s  %-*s  %14s  %12s%s\n", first, node_name(graph, i), second,
                 graph->layer[graph->node[i].layer].kind->class_name, third,
                 shape_format(&graph->node[i].out[0], shape), format_count(figures->node[i].params, count),
-                format_mflop(figures->node[i].flops, flops));
+                format_mflop(figures->node[i].flops, flops), is_boundary(figures, i) ? " *" : "");
     print_rule(out, width);
     fprintf(out, "%s parameters (%s trainable), %s MFLOP a sample",
             format_count(figures->total.params, count), format_count(figures->total.trainable, trainable),
             format_mflop(figures->total.flops, flops));
     if (figures->total.activation_bytes >= 0)
         fprintf(out, ", %.1f KiB of activations", (double)figures->total.activation_bytes / 1024);
-    fprintf(out, "\n%d boundaries:", figures->nboundaries);
-    for (int i = 0; i < figures->nboundaries; i++)
-        fprintf(out, " %s", node_name(graph, figures->boundary[i]));
-    putc('\n', out);
+    fprintf(out, "\n%d boundaries (*)\n", figures->nboundaries);
 }
 
 status model_report_text(const struct graph *graph, const char *name, char **text) {

@@ -1,0 +1,148 @@
+/* The program as a user starts it: help, version, unknown commands, inspect, exit codes, once under mpirun.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char out[65536], err[65536];
+
+static void read_into(const char *path, char *text, size_t nbytes) {
+    FILE *file = fopen(path, "r");
+    size_t n = file ? fread(text, 1, nbytes - 1, file) : 0;
+    text[n] = '\0';
+    if (file) fclose(file);
+    unlink(path);
+}
+
+/* Runs `<before> godwit <arguments>` in a shell; fills out and err, returns the exit code. */
+static int run(const char *before, const char *arguments) {
+    char command[1024], out_path[] = "/tmp/godwit-out-XXXXXX", err_path[] = "/tmp/godwit-err-XXXXXX";
+    close(mkstemp(out_path));
+    close(mkstemp(err_path));
+    snprintf(command, sizeof command, "%s %s %s >%s 2>%s", before, GODWIT_PROGRAM, arguments, out_path,
+             err_path);
+    int code = system(command);
+    read_into(out_path, out, sizeof out);
+    read_into(err_path, err, sizeof err);
+    return WIFEXITED(code) ? WEXITSTATUS(code) : -1;
+}
+
+static int lines(const char *text) {
+    int n = 0;
+    for (; *text; text++) n += *text == '\n';
+    return n;
+}
+
+/* Exit code, nothing on standard output, one line on standard error with this in it. */
+static void fails(const char *arguments, int code, const char *part) {
+    int got = run("", arguments);
+    if (got != code || *out || lines(err) != 1 || strncmp(err, "godwit: ", 8) != 0 || !strstr(err, part))
+        fail_msg("godwit %s: exit code %d (expected %d), output \"%s\", error \"%s\" (expected \"%s\")",
+                 arguments, got, code, out, err, part);
+}
+
+static void test_help(void **state) {
+    (void)state;
+    static const char *const ways[] = {"--help", "-h", "help", "help help"};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        assert_int_equal(run("", ways[i]), 0);
+        assert_string_equal(err, "");
+        assert_non_null(strstr(out, "\n  inspect "));
+        assert_non_null(strstr(out, "   69  unsupported layer or option\n"));
+    }
+    assert_int_equal(run("", "help inspect"), 0);
+    assert_non_null(strstr(out, "Usage: godwit inspect [OPTION...] MODEL"));
+    char *first = strdup(out);
+    assert_non_null(first);
+    assert_int_equal(run("", "inspect --help"), 0);
+    assert_string_equal(out, first);
+    free(first);
+    assert_int_equal(run("", "help config"), 0);
+    assert_non_null(strstr(out, "| `training.epochs` "));
+    assert_int_equal(run("", "--version"), 0);
+    assert_non_null(strstr(out, "godwit " GODWIT_VERSION "\n"));
+    assert_non_null(strstr(out, "HDF5 "));
+    assert_non_null(strstr(out, "OpenBLAS "));
+}
+
+static void test_usage(void **state) {
+    (void)state;
+    fails("", 2, "no command given");
+    fails("inspekt x.h5", 2, "unknown command \"inspekt\"; did you mean \"inspect\"?");
+    fails("quantum", 2, "unknown command \"quantum\" (see godwit --help)");
+    fails("help inspekt", 2, "did you mean \"inspect\"?");
+    fails("inspect", 2, "MODEL is missing");
+    fails("inspect a b", 2, "more than one MODEL: \"b\"");
+}
+
+static void test_inspect_refuses(void **state) {
+    (void)state;
+    fails("inspect /nowhere/x.h5", 74, "/nowhere/x.h5");
+    fails("inspect --models=/nowhere small", 74, "no file and no model \"small\" in the registry /nowhere");
+    fails("inspect " GODWIT_SOURCE_DIR "/README.md", 65, "README.md");
+    assert_int_equal(run("", "--version >/dev/full #"), 74);
+}
+
+static void test_inspect(void **state) {
+    (void)state;
+    const char *model = GODWIT_SHARED_DIR "/models/keras3/seq_cnn.h5";
+    if (access(model, R_OK)) {
+        print_message("skipped: no %s\n", model);
+        skip();
+    }
+    char arguments[512];
+    snprintf(arguments, sizeof arguments, "inspect %s", model);
+    assert_int_equal(run("", arguments), 0);
+    assert_string_equal(err, "");
+    assert_non_null(strstr(out, "Keras 3, Sequential"));
+    assert_non_null(strstr(out, "10,522 parameters (10,506 trainable)")); /* as Keras's summary counts */
+    /* A 3x3 convolution of one channel to 8 with bias: 80 parameters. */
+    char *row = strstr(out, "\nconv2d ");
+    assert_non_null(row);
+    row[1 + strcspn(row + 1, "\n")] = '\0';
+    assert_non_null(strstr(row, "(?, 15, 16, 8) "));
+    assert_non_null(strstr(row, " 80 "));
+    snprintf(arguments, sizeof arguments, "inspect --json %s", model);
+    assert_int_equal(run("", arguments), 0);
+    assert_non_null(strstr(out, "\"params\":\t10522"));
+    assert_non_null(strstr(out, "\"output\":\t[null, 28, 28, 1]"));
+    snprintf(arguments, sizeof arguments, "inspect --json %s", model);
+    assert_int_equal(run("mpirun -n 2", arguments), 0); /* once, not twice */
+    assert_string_equal(err, "");
+    const char *total = strstr(out, "\"total\"");
+    assert_non_null(total);
+    assert_null(strstr(total + 1, "\"total\""));
+}
+
+static void test_inspect_lists_all(void **state) {
+    (void)state;
+    const char *model = GODWIT_SHARED_DIR "/models/keras3/transformer.h5";
+    if (access(model, R_OK)) {
+        print_message("skipped: no %s\n", model);
+        skip();
+    }
+    char arguments[512];
+    snprintf(arguments, sizeof arguments, "inspect %s", model);
+    int code = run("", arguments);
+    if (code == 0) return; /* every layer is supported */
+    assert_int_equal(code, 69);
+    assert_int_equal(lines(err), 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_help),
+        cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_inspect_refuses),
+        cmocka_unit_test(test_inspect),
+        cmocka_unit_test(test_inspect_lists_all),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
