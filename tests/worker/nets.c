@@ -246,8 +246,9 @@ struct params *net_params(const struct opgraph *g, uint64_t seed) {
         float *x = random_floats(params->count[p], seed * 1000 + (uint64_t)p);
         double fan_in = 1;
         for (int i = 0; i + 1 < shape->rank; i++) fan_in *= (double)shape->dim[i];
-        if (shape->rank == 4 && shape->dim[3] < shape->dim[2])
-            fan_in = (double)(shape->dim[0] * shape->dim[1]);
+        for (int i = 0; i < g->nops; i++)
+            if (g->op[i].kind == OP_DEPTHWISE && g->op[i].param[0] == p)
+                fan_in = (double)(shape->dim[0] * shape->dim[1]);
         for (int64_t i = 0; i < params->count[p]; i++) {
             x[i] *= shape->rank > 1 ? (float)(1 / sqrt(fan_in)) : 0.5f;
             params_at(params, p)[i] = x[i];
