@@ -1,0 +1,81 @@
+#include "worker/evaluate.h"
+#include "worker/loss.h"
+
+#include "shared/rng.h"
+
+#include <stdlib.h>
+
+#define EVALUATE_BATCH 256
+
+static status evaluate_share(const struct machine *machine, const struct opgraph *graph, struct params *params,
+                             struct dataset *dataset, enum dataset_part part, struct loss_result *result) {
+    int64_t size = dataset_size(dataset, part);
+    int64_t classes = shape_sample_count(&graph->value[graph->output[0]]);
+    int64_t batch = size < EVALUATE_BATCH ? size : EVALUATE_BATCH, nblocks = (size + batch - 1) / batch;
+    const struct loss_config loss = {.kind = "cross_entropy", .temperature = 1};
+    int rank = comm_rank(machine->world), ranks = comm_size(machine->world);
+    int64_t index[EVALUATE_BATCH];
+    int32_t label[EVALUATE_BATCH];
+    struct forward *forward = NULL;
+    STATUS_TRY(forward_create(machine, graph, params, batch, &forward));
+    status error = SUCCESS;
+    for (int64_t block = rank; block < nblocks && !error; block += ranks) {
+        int64_t n = size - block * batch < batch ? size - block * batch : batch;
+        for (int64_t i = 0; i < n; i++) index[i] = block * batch + i;
+        error = forward_samples(forward, dataset, part, index, n, label);
+        if (!error) loss_add(&loss, n, classes, forward_output(forward, 0), NULL, label, n, NULL, result);
+    }
+    forward_destroy(&forward);
+    return error;
+}
+
+status evaluate(const struct machine *machine, const struct opgraph *graph, struct params *params, struct dataset *dataset,
+                enum dataset_part part, struct evaluation *evaluation) {
+    struct loss_result result = {0};
+    status error = SUCCESS;
+    if (dataset_size(dataset, part) > 0) error = evaluate_share(machine, graph, params, dataset, part, &result);
+    STATUS_TRY(comm_agree(machine->world, error));
+    double sum[2] = {result.loss, (double)result.correct};
+    STATUS_TRY(comm_sum_f64(machine->world, sum, 2));
+    int64_t n = dataset_size(dataset, part);
+    *evaluation = (struct evaluation){.samples = n, .correct = (int64_t)sum[1]};
+    if (n > 0) {
+        evaluation->loss = sum[0] / (double)n;
+        evaluation->accuracy = sum[1] / (double)n;
+    }
+    return SUCCESS;
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+status measure_latency(const struct machine *machine, const struct opgraph *graph, struct params *params, int64_t batch,
+                       double seconds, double *median_s) {
+    enum { RUNS_MAX = 2000, RUNS_MIN = 5, WARM_UP = 3 };
+    int64_t n = batch * shape_sample_count(&graph->value[graph->input[0]]);
+    struct forward *forward = NULL;
+    float *x = NULL;
+    double *time = NULL;
+    status error = forward_create(machine, graph, params, batch, &forward);
+    if (!error) error = memory_alloc("inputs", (size_t)n, sizeof *x, (void **)&x);
+    if (!error) error = memory_alloc("times", RUNS_MAX, sizeof *time, (void **)&time);
+    if (error) goto done;
+    struct rng rng = rng_make(1, RNG_CALIBRATION, 0);
+    for (int64_t i = 0; i < n; i++) x[i] = (float)rng_uniform(&rng);
+    int runs = 0;
+    double begin = comm_time();
+    for (int i = 0; i < WARM_UP + RUNS_MAX && (runs < RUNS_MIN || comm_time() - begin < seconds); i++) {
+        double start = comm_time();
+        STATUS_GOTO(error, done, forward_inputs(forward, x, batch));
+        if (i >= WARM_UP && runs < RUNS_MAX) time[runs++] = comm_time() - start;
+    }
+    qsort(time, (size_t)runs, sizeof *time, compare);
+    *median_s = time[runs / 2];
+done:
+    forward_destroy(&forward);
+    free(x);
+    free(time);
+    return error;
+}

@@ -1,0 +1,32 @@
+/* Data-parallel training of a graph over all ranks: the batch is split, gradients are summed, so that another
+ * number of ranks changes the result only by rounding. */
+#ifndef GODWIT_WORKER_TRAIN_H
+#define GODWIT_WORKER_TRAIN_H
+
+#include "worker/teacher.h"
+
+struct train_task {
+    const struct training_config *config;
+    uint64_t seed;
+    struct dataset *data;
+    bool augment;                /* as the data set's configuration says */
+    const struct opgraph *graph; /* one input; output 0: logits (batch, classes) */
+    struct params *params;       /* start values in, trained values out */
+    struct teacher *teacher;     /* to distil from; NULL: labels only */
+};
+
+struct train_result {
+    int64_t steps;
+    int64_t best_epoch;          /* from 1; the weights returned are those after it */
+    double train_loss;           /* mean over the last epoch */
+    double holdout_accuracy;     /* of the best epoch; 0 without a hold-out part */
+    double samples_per_s;        /* median over the epochs */
+};
+
+/* Trains for config->epochs. With a hold-out part the weights of the epoch that does best on it are returned,
+ * else the last epoch's. With config->average they are exponential averages of the steps' weights.
+ * Collective. Errors: USAGE (batch smaller than the ranks, or than the training part), DATA (the loss is not
+ * finite: names the epoch and step), and the data set's. */
+status train(const struct machine *machine, const struct train_task *task, struct train_result *result) STATUS_MUST_USE;
+
+#endif
