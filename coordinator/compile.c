@@ -1,0 +1,258 @@
+#include "coordinator/compile.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void compiled_destroy(struct compiled **compiled) {
+    struct compiled *c = *compiled;
+    if (!c) return;
+    plan_destroy(&c->plan);
+    plan_destroy(&c->whole);
+    channel_map_destroy(&c->map);
+    graph_destroy(&c->target);
+    fold_destroy(&c->fold);
+    free(c->kept);
+    free(c);
+    *compiled = NULL;
+}
+
+/* ---- widths ---- */
+
+static status choose_widths(struct compiled *c, const struct target_config *config) {
+    int groups = channel_map_groups(c->map);
+    c->kept = malloc(((size_t)groups + 1) * sizeof *c->kept);
+    if (!c->kept) return status_no_memory("widths", (size_t)groups * sizeof *c->kept);
+    for (int g = 0; g < groups; g++) {
+        int width = channel_map_width(c->map, g), kept = (int)lround(config->width * width);
+        c->kept[g] = channel_map_fixed(c->map, g) || kept > width ? width : kept < 1 ? 1 : kept;
+    }
+    return SUCCESS;
+}
+
+/* Positions of a node's output that stay when the classes chosen[group] stay; NULL for a group: the first
+ * kept[group]. `index` may be NULL, else has room for the node's width. */
+static int64_t kept_positions(const struct compiled *c, int node, int64_t *const *chosen, int64_t *index) {
+    int width;
+    const struct channel *channel = channel_map_of(c->map, node, &width);
+    int64_t n = 0;
+    for (int i = 0; i < width; i++) {
+        int g = channel[i].group, kept = c->kept[g];
+        bool stays = kept == channel_map_width(c->map, g);
+        if (!stays && (!chosen || !chosen[g])) stays = channel[i].index < kept;
+        for (int j = 0; !stays && chosen && chosen[g] && j < kept; j++) stays = chosen[g][j] == channel[i].index;
+        if (!stays) continue;
+        if (index) index[n] = i;
+        n++;
+    }
+    return n;
+}
+
+static status narrow(struct compiled *c, const char *name) {
+    STATUS_TRY(graph_clone(c->fold->graph, &c->target));
+    char *copy = strdup(name);
+    if (!copy) return status_no_memory("a name", strlen(name));
+    free(c->target->name);
+    c->target->name = copy;
+    for (int i = 0; i < c->target->nnodes; i++) {
+        struct layer *l = &c->target->layer[c->target->node[i].layer];
+        int width;
+        channel_map_of(c->map, i, &width);
+        int64_t kept = kept_positions(c, i, NULL, NULL);
+        if (l->kind->set_width && kept < width) STATUS_TRY(l->kind->set_width(l, kept));
+    }
+    return graph_infer(c->target);
+}
+
+/* ---- keep lists ---- */
+
+/* The group whose classes are, in order, the node's channels; -1 if it is no such node. */
+static int whole_group(const struct compiled *c, int node) {
+    int width;
+    const struct channel *channel = channel_map_of(c->map, node, &width);
+    if (!width || channel_map_width(c->map, channel[0].group) != width) return -1;
+    for (int i = 0; i < width; i++)
+        if (channel[i].group != channel[0].group || channel[i].index != i) return -1;
+    return channel[0].group;
+}
+
+/* The list of what stays of a node's output, each position repeated; made at first use. -1: everything stays. */
+static status keep_of(struct compiled *c, struct plan *plan, int node, int repeat, int *index) {
+    int width, group = whole_group(c, node);
+    channel_map_of(c->map, node, &width);
+    int64_t n = kept_positions(c, node, NULL, NULL);
+    *index = -1;
+    if (n == width) return SUCCESS;
+    for (int i = 0; i < plan->nkeeps; i++) {
+        const struct keep *k = &plan->keep[i];
+        if (k->repeat == repeat && (k->node == node || (group >= 0 && k->group == group))) {
+            *index = i;
+            return SUCCESS;
+        }
+    }
+    struct keep keep = {.group = group, .node = node, .repeat = repeat, .n = n * repeat, .of = (int64_t)width * repeat};
+    if (asprintf(&keep.name, "k%d", plan->nkeeps) < 0) return status_no_memory("a name", 16);
+    status error = plan_add_keep(plan, &keep, index);
+    if (error) free(keep.name);
+    return error;
+}
+
+status compile_choose(struct compiled *c, int64_t *const *chosen) {
+    for (int i = 0; i < c->plan->nkeeps; i++) {
+        struct keep *k = &c->plan->keep[i];
+        int width;
+        channel_map_of(c->map, k->node, &width);
+        int64_t *index = malloc(((size_t)width * (size_t)k->repeat + 1) * sizeof *index);
+        if (!index) return status_no_memory("a keep list", (size_t)width * sizeof *index);
+        int64_t n = kept_positions(c, k->node, chosen, index);
+        if (n * k->repeat != k->n) {
+            free(index);
+            return status_fail(STATUS_UNSUPPORTED, "the choice of channels leaves %lld of \"%s\" instead of %lld: its channels are coupled unevenly",
+                               (long long)(n * k->repeat), c->target->layer[c->target->node[k->node].layer].name, (long long)k->n);
+        }
+        for (int64_t j = n - 1; j >= 0; j--)
+            for (int r = k->repeat - 1; r >= 0; r--) index[j * k->repeat + r] = index[j] * k->repeat + r;
+        free(k->index);
+        k->index = index;
+    }
+    return SUCCESS;
+}
+
+/* ---- statements ---- */
+
+static int find_weight(const struct layer *layer, const char *name) {
+    for (int i = 0; i < layer->nweights; i++)
+        if (!strcmp(layer->weight[i].name, name)) return i;
+    return -1;
+}
+
+/* Does this weight of the layer carry its output channels, so that a batch norm scales it? The bias is apart;
+ * of several kernels (separable) it is the last. */
+static bool is_last_kernel(const struct layer *layer, int weight) {
+    for (int i = weight + 1; i < layer->nweights; i++)
+        if (layer->weight[i].shape.rank >= 2) return false;
+    return layer->weight[weight].shape.rank >= 2;
+}
+
+/* source["layer/weight"], folded. */
+static status source_expr(const struct compiled *c, int layer, int weight, struct expr **expr) {
+    const struct layer *folded = &c->fold->graph->layer[layer];
+    const struct graph *source = c->plan ? c->plan->source : c->whole->source;
+    const struct weight *w = &folded->weight[weight];
+    int from = c->fold->source_layer[layer], norm = c->fold->norm_layer[layer];
+    int source_weight = find_weight(&source->layer[from], w->name);
+    struct expr *e = NULL;
+    STATUS_TRY(expr_create(source_weight >= 0 ? EXPR_SOURCE : EXPR_ZEROS, NULL, &e));
+    e->layer = from;
+    e->weight = source_weight;
+    e->shape = w->shape;
+    bool kernel = is_last_kernel(folded, weight), bias = !strcmp(w->name, "bias");
+    if (norm >= 0 && (kernel || bias)) {
+        STATUS_TRY(expr_create(kernel ? EXPR_FOLD_BN : EXPR_FOLD_BN_BIAS, e, &e));
+        e->layer = norm;
+        e->out_axis = w->out_axis;
+    }
+    *expr = e;
+    return SUCCESS;
+}
+
+/* The keep lists of a tensor's axes: by its layer's input and output channels. */
+static status index_expr(struct compiled *c, struct plan *plan, int layer, int weight, struct expr **expr) {
+    const struct graph *folded = c->fold->graph;
+    const struct weight *w = &folded->layer[layer].weight[weight], *to = &plan->target->layer[layer].weight[weight];
+    int node = graph_layer_node(folded, layer), keep[SHAPE_MAX_RANK];
+    bool any = false;
+    for (int i = 0; i < SHAPE_MAX_RANK; i++) keep[i] = -1;
+    for (int axis = 0; axis < w->shape.rank && node >= 0; axis++) {
+        int of = axis == w->out_axis ? node : axis == w->in_axis && folded->node[node].nin ? folded->node[node].in[0].node : -1;
+        if (of < 0 || w->shape.dim[axis] == to->shape.dim[axis]) continue;
+        int width;
+        channel_map_of(c->map, of, &width);
+        STATUS_TRY(keep_of(c, plan, of, (int)(w->shape.dim[axis] / width), &keep[axis]));
+        any = any || keep[axis] >= 0;
+    }
+    if (any) {
+        STATUS_TRY(expr_create(EXPR_INDEX, *expr, expr));
+        memcpy((*expr)->keep, keep, sizeof keep);
+        (*expr)->shape = to->shape;
+    }
+    char a[SHAPE_TEXT_MAX], b[SHAPE_TEXT_MAX];
+    if (!shape_equal(&(*expr)->shape, &to->shape))
+        return status_fail(STATUS_UNSUPPORTED, "cannot narrow \"%s/%s\" from %s to %s", folded->layer[layer].name, w->name,
+                           shape_format(&w->shape, a), shape_format(&to->shape, b));
+    return SUCCESS;
+}
+
+static bool is_refit(const struct layer *layer, int weight) {
+    /* Layers with a kernel are refitted, kernels and bias; a batch norm that stays is only narrowed. */
+    return layer->weight[weight].trainable && find_weight(layer, "gamma") < 0 && find_weight(layer, "moving_mean") < 0;
+}
+
+static status add_statements(struct compiled *c, struct plan *plan, int layer, int slice) {
+    const struct layer *l = &plan->target->layer[layer];
+    for (int w = 0; w < l->nweights; w++) {
+        struct plan_statement s = {.layer = layer, .weight = w, .slice = slice, .shape = l->weight[w].shape, .residual = NAN};
+        status error = source_expr(c, layer, w, &s.value);
+        if (!error && plan == c->plan) error = index_expr(c, plan, layer, w, &s.value);
+        if (!error && plan == c->plan && is_refit(l, w)) error = expr_create(EXPR_REFIT, s.value, &s.value);
+        if (!error) error = plan_add_statement(plan, &s);
+        if (error) {
+            expr_destroy(&s.value);
+            return error;
+        }
+    }
+    return SUCCESS;
+}
+
+/* ---- slices ---- */
+
+/* Slices end at boundaries and each has weights: a new one begins with the first weighted layer after a
+ * boundary that closes a weighted stretch. */
+static status add_slices(struct compiled *c, struct plan *plan) {
+    const struct graph *t = plan->target;
+    int *boundary = NULL, nboundaries = 0, at = 0, last = -1;
+    bool weighted = false, *done = calloc((size_t)t->nlayers + 1, 1);
+    if (!done) return status_no_memory("slices", (size_t)t->nlayers);
+    status error = graph_boundaries(t, &boundary, &nboundaries);
+    for (int i = 0; i < t->nnodes && !error; i++) {
+        int layer = t->node[i].layer;
+        bool has_weights = t->layer[layer].nweights > 0 && !done[layer];
+        if (has_weights && weighted && last >= 0) {
+            error = plan_add_slice(plan, last);
+            weighted = false;
+            last = -1;
+        }
+        if (has_weights && !error) error = add_statements(c, plan, layer, plan->nslices);
+        done[layer] = true;
+        weighted = weighted || has_weights;
+        if (at < nboundaries && boundary[at] == i) {
+            at++;
+            if (weighted) last = i;
+        }
+    }
+    if (!error) error = plan_add_slice(plan, t->nnodes - 1);
+    free(boundary);
+    free(done);
+    return error;
+}
+
+status compile_target(const struct graph *source, const char *source_path, const char *digest,
+                      const struct target_config *config, const char *name, struct compiled **compiled) {
+    struct compiled *c = calloc(1, sizeof *c);
+    if (!c) return status_no_memory("the compiler", sizeof *c);
+    status error = fold_create(source, &c->fold);
+    if (!error) error = channel_map_create(c->fold->graph, &c->map);
+    if (!error) error = choose_widths(c, config);
+    if (!error) error = narrow(c, name);
+    if (!error) error = plan_create(source, c->fold->graph, source_path, digest, &c->whole);
+    if (!error) error = add_slices(c, c->whole);
+    if (!error) error = plan_create(source, c->target, source_path, digest, &c->plan);
+    if (!error) error = add_slices(c, c->plan);
+    if (error) {
+        compiled_destroy(&c);
+        return error;
+    }
+    *compiled = c;
+    return SUCCESS;
+}

@@ -1,0 +1,112 @@
+#include "worker/migrate.h"
+#include "worker/evaluator.h"
+
+#include "io/slice_file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Where a rank's chunks go and come back from. */
+struct migrator {
+    const struct machine *machine;
+    const struct migration *job;
+    struct params *params;
+    struct evaluator *evaluator;
+    struct slice_file *slices; /* dynamic only */
+    float *chunk;              /* dynamic only: chunk_bytes, or one row if that is more */
+};
+
+/* What happens to one chunk: rows [first, first + n) of a statement's tensor. */
+typedef status chunk_visit(struct migrator *m, const struct plan_statement *s, int owner, int64_t first, int64_t n);
+
+static int64_t chunk_rows(const struct migration *job, const struct shape *shape) {
+    int64_t rows, columns;
+    shape_rows(shape, &rows, &columns);
+    if (!job->chunk_bytes) return rows;
+    int64_t n = job->chunk_bytes / (columns * (int64_t)sizeof(float));
+    return n < 1 ? 1 : n > rows ? rows : n;
+}
+
+/* Visits all chunks in the program's order; every rank visits the same ones. */
+static status for_each_chunk(struct migrator *m, chunk_visit *visit) {
+    const struct plan *plan = m->job->plan;
+    long long chunk = 0;
+    for (int i = 0; i < plan->nstatements; i++) {
+        const struct plan_statement *s = &plan->statement[i];
+        int64_t rows, columns, step = chunk_rows(m->job, &s->shape);
+        shape_rows(&s->shape, &rows, &columns);
+        for (int64_t first = 0; first < rows; first += step, chunk++)
+            STATUS_TRY(visit(m, s, partition_owner(m->job->partition, s->slice, chunk), first,
+                             rows - first < step ? rows - first : step));
+    }
+    return SUCCESS;
+}
+
+/* Place of a chunk in the arena. */
+static float *target_rows(const struct migrator *m, const struct plan_statement *s, int64_t first, int64_t *columns) {
+    int64_t rows;
+    shape_rows(&s->shape, &rows, columns);
+    return params_at(m->params, graph_first_param(m->job->plan->target, s->layer) + s->weight) + first * *columns;
+}
+
+static void tensor_name(const struct migrator *m, const struct plan_statement *s, char *name, size_t size) {
+    const struct layer *l = &m->job->plan->target->layer[s->layer];
+    snprintf(name, size, "%d/%s/%s", s->layer, l->name, l->weight[s->weight].name);
+}
+
+static status evaluate_chunk(struct migrator *m, const struct plan_statement *s, int owner, int64_t first, int64_t n) {
+    if (owner != comm_rank(m->machine->world)) return SUCCESS;
+    int64_t rows, columns;
+    float *place = target_rows(m, s, first, &columns);
+    if (!m->slices) return evaluator_rows(m->evaluator, s->value, first, n, place);
+    char name[512];
+    tensor_name(m, s, name, sizeof name);
+    shape_rows(&s->shape, &rows, &columns);
+    STATUS_TRY(evaluator_rows(m->evaluator, s->value, first, n, m->chunk));
+    return slice_file_write(m->slices, name, rows, columns, first, n, m->chunk);
+}
+
+/* The owner's chunk goes to everybody. A failed read is agreed on before anybody waits for data. */
+static status gather_chunk(struct migrator *m, const struct plan_statement *s, int owner, int64_t first, int64_t n) {
+    int64_t columns;
+    float *place = target_rows(m, s, first, &columns);
+    status error = SUCCESS;
+    if (m->slices) {
+        char name[512];
+        tensor_name(m, s, name, sizeof name);
+        if (owner == comm_rank(m->machine->world)) error = slice_file_read(m->slices, name, first, n, place);
+        STATUS_TRY(comm_agree(m->machine->world, error));
+    }
+    return comm_bcast(m->machine->world, owner, place, (size_t)(n * columns) * sizeof(float));
+}
+
+static status migrator_open(struct migrator *m) {
+    const struct migration *job = m->job;
+    STATUS_TRY(evaluator_create(job->file, job->plan, &m->evaluator));
+    if (!job->chunk_bytes) return SUCCESS;
+    int64_t largest = 0;
+    for (int i = 0; i < job->plan->nstatements; i++) {
+        int64_t rows, columns, n = chunk_rows(job, &job->plan->statement[i].shape);
+        shape_rows(&job->plan->statement[i].shape, &rows, &columns);
+        if (n * columns > largest) largest = n * columns;
+    }
+    STATUS_TRY(memory_alloc("a chunk", (size_t)largest, sizeof *m->chunk, (void **)&m->chunk));
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/slices-rank%d.h5", job->folder, comm_rank(m->machine->world)) >= (int)sizeof path)
+        return status_fail(STATUS_USAGE, "the path of the run folder is too long: \"%s\"", job->folder);
+    return slice_file_create(path, &m->slices);
+}
+
+status migrate(const struct machine *machine, const struct migration *migration, struct params *params) {
+    struct migrator m = {.machine = machine, .job = migration, .params = params};
+    status error = migrator_open(&m);
+    if (!error) error = for_each_chunk(&m, evaluate_chunk);
+    if (!error && m.slices) error = slice_file_flush(m.slices);
+    error = comm_agree(machine->world, error);
+    if (!error) error = for_each_chunk(&m, gather_chunk);
+    slice_file_remove(&m.slices);
+    evaluator_destroy(&m.evaluator);
+    free(m.chunk);
+    return error;
+}
