@@ -1,0 +1,50 @@
+#include "worker/patches.h"
+
+#include <string.h>
+
+status patches_init(const struct opgraph *graph, const struct op *op, struct patches *p) {
+    if (op->kind != OP_DENSE && op->kind != OP_DEPTHWISE && !(op->kind == OP_CONV && op->u.conv.groups == 1))
+        return status_fail(STATUS_UNSUPPORTED, "a %s%s cannot be refitted", op->kind == OP_CONV ? "grouped " : "", op_name(op->kind));
+    *p = (struct patches){.op = op, .in = graph->value[op->in[0]], .out = graph->value[op->out]};
+    p->in.dim[0] = p->out.dim[0] = 1;
+    int64_t channels = p->in.dim[p->in.rank - 1];
+    if (op->kind == OP_DENSE) {
+        p->rows = shape_sample_count(&p->in) / channels;
+        p->columns = channels;
+    } else {
+        p->rows = p->out.dim[1] * p->out.dim[2];
+        p->columns = (int64_t)op->u.conv.window.size[0] * op->u.conv.window.size[1] * channels;
+    }
+    return SUCCESS;
+}
+
+/* The patch at output position (oy, ox) of one sample. */
+static void gather_window(const struct patches *p, const float *x, int64_t oy, int64_t ox, float *u) {
+    const struct window *w = &p->op->u.conv.window;
+    int64_t height = p->in.dim[1], width = p->in.dim[2], channels = p->in.dim[3];
+    for (int ky = 0; ky < w->size[0]; ky++) {
+        int64_t y = oy * w->stride[0] - w->before[0] + (int64_t)ky * w->dilation[0];
+        for (int kx = 0; kx < w->size[1]; kx++, u += channels) {
+            int64_t at = ox * w->stride[1] - w->before[1] + (int64_t)kx * w->dilation[1];
+            if (y < 0 || y >= height || at < 0 || at >= width)
+                memset(u, 0, (size_t)channels * sizeof *u);
+            else
+                memcpy(u, x + (y * width + at) * channels, (size_t)channels * sizeof *u);
+        }
+    }
+}
+
+void patches_gather(const struct patches *p, const float *x, int64_t first, int64_t n, int64_t stride, int threads, float *u) {
+    int64_t sample = shape_sample_count(&p->in), width = p->op->kind == OP_DENSE ? 1 : p->out.dim[2];
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        const float *from = x + (first + i) / p->rows * sample;
+        int64_t position = (first + i) % p->rows;
+        float *row = u + i * stride;
+        if (p->op->kind == OP_DENSE)
+            memcpy(row, from + position * p->columns, (size_t)p->columns * sizeof *row);
+        else
+            gather_window(p, from, position / width, position % width, row);
+        if (stride > p->columns) row[p->columns] = 1;
+    }
+}

@@ -1,0 +1,22 @@
+/* Refit: closed-form repair of the whole target, layer after layer, each on the inputs that the already
+ * refitted layers produce, towards the source's own outputs at the kept channels. No labels, no gradient. */
+#ifndef GODWIT_WORKER_REFIT_H
+#define GODWIT_WORKER_REFIT_H
+
+#include "io/config.h"
+#include "shared/plan.h"
+#include "worker/calibration.h"
+
+struct refit {
+    const struct refit_config *config;
+    const struct calibration *calibration;
+    /* The source with batch norms folded, and the target: the same operations and values by number. */
+    const struct opgraph *source, *target;
+    struct params *source_params, *target_params;
+    struct plan *plan; /* says what is refitted and which channels are kept; residuals are filled in */
+};
+
+/* Collective. Afterwards target_params are the same bytes on every rank. */
+status refit(const struct machine *machine, const struct refit *refit) STATUS_MUST_USE;
+
+#endif

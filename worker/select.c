@@ -1,0 +1,311 @@
+#include "worker/select.h"
+#include "worker/forward.h"
+#include "worker/normal.h"
+#include "worker/patches.h"
+#include "worker/pursuit.h"
+
+#include <cblas.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GRAM_BUDGET ((size_t)512 << 20) /* bytes of Gram matrices held at once, unless one group needs more */
+#define READER_MAX 8192                 /* entries of a patch; wider readers fall back to kernel norms */
+
+/* An operation that reads pruned channels. */
+struct reader {
+    int op;
+    struct patches patches;
+    struct channel *channel; /* [input channels], owned */
+    struct normal *normal;   /* while its groups are chosen */
+};
+
+struct selector {
+    const struct machine *machine;
+    const struct selection *s;
+    int nreaders;
+    struct reader *reader;
+};
+
+/* ---- channels of values ---- */
+
+static int node_of(const struct selection *s, int value) {
+    for (int i = 0; i < s->graph->nnodes; i++)
+        if (s->value_of[i] == value) return i;
+    return -1;
+}
+
+/* Channels of a value's last axis; owned. Values inside a layer follow the operation that makes them. */
+static status channels_of(const struct selection *s, int value, struct channel **channel) {
+    const struct shape *shape = &s->ops->value[value];
+    int64_t n = shape->dim[shape->rank - 1];
+    struct channel *c = malloc((size_t)(n + 1) * sizeof *c);
+    if (!c) return status_no_memory("channels", (size_t)n * sizeof *c);
+    int node = node_of(s, value), width;
+    if (node >= 0) {
+        memcpy(c, channel_map_of(s->map, node, &width), (size_t)n * sizeof *c);
+        *channel = c;
+        return SUCCESS;
+    }
+    const struct op *op = &s->ops->op[opgraph_producer(s->ops, value)];
+    const struct shape *in = &s->ops->value[op->in[0]];
+    struct channel *from = NULL;
+    status error = channels_of(s, op->in[0], &from);
+    for (int64_t i = 0; i < n && !error; i++) c[i] = from[i / (n / in->dim[in->rank - 1])];
+    free(from);
+    if (error) {
+        free(c);
+        return error;
+    }
+    *channel = c;
+    return SUCCESS;
+}
+
+static bool is_pruned(const struct selection *s, int group) {
+    return s->kept[group] < channel_map_width(s->map, group);
+}
+
+static bool reads(const struct reader *r, int group) {
+    const struct shape *in = &r->patches.in;
+    for (int64_t i = 0; i < in->dim[in->rank - 1]; i++)
+        if (r->channel[i].group == group) return true;
+    return false;
+}
+
+static status find_readers(struct selector *l) {
+    const struct opgraph *ops = l->s->ops;
+    l->reader = calloc((size_t)ops->nops + 1, sizeof *l->reader);
+    if (!l->reader) return status_no_memory("channels", (size_t)ops->nops * sizeof *l->reader);
+    for (int i = 0; i < ops->nops; i++) {
+        const struct op *op = &ops->op[i];
+        if (op->kind != OP_DENSE && !(op->kind == OP_CONV && op->u.conv.groups == 1)) continue;
+        struct reader *r = &l->reader[l->nreaders];
+        r->op = i;
+        STATUS_TRY(patches_init(ops, op, &r->patches));
+        if (r->patches.columns > READER_MAX) continue;
+        STATUS_TRY(channels_of(l->s, op->in[0], &r->channel));
+        l->nreaders++;
+    }
+    return SUCCESS;
+}
+
+/* ---- Gram matrices ---- */
+
+/* Adds this rank's calibration samples to the readers in `which`. */
+static status add_samples(struct selector *l, int n, const int *which) {
+    const struct selection *s = l->s;
+    const struct calibration *c = s->calibration;
+    int threads = l->machine->threads, *values = malloc(((size_t)n + 1) * sizeof *values);
+    struct opgraph *cut = NULL;
+    struct forward *forward = NULL;
+    float *u = NULL;
+    int64_t widest = 0;
+    status error = values ? SUCCESS : status_no_memory("channels", (size_t)n * sizeof *values);
+    for (int i = 0; i < n && !error; i++) {
+        values[i] = s->ops->op[l->reader[which[i]].op].in[0];
+        if (l->reader[which[i]].patches.columns > widest) widest = l->reader[which[i]].patches.columns;
+    }
+    if (!error) error = opgraph_cut(s->ops, s->ops->ninputs, s->ops->input, n, values, &cut);
+    if (!error) error = forward_create(l->machine, cut, s->params, CALIBRATION_BLOCK, &forward);
+    if (!error) error = memory_alloc("patches", (size_t)(NORMAL_ROWS * (widest + 1)), sizeof *u, (void **)&u);
+    for (int64_t block = 0; block < c->n && !error; block += CALIBRATION_BLOCK) {
+        int64_t samples = c->n - block < CALIBRATION_BLOCK ? c->n - block : CALIBRATION_BLOCK;
+        error = forward_inputs(forward, c->x + block * c->sample, samples);
+        for (int i = 0; i < n && !error; i++) {
+            struct reader *r = &l->reader[which[i]];
+            int64_t rows = samples * r->patches.rows;
+            for (int64_t first = 0; first < rows; first += NORMAL_ROWS) {
+                int64_t run = rows - first < NORMAL_ROWS ? rows - first : NORMAL_ROWS;
+                patches_gather(&r->patches, forward_output(forward, i), first, run, r->patches.columns + 1, threads, u);
+                normal_add_gram(r->normal, run, u, threads);
+            }
+        }
+        log_progress(l->machine->log, (double)(block + samples) * comm_size(l->machine->world), NULL);
+    }
+    forward_destroy(&forward);
+    opgraph_destroy(&cut);
+    free(values);
+    free(u);
+    return error;
+}
+
+static status gram_matrices(struct selector *l, int n, const int *which) {
+    status error = SUCCESS;
+    for (int i = 0; i < n && !error; i++) {
+        struct reader *r = &l->reader[which[i]];
+        const struct shape *out = &r->patches.out;
+        error = normal_create(r->patches.columns + 1, out->dim[out->rank - 1], &r->normal);
+    }
+    if (!error) error = add_samples(l, n, which);
+    STATUS_TRY(comm_agree(l->machine->world, error));
+    for (int i = 0; i < n; i++) STATUS_TRY(normal_sum_gram(l->reader[which[i]].normal, l->machine->world));
+    return SUCCESS;
+}
+
+/* ---- choosing ---- */
+
+static void pursuit_reader_clear(struct pursuit_reader *p) {
+    free(p->g);
+    free(p->h);
+    free((int *)p->class);
+}
+
+/* A copy of the reader's equations, its entries classed for the group. */
+static status pursuit_reader_init(const struct selector *l, const struct reader *r, int group, struct pursuit_reader *p) {
+    const struct op *op = &l->s->ops->op[r->op];
+    int64_t k = r->normal->k, m = r->normal->m, channels = r->patches.in.dim[r->patches.in.rank - 1];
+    double *w = NULL;
+    int *class = NULL;
+    *p = (struct pursuit_reader){.k = k, .m = m};
+    status error = memory_alloc("a choice of channels", (size_t)(k * k), sizeof *p->g, (void **)&p->g);
+    if (!error) error = memory_alloc("a choice of channels", (size_t)(k * m), sizeof *p->h, (void **)&p->h);
+    if (!error) error = memory_alloc("a choice of channels", (size_t)k, sizeof *class, (void **)&class);
+    if (!error) error = memory_alloc("a choice of channels", (size_t)(k * m), sizeof *w, (void **)&w);
+    p->class = class;
+    if (error) {
+        free(w);
+        return error;
+    }
+    memcpy(p->g, r->normal->g, (size_t)(k * k) * sizeof *p->g);
+    for (int64_t i = 0; i < (k - 1) * m; i++) w[i] = params_at(l->s->params, op->param[0])[i];
+    for (int64_t j = 0; j < m; j++) w[(k - 1) * m + j] = op->param[1] >= 0 ? params_at(l->s->params, op->param[1])[j] : 0;
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)k, (int)m, (int)k, 1, p->g, (int)k, w, (int)m, 0, p->h, (int)m);
+    for (int64_t i = 0; i < k * m; i++) p->total += w[i] * p->h[i];
+    for (int64_t i = 0; i < k; i++) {
+        const struct channel *c = &r->channel[i % channels];
+        class[i] = i < k - 1 && c->group == group ? c->index : -1;
+    }
+    free(w);
+    return SUCCESS;
+}
+
+static status choose_by_readers(const struct selector *l, int group, int64_t *chosen) {
+    const struct selection *s = l->s;
+    int n = 0;
+    struct pursuit_reader *p = calloc((size_t)l->nreaders + 1, sizeof *p);
+    if (!p) return status_no_memory("a choice of channels", (size_t)l->nreaders * sizeof *p);
+    status error = SUCCESS;
+    for (int i = 0; i < l->nreaders && !error; i++)
+        if (l->reader[i].normal && reads(&l->reader[i], group)) error = pursuit_reader_init(l, &l->reader[i], group, &p[n++]);
+    if (!error)
+        error = pursuit_choose(n, p, channel_map_width(s->map, group), s->kept[group], l->machine->threads, chosen);
+    for (int i = 0; i < n; i++) pursuit_reader_clear(&p[i]);
+    free(p);
+    return error;
+}
+
+/* The classes with the largest kernels among the operations that make the group's channels. */
+static status choose_by_norm(const struct selector *l, int group, int64_t *chosen) {
+    const struct selection *s = l->s;
+    int width = channel_map_width(s->map, group);
+    double *norm = calloc((size_t)width + 1, sizeof *norm);
+    if (!norm) return status_no_memory("a choice of channels", (size_t)width * sizeof *norm);
+    status error = SUCCESS;
+    for (int i = 0; i < s->ops->nops && !error; i++) {
+        const struct op *op = &s->ops->op[i];
+        if (op->kind != OP_DENSE && op->kind != OP_CONV) continue;
+        const struct param *p = &s->ops->param[op->param[0]];
+        int64_t columns = p->shape.dim[p->shape.rank - 1];
+        const float *w = params_at(s->params, op->param[0]);
+        struct channel *channel = NULL;
+        error = channels_of(s, op->out, &channel);
+        for (int64_t j = 0; j < p->count && !error; j++)
+            if (channel[j % columns].group == group) norm[channel[j % columns].index] += (double)w[j] * w[j];
+        free(channel);
+    }
+    for (int n = 0; n < s->kept[group] && !error; n++) {
+        int best = -1;
+        for (int c = 0; c < width; c++)
+            if (norm[c] >= 0 && (best < 0 || norm[c] > norm[best])) best = c;
+        norm[best] = -1;
+    }
+    for (int c = 0, n = 0; c < width && !error; c++)
+        if (norm[c] < 0) chosen[n++] = c;
+    free(norm);
+    return error;
+}
+
+/* Rank 0 chooses, everybody gets its choice. */
+static status choose(const struct selector *l, int group, bool by_readers, int64_t *chosen) {
+    const struct comm *world = l->machine->world;
+    int kept = l->s->kept[group];
+    status error = SUCCESS;
+    if (!strcmp(l->s->method, "first"))
+        for (int i = 0; i < kept; i++) chosen[i] = i;
+    else if (comm_is_root(world))
+        error = by_readers ? choose_by_readers(l, group, chosen) : choose_by_norm(l, group, chosen);
+    STATUS_TRY(comm_agree(world, error));
+    return comm_bcast(world, 0, chosen, (size_t)kept * sizeof *chosen);
+}
+
+/* Readers of groups [first, *end) that fit into the budget together; which[*n] are their numbers. */
+static void plan_batch(const struct selector *l, const int *groups, int ngroups, int first, int *end, int *which, int *n) {
+    size_t bytes = 0;
+    *n = 0;
+    for (*end = first; *end < ngroups; ++*end) {
+        size_t more = 0;
+        int added = 0;
+        for (int i = 0; i < l->nreaders; i++) {
+            const struct reader *r = &l->reader[i];
+            bool there = false;
+            for (int j = 0; j < *n; j++) there = there || which[j] == i;
+            if (there || !reads(r, groups[*end])) continue;
+            more += normal_bytes(r->patches.columns + 1, r->patches.out.dim[r->patches.out.rank - 1]);
+            which[*n + added++] = i;
+        }
+        if (*end > first && bytes + more > GRAM_BUDGET) return;
+        bytes += more;
+        *n += added;
+    }
+}
+
+static status choose_all(struct selector *l, const int *groups, int ngroups, int64_t **chosen) {
+    int *which = malloc(((size_t)l->nreaders + 1) * sizeof *which);
+    status error = comm_agree(l->machine->world, which ? SUCCESS : status_no_memory("channels", (size_t)l->nreaders * sizeof *which));
+    bool measured = !strcmp(l->s->method, "next_layer");
+    for (int first = 0, end; first < ngroups && !error; first = end) {
+        int n = 0;
+        if (measured)
+            plan_batch(l, groups, ngroups, first, &end, which, &n);
+        else
+            end = ngroups;
+        if (n) error = gram_matrices(l, n, which);
+        for (int i = first; i < end && !error; i++) {
+            bool read = false;
+            for (int j = 0; j < n; j++) read = read || reads(&l->reader[which[j]], groups[i]);
+            if (measured && !read)
+                log_line(l->machine->log, LOG_INFO, "channels of group %d have no reader that can be measured: chosen by kernel norm", groups[i]);
+            error = choose(l, groups[i], read, chosen[groups[i]]);
+        }
+        for (int j = 0; j < n; j++) normal_destroy(&l->reader[which[j]].normal);
+    }
+    free(which);
+    return error;
+}
+
+status select_channels(const struct machine *machine, const struct selection *selection, int64_t **chosen) {
+    struct selector l = {.machine = machine, .s = selection};
+    int n = 0, total = channel_map_groups(selection->map);
+    int *groups = malloc(((size_t)total + 1) * sizeof *groups);
+    status error = groups ? find_readers(&l) : status_no_memory("channels", (size_t)total * sizeof *groups);
+    for (int g = 0; g < total; g++) chosen[g] = NULL;
+    for (int g = 0; g < total && !error; g++) {
+        if (!is_pruned(selection, g)) continue;
+        groups[n++] = g;
+        error = memory_alloc("a choice of channels", (size_t)selection->kept[g], sizeof **chosen, (void **)&chosen[g]);
+    }
+    error = comm_agree(machine->world, error);
+    log_progress_begin(machine->log, "select", "samples", (double)selection->calibration->total);
+    if (!error) error = choose_all(&l, groups, n, chosen);
+    log_progress_end(machine->log);
+    for (int i = 0; i < l.nreaders; i++) {
+        free(l.reader[i].channel);
+        normal_destroy(&l.reader[i].normal);
+    }
+    free(l.reader);
+    free(groups);
+    for (int g = 0; g < total && error; g++) {
+        free(chosen[g]);
+        chosen[g] = NULL;
+    }
+    return error;
+}
