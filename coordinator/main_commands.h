@@ -5,8 +5,7 @@
 
 #include "coordinator/command.h"
 
-#define COMMANDS(X)                                                                                         \
-    X(inspect)
+#define COMMANDS(X) X(inspect) X(train) X(migrate)
 
 #define COMMAND_DECLARE(name) extern const struct command command_##name;
 COMMANDS(COMMAND_DECLARE)

@@ -12,7 +12,8 @@ static status evaluate_share(const struct machine *machine, const struct opgraph
     int64_t size = dataset_size(dataset, part);
     int64_t classes = shape_sample_count(&graph->value[graph->output[0]]);
     int64_t batch = size < EVALUATE_BATCH ? size : EVALUATE_BATCH, nblocks = (size + batch - 1) / batch;
-    const struct loss_config loss = {.kind = "cross_entropy", .temperature = 1};
+    char kind[] = "cross_entropy";
+    const struct loss_config loss = {.kind = kind, .temperature = 1};
     int rank = comm_rank(machine->world), ranks = comm_size(machine->world);
     int64_t index[EVALUATE_BATCH];
     int32_t label[EVALUATE_BATCH];

@@ -1,0 +1,122 @@
+#include "coordinator/main_job.h"
+
+#include "io/file.h"
+#include "io/libraries.h"
+#include "io/registry.h"
+#include "worker/libraries.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+status job_open(const struct session *session, const struct config_arguments *arguments, struct job *job) {
+    *job = (struct job){.session = session, .start = comm_time(), .phase_start = comm_time()};
+    log_phase(session->log, "prepare");
+    STATUS_TRY(config_load(session->world, arguments, &job->config));
+    const struct config *c = job->config;
+    job->machine = (struct machine){.world = session->world, .node = session->node, .log = session->log,
+                                    .threads = session_threads(session, c->threads)};
+    status error = config_require(c, "name");
+    if (!error) error = engine_find(c->engine, &job->machine.engine);
+    if (!error) error = config_print(c, &job->config_json);
+    STATUS_TRY(comm_agree(session->world, error));
+    STATUS_TRY(run_folder_create(c->runs, c->name, job->config_json, session->world, session->log, &job->folder));
+    log_line(session->log, LOG_INFO, "%d rank%s x %d thread%s, engine %s, run folder %s", comm_size(session->world),
+             comm_size(session->world) == 1 ? "" : "s", job->machine.threads, job->machine.threads == 1 ? "" : "s",
+             job->machine.engine->name, run_folder_path(job->folder));
+    LOG_EVENT(session->log, "start", {"ranks", comm_size(session->world), NULL}, {"threads", job->machine.threads, NULL},
+              {"engine", 0, job->machine.engine->name}, {"command", 0, session->command_line});
+    return SUCCESS;
+}
+
+status job_open_data(struct job *job, const struct model *model) {
+    struct shape input = {0};
+    int64_t classes = 0;
+    status error = config_require(job->config, "data.path");
+    if (!error) error = model_input(model, &input);
+    if (!error) error = model_classes(model, &classes);
+    STATUS_TRY(comm_agree(job->session->world, error));
+    error = dataset_open(&job->config->data, &input, classes, (uint64_t)job->config->seed, job->session->node, &job->data);
+    return comm_agree(job->session->world, error);
+}
+
+status job_close(struct job *job, status error) {
+    dataset_close(&job->data);
+    if (error && job->session->log)
+        LOG_EVENT(job->session->log, "error", {"message", 0, status_message(error)}, {"code", status_exit_code(status_code(error)), NULL});
+    error = status_first(error, run_folder_close(&job->folder));
+    config_destroy(&job->config);
+    free(job->config_json);
+    return error;
+}
+
+double job_phase(struct job *job, const char *phase) {
+    struct log *log = job->session->log;
+    double now = comm_time(), seconds = now - job->phase_start;
+    LOG_EVENT(log, "phase_end", {"seconds", seconds, NULL});
+    log_phase(log, phase);
+    LOG_EVENT(log, "phase_begin", {"at", now - job->start, NULL});
+    job->phase_start = now;
+    return seconds;
+}
+
+static status join_path(const char *folder, const char *file, char **path) {
+    return asprintf(path, "%s/%s", folder, file) < 0 ? status_no_memory("a path", strlen(folder)) : SUCCESS;
+}
+
+/* model.json beside the model. */
+static status write_provenance(const struct job *job, const struct job_result *result, const char *model_path, const char *path) {
+    char io_text[LIBRARIES_TEXT_MAX], worker_text[LIBRARIES_TEXT_MAX], libraries[2 * LIBRARIES_TEXT_MAX + 4];
+    snprintf(libraries, sizeof libraries, "%s, %s", io_libraries(io_text), worker_libraries(worker_text));
+    char *digest = NULL;
+    STATUS_TRY(file_digest(model_path, &digest));
+    struct provenance p = {.name = job->config->name, .source = result->source, .source_digest = result->source_digest,
+                           .model_digest = digest, .command_line = job->session->command_line,
+                           .config_json = job->config_json, .libraries = libraries, .engine = job->machine.engine->name,
+                           .seed = (uint64_t)job->config->seed, .ranks = comm_size(job->session->world),
+                           .threads = job->machine.threads, .nmetrics = result->nmetrics, .metric = result->metric};
+    status error = provenance_write(path, &p);
+    free(digest);
+    return error;
+}
+
+/* All files of a version into `folder`. */
+static status write_version(const struct job *job, const struct job_result *result, const char *folder) {
+    char *model = NULL, *json = NULL, *plan = NULL;
+    status error = join_path(folder, "model.h5", &model);
+    if (!error) error = join_path(folder, "model.json", &json);
+    if (!error) error = join_path(folder, "plan.txt", &plan);
+    if (!error) error = model_write(model, result->model);
+    if (!error) error = write_provenance(job, result, model, json);
+    if (!error && result->plan) error = file_write_atomic(plan, result->plan, strlen(result->plan));
+    free(model);
+    free(json);
+    free(plan);
+    return error;
+}
+
+static status publish(const struct job *job, const struct job_result *result, char **path) {
+    const struct config *c = job->config;
+    if (c->output[0]) {
+        *path = strdup(c->output);
+        return *path ? model_write(c->output, result->model) : status_no_memory("a path", strlen(c->output));
+    }
+    struct registry_staging *staging = NULL;
+    char *folder = NULL;
+    STATUS_TRY(registry_stage(c->models, c->name, &staging));
+    status error = write_version(job, result, registry_staging_folder(staging));
+    if (!error) error = registry_publish(&staging, &folder);
+    registry_abandon(&staging);
+    if (!error) error = join_path(folder, "model.h5", path);
+    free(folder);
+    return error;
+}
+
+status job_publish(struct job *job, const struct job_result *result, char **path) {
+    const struct comm *world = job->session->world;
+    char *mine = NULL;
+    status error = comm_agree(world, comm_is_root(world) ? publish(job, result, &mine) : SUCCESS);
+    if (!error) error = comm_bcast_text(world, 0, mine, path);
+    free(mine);
+    return error;
+}

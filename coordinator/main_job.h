@@ -1,0 +1,47 @@
+/* What the jobs that make a model (train, migrate) share: configuration, engine, run folder, data set, and
+ * publishing the result. Used by the commands' main_*.c only. */
+#ifndef GODWIT_COORDINATOR_MAIN_JOB_H
+#define GODWIT_COORDINATOR_MAIN_JOB_H
+
+#include "coordinator/config_arguments.h"
+#include "coordinator/session.h"
+#include "io/dataset.h"
+#include "io/model.h"
+#include "io/provenance.h"
+#include "io/run_folder.h"
+#include "worker/machine.h"
+
+struct job {
+    const struct session *session;
+    struct config *config;
+    char *config_json;
+    struct machine machine;
+    struct run_folder *folder;
+    struct dataset *data;  /* NULL until job_open_data */
+    double start, phase_start;
+};
+
+/* Reads the configuration, finds the engine, makes the run folder, says ranks x threads. Collective; all ranks
+ * return the same status. After an error job_close must still be called. */
+status job_open(const struct session *session, const struct config_arguments *arguments, struct job *job) STATUS_MUST_USE;
+/* Opens the data set for a model's input and classes. Collective. */
+status job_open_data(struct job *job, const struct model *model) STATUS_MUST_USE;
+/* Ends the data set and the run folder. Collective. Returns `error`, or what closing found. */
+status job_close(struct job *job, status error) STATUS_MUST_USE;
+
+/* Begins a phase ("refit") of the log; returns the seconds of the one before. */
+double job_phase(struct job *job, const char *phase);
+
+/* Rank 0 writes the model into a new version of the registry (or to config.output if that is set), with its
+ * provenance and, if not NULL, the executed plan; *path (owned, on every rank) is the model's file. `metrics`
+ * and `source` as in io/provenance.h. Collective. */
+struct job_result {
+    const struct model *model;
+    const char *source, *source_digest;
+    const char *plan;
+    const struct provenance_metric *metric;
+    int nmetrics;
+};
+status job_publish(struct job *job, const struct job_result *result, char **path) STATUS_MUST_USE;
+
+#endif

@@ -1,0 +1,285 @@
+/* godwit migrate CONFIG: the main job. */
+#include "coordinator/command.h"
+#include "coordinator/compile.h"
+#include "coordinator/main_commands.h"
+#include "coordinator/main_job.h"
+#include "coordinator/report.h"
+
+#include "io/file.h"
+#include "io/keras.h"
+#include "io/registry.h"
+#include "worker/evaluate.h"
+#include "worker/migrate.h"
+#include "worker/refit.h"
+#include "worker/select.h"
+#include "worker/train.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PHASES_MAX 16
+#define LATENCY_SECONDS 0.5
+
+struct options {
+    struct config_arguments config;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state) {
+    (void)arg;
+    struct options *options = state->input;
+    if (key != ARGP_KEY_INIT) return ARGP_ERR_UNKNOWN;
+    state->child_inputs[0] = &options->config;
+    return 0;
+}
+
+/* One migration, as all ranks hold it. */
+struct migration_run {
+    struct job job;
+    char *source_path, *source_digest;
+    struct keras_file *file;
+    struct graph *source_graph;
+    struct compiled *compiled;
+    struct model *source;          /* batch norms folded */
+    struct model *target;
+    struct opgraph *source_logits, *target_logits;
+    struct calibration *calibration;
+    int64_t **chosen;              /* [groups] */
+    struct report report;
+    struct report_phase phase[PHASES_MAX];
+};
+
+static void next_phase(struct migration_run *m, const char *name) {
+    const char *ending = log_current_phase(m->job.session->log);
+    double seconds = job_phase(&m->job, name);
+    if (m->report.nphases < PHASES_MAX) m->phase[m->report.nphases++] = (struct report_phase){ending, seconds};
+}
+
+/* ---- compile ---- */
+
+static status locate_source(struct migration_run *m) {
+    const struct comm *world = m->job.session->world;
+    const struct config *c = m->job.config;
+    char *path = NULL, *digest = NULL;
+    status error = config_require(c, "source");
+    if (!error && comm_is_root(world)) error = registry_resolve(c->models, c->source, &path);
+    if (!error && comm_is_root(world)) error = file_digest(path, &digest);
+    error = comm_agree(world, error);
+    if (!error) error = comm_bcast_text(world, 0, path, &m->source_path);
+    if (!error) error = comm_bcast_text(world, 0, digest, &m->source_digest);
+    free(path);
+    free(digest);
+    return error;
+}
+
+static status compile_plan(struct migration_run *m) {
+    const struct config *c = m->job.config;
+    STATUS_TRY(keras_open(m->source_path, &m->file, &m->source_graph));
+    STATUS_TRY(compile_target(m->source_graph, m->source_path, m->source_digest, &c->target, c->name, &m->compiled));
+    struct graph *folded = NULL, *target = NULL;
+    STATUS_TRY(graph_clone(m->compiled->fold->graph, &folded));
+    STATUS_TRY(model_create(folded, &m->source));
+    STATUS_TRY(graph_clone(m->compiled->target, &target));
+    STATUS_TRY(model_create(target, &m->target));
+    STATUS_TRY(model_logits(m->source, &m->source_logits));
+    return model_logits(m->target, &m->target_logits);
+}
+
+/* ---- migrate ---- */
+
+/* Executes a plan: slices are shared out by the bytes that they have. */
+static status execute_plan(struct migration_run *m, const struct plan *plan, bool dynamic, struct params *params) {
+    const struct config *c = m->job.config;
+    struct partition *partition = NULL;
+    double *cost = calloc((size_t)plan->nslices + 1, sizeof *cost);
+    status error = cost ? SUCCESS : status_no_memory("slices", (size_t)plan->nslices * sizeof *cost);
+    for (int i = 0; i < plan->nstatements && !error; i++) {
+        int64_t count = 0;
+        error = shape_count(&plan->statement[i].shape, &count);
+        if (!error) cost[plan->statement[i].slice] += (double)count * sizeof(float);
+    }
+    if (!error) error = partition_create(plan->nslices, cost, comm_size(m->job.session->world), &partition);
+    free(cost);
+    error = comm_agree(m->job.session->world, error);
+    if (!error) {
+        struct migration migration = {.file = m->file, .plan = plan, .partition = partition,
+                                      .chunk_bytes = dynamic ? (int64_t)(c->migration.chunk_mib * 1048576) : 0,
+                                      .folder = run_folder_path(m->job.folder)};
+        error = migrate(&m->job.machine, &migration, params);
+    }
+    partition_destroy(&partition);
+    return error;
+}
+
+static status choose_channels(struct migration_run *m) {
+    const struct config *c = m->job.config;
+    struct log *log = m->job.session->log;
+    struct compiled *k = m->compiled;
+    STATUS_TRY(calibration_create(&m->job.machine, m->job.data, c->refit.samples, (uint64_t)c->seed, &m->calibration));
+    m->chosen = calloc((size_t)channel_map_groups(k->map) + 1, sizeof *m->chosen);
+    STATUS_TRY(comm_agree(m->job.session->world, m->chosen ? SUCCESS : status_no_memory("channels", 0)));
+    struct selection selection = {.method = c->refit.select, .calibration = m->calibration, .graph = k->fold->graph,
+                                  .ops = m->source->ops, .value_of = m->source->value_of, .params = m->source->params,
+                                  .map = k->map, .kept = k->kept};
+    STATUS_TRY(select_channels(&m->job.machine, &selection, m->chosen));
+    STATUS_TRY(comm_agree(m->job.session->world, compile_choose(k, m->chosen)));
+    log_line(log, LOG_INFO, "channels chosen by %s from %lld samples", c->refit.select, (long long)m->calibration->total);
+    return SUCCESS;
+}
+
+static status refit_target(struct migration_run *m) {
+    const struct config *c = m->job.config;
+    struct refit task = {.config = &c->refit, .calibration = m->calibration, .source = m->source->ops, .target = m->target->ops,
+                         .source_params = m->source->params, .target_params = m->target->params, .plan = m->compiled->plan};
+    return refit(&m->job.machine, &task);
+}
+
+/* ---- evaluate ---- */
+
+static status accuracy_of(struct migration_run *m, const struct opgraph *logits, struct params *params, const char *what, double *accuracy) {
+    struct evaluation e = {0};
+    STATUS_TRY(evaluate(&m->job.machine, logits, params, m->job.data, DATASET_TEST, &e));
+    *accuracy = e.samples ? e.accuracy : NAN;
+    if (e.samples)
+        log_line(m->job.session->log, LOG_INFO, "%s: test accuracy %.2f %% (%lld of %lld)", what, 100 * e.accuracy, (long long)e.correct, (long long)e.samples);
+    LOG_EVENT(m->job.session->log, "test", {"model", 0, what}, {"accuracy", e.accuracy, NULL}, {"loss", e.loss, NULL});
+    return SUCCESS;
+}
+
+/* ---- fine-tune ---- */
+
+static status fine_tune(struct migration_run *m) {
+    const struct config *c = m->job.config;
+    struct teacher *teacher = NULL;
+    bool augment = c->data.flip || c->data.shift > 0, distil = c->training.loss.distillation > 0;
+    int ranks = comm_size(m->job.session->world);
+    int64_t batch = (c->training.batch + ranks - 1) / ranks;
+    if (distil)
+        STATUS_TRY(teacher_create(&m->job.machine, m->source_logits, m->source->params, m->job.data, !augment, batch, &teacher));
+    struct train_task task = {.config = &c->training, .seed = (uint64_t)c->seed, .data = m->job.data, .augment = augment,
+                              .graph = m->target_logits, .params = m->target->params, .teacher = teacher};
+    struct train_result result;
+    status error = train(&m->job.machine, &task, &result);
+    teacher_destroy(&teacher);
+    return error;
+}
+
+/* ---- report and publish ---- */
+
+static status describe(struct migration_run *m, const struct model *model, const struct graph *graph, struct report_model *r) {
+    struct graph_counts counts;
+    const struct comm *world = m->job.session->world;
+    status error = graph_count(graph, &counts);
+    r->latency_s = 0;
+    if (!error && comm_is_root(world))
+        error = measure_latency(&m->job.machine, model->ops, model->params, 1, LATENCY_SECONDS, &r->latency_s);
+    r->parameters = counts.params;
+    r->flops = counts.flops;
+    return comm_agree(world, error);
+}
+
+static status publish(struct migration_run *m, char **path) {
+    const struct report *r = &m->report;
+    const struct comm *world = m->job.session->world;
+    char *text = NULL, *preprocessing = NULL;
+    status error = plan_print(m->compiled->plan, &text);
+    if (!error) error = dataset_preprocessing(m->job.data, &preprocessing);
+    if (!error && comm_is_root(world)) error = run_folder_write(m->job.folder, "plan.txt", text);
+    error = comm_agree(world, error);
+    if (!error) {
+        free(m->target->preprocessing);
+        m->target->preprocessing = preprocessing;
+        preprocessing = NULL;
+        struct provenance_metric metrics[] = {
+            {"source_test_accuracy", r->source.accuracy}, {"refit_test_accuracy", r->refit_accuracy},
+            {"test_accuracy", r->target.accuracy}, {"source_parameters", (double)r->source.parameters},
+            {"parameters", (double)r->target.parameters}, {"source_flops", r->source.flops}, {"flops", r->target.flops},
+            {"source_latency_s", r->source.latency_s}, {"latency_s", r->target.latency_s}};
+        struct job_result result = {.model = m->target, .source = m->source_path, .source_digest = m->source_digest, .plan = text,
+                                    .metric = metrics, .nmetrics = (int)(sizeof metrics / sizeof *metrics)};
+        error = job_publish(&m->job, &result, path);
+    }
+    free(text);
+    free(preprocessing);
+    return error;
+}
+
+static status run_phases(struct migration_run *m) {
+    const struct config *c = m->job.config;
+    struct log *log = m->job.session->log;
+    const struct comm *world = m->job.session->world;
+    next_phase(m, "compile");
+    STATUS_TRY(locate_source(m));
+    STATUS_TRY(comm_agree(world, compile_plan(m)));
+    log_line(log, LOG_INFO, "compiled: %d slices, %d statements", m->compiled->plan->nslices, m->compiled->plan->nstatements);
+    STATUS_TRY(job_open_data(&m->job, m->source));
+    next_phase(m, "read source");
+    STATUS_TRY(execute_plan(m, m->compiled->whole, false, m->source->params));
+    next_phase(m, "select");
+    STATUS_TRY(choose_channels(m));
+    next_phase(m, "migrate");
+    STATUS_TRY(execute_plan(m, m->compiled->plan, !strcmp(c->migration.mode, "dynamic"), m->target->params));
+    next_phase(m, "refit");
+    STATUS_TRY(refit_target(m));
+    next_phase(m, "evaluate");
+    STATUS_TRY(accuracy_of(m, m->source_logits, m->source->params, "source", &m->report.source.accuracy));
+    STATUS_TRY(accuracy_of(m, m->target_logits, m->target->params, "target after refit", &m->report.refit_accuracy));
+    m->report.target.accuracy = m->report.refit_accuracy;
+    if (c->training.epochs > 0) {
+        next_phase(m, "fine-tune");
+        STATUS_TRY(fine_tune(m));
+        next_phase(m, "final evaluation");
+        STATUS_TRY(accuracy_of(m, m->target_logits, m->target->params, "target", &m->report.target.accuracy));
+    }
+    STATUS_TRY(describe(m, m->source, m->source_graph, &m->report.source));
+    STATUS_TRY(describe(m, m->target, m->target->graph, &m->report.target));
+    next_phase(m, "publish");
+    char *path = NULL;
+    STATUS_TRY(publish(m, &path));
+    next_phase(m, "end");
+    if (comm_is_root(world)) {
+        m->report.phase = m->phase;
+        printf("\n");
+        report_print(stdout, &m->report);
+        printf("\ntarget: %s\n", path);
+    }
+    free(path);
+    return SUCCESS;
+}
+
+static void migration_close(struct migration_run *m) {
+    for (int g = 0; m->chosen && g < channel_map_groups(m->compiled->map); g++) free(m->chosen[g]);
+    free(m->chosen);
+    calibration_destroy(&m->calibration);
+    opgraph_destroy(&m->source_logits);
+    opgraph_destroy(&m->target_logits);
+    model_destroy(&m->source);
+    model_destroy(&m->target);
+    compiled_destroy(&m->compiled);
+    graph_destroy(&m->source_graph);
+    keras_close(&m->file);
+    free(m->source_path);
+    free(m->source_digest);
+}
+
+static status run(const struct session *session, const void *options) {
+    const struct options *o = options;
+    struct migration_run m = {0};
+    status error = job_open(session, &o->config, &m.job);
+    if (!error) error = run_phases(&m);
+    migration_close(&m);
+    return job_close(&m.job, error);
+}
+
+static const struct argp argp = {
+    .parser = parse,
+    .doc = "Carries the source model into a smaller target: compiles a migration program, migrates slice by slice over the "
+           "ranks, refits in closed form, fine-tunes by distillation, evaluates, and publishes the target in the registry "
+           "(or writes the configuration's \"output\").\v"
+           "Ends with a table of source against target and the time of each phase. The executed program, with the chosen "
+           "channels and each refit's residual, lies beside the model and in the run folder as plan.txt.",
+    .children = (const struct argp_child[]){{&config_argp, 0, NULL, 0}, {0}},
+};
+
+const struct command command_migrate = {.name = "migrate", .summary = "the main job: source to smaller target, under mpirun or alone", .parallel = true,
+                                        .argp = &argp, .options_size = sizeof(struct options), .run = run};

@@ -1,0 +1,60 @@
+#include "coordinator/report.h"
+
+#include <math.h>
+#include <string.h>
+
+/* 297450 as "297,450". */
+static const char *with_commas(int64_t n, char *text, size_t size) {
+    char digits[32];
+    int length = snprintf(digits, sizeof digits, "%lld", (long long)n);
+    size_t used = 0;
+    for (int i = 0; i < length && used + 2 < size; i++) {
+        if (i && (length - i) % 3 == 0) text[used++] = ',';
+        text[used++] = digits[i];
+    }
+    text[used] = '\0';
+    return text;
+}
+
+static void print_row(FILE *out, const char *what, const char *source, const char *target, const char *ratio) {
+    fprintf(out, "%-28s %14s %14s %10s\n", what, source, target, ratio);
+}
+
+static void print_percent(FILE *out, const char *what, double source, double target) {
+    char a[32], b[32], c[32];
+    if (isnan(source) || isnan(target)) return;
+    snprintf(a, sizeof a, "%.2f %%", 100 * source);
+    snprintf(b, sizeof b, "%.2f %%", 100 * target);
+    snprintf(c, sizeof c, "%.1f %%", 100 * target / source);
+    print_row(out, what, a, b, c);
+}
+
+static void print_number(FILE *out, const char *what, const char *format, double source, double target) {
+    char a[32], b[32], c[32];
+    if (!(source > 0)) return;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    snprintf(a, sizeof a, format, source);
+    snprintf(b, sizeof b, format, target);
+#pragma GCC diagnostic pop
+    snprintf(c, sizeof c, "%.2f", target / source);
+    print_row(out, what, a, b, c);
+}
+
+void report_print(FILE *out, const struct report *r) {
+    char a[32], b[32], c[32];
+    print_row(out, "", "source", "target", "ratio");
+    snprintf(c, sizeof c, "%.2f", (double)r->target.parameters / (double)(r->source.parameters ? r->source.parameters : 1));
+    print_row(out, "parameters", with_commas(r->source.parameters, a, sizeof a), with_commas(r->target.parameters, b, sizeof b), c);
+    print_number(out, "MFLOP a sample", "%.2f", r->source.flops / 1e6, r->target.flops / 1e6);
+    print_percent(out, "test accuracy, refit only", r->source.accuracy, r->refit_accuracy);
+    print_percent(out, "test accuracy", r->source.accuracy, r->target.accuracy);
+    print_number(out, "latency of one sample, ms", "%.3f", 1e3 * r->source.latency_s, 1e3 * r->target.latency_s);
+    double total = 0;
+    fprintf(out, "\n%-28s %14s\n", "phase", "seconds");
+    for (int i = 0; i < r->nphases; i++) {
+        fprintf(out, "%-28s %14.2f\n", r->phase[i].name, r->phase[i].seconds);
+        total += r->phase[i].seconds;
+    }
+    fprintf(out, "%-28s %14.2f\n", "total", total);
+}

@@ -1,0 +1,32 @@
+/* The table that ends a migration: source against target, and the time of each phase. */
+#ifndef GODWIT_COORDINATOR_REPORT_H
+#define GODWIT_COORDINATOR_REPORT_H
+
+#include "shared/status.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+struct report_model {
+    int64_t parameters;
+    double flops;      /* a sample */
+    double accuracy;   /* of the test part, NAN if there is none */
+    double latency_s;  /* of one sample */
+};
+
+struct report_phase {
+    const char *name;
+    double seconds;
+};
+
+struct report {
+    struct report_model source, target;
+    double refit_accuracy; /* of the target before fine-tuning, NAN if unknown */
+    int nphases;
+    const struct report_phase *phase;
+};
+
+/* Prints the table; nothing is collective. */
+void report_print(FILE *out, const struct report *report);
+
+#endif

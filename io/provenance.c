@@ -1,0 +1,43 @@
+#include "io/provenance.h"
+#include "io/file.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static bool add_text(cJSON *object, const char *key, const char *text) {
+    return (text ? cJSON_AddStringToObject(object, key, text) : cJSON_AddNullToObject(object, key)) != NULL;
+}
+
+static bool add_number(cJSON *object, const char *key, double number) {
+    return (isfinite(number) ? cJSON_AddNumberToObject(object, key, number) : cJSON_AddNullToObject(object, key)) != NULL;
+}
+
+static bool add_all(cJSON *root, const struct provenance *p) {
+    char created[32];
+    time_t now = time(NULL);
+    struct tm utc;
+    strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    bool ok = add_text(root, "name", p->name) && add_text(root, "created", created) &&
+              add_text(root, "source", p->source) && add_text(root, "source_digest", p->source_digest) &&
+              add_text(root, "model_digest", p->model_digest) && add_text(root, "command_line", p->command_line) &&
+              add_text(root, "godwit", GODWIT_VERSION) && add_text(root, "libraries", p->libraries) &&
+              add_text(root, "engine", p->engine) && add_number(root, "seed", (double)p->seed) &&
+              add_number(root, "ranks", p->ranks) && add_number(root, "threads_per_rank", p->threads);
+    cJSON *metrics = ok ? cJSON_AddObjectToObject(root, "metrics") : NULL;
+    for (int i = 0; i < p->nmetrics && metrics && ok; i++) ok = add_number(metrics, p->metric[i].name, p->metric[i].value);
+    cJSON *config = metrics && ok ? cJSON_Parse(p->config_json) : NULL;
+    return config && cJSON_AddItemToObject(root, "configuration", config);
+}
+
+status provenance_write(const char *path, const struct provenance *provenance) {
+    cJSON *root = cJSON_CreateObject();
+    char *text = root && add_all(root, provenance) ? cJSON_Print(root) : NULL;
+    cJSON_Delete(root);
+    if (!text) return status_no_memory("model.json", 0);
+    status error = file_write_atomic(path, text, strlen(text));
+    cJSON_free(text);
+    return error;
+}

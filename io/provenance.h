@@ -1,0 +1,31 @@
+/* model.json: where a registry model comes from. */
+#ifndef GODWIT_IO_PROVENANCE_H
+#define GODWIT_IO_PROVENANCE_H
+
+#include "shared/status.h"
+
+#include <stdint.h>
+
+struct provenance_metric {
+    const char *name;
+    double value;
+};
+
+struct provenance {
+    const char *name;
+    const char *source, *source_digest;  /* NULL for a trained model */
+    const char *model_digest;            /* of model.h5 */
+    const char *command_line;
+    const char *config_json;             /* the effective configuration */
+    const char *libraries;               /* versions */
+    const char *engine;
+    uint64_t seed;
+    int ranks, threads;
+    int nmetrics;
+    const struct provenance_metric *metric; /* not finite: null */
+};
+
+/* Writes `path`, complete or absent. Errors: IO, MEMORY. */
+status provenance_write(const char *path, const struct provenance *provenance) STATUS_MUST_USE;
+
+#endif
