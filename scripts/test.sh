@@ -11,7 +11,11 @@ excluded="slow peer"
 for word in "$@"; do
     case "$word" in
     asan) asan=yes ;;
-    slow | peer) excluded="$(echo "$excluded" | sed "s/$word//")" ;;
+    slow) excluded="$(echo "$excluded" | sed "s/$word//")" ;;
+    peer)
+        excluded="$(echo "$excluded" | sed "s/$word//")"
+        scripts/install_peers.sh
+        ;;
     *)
         echo "test.sh: unknown argument \"$word\"; allowed: asan, slow, peer" >&2
         exit 2
