@@ -1,0 +1,364 @@
+/* The onednn engine: compiles a graph to steps and runs them. */
+#include "worker/engines/engines.h"
+#include "worker/engines/onednn/kinds.h"
+#include "worker/engines/onednn/profile.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+/* oneDNN uses as many threads as OpenMP would: set while the engine works, given back afterwards. */
+static int threads_set(int threads) {
+#ifdef _OPENMP
+    int before = omp_get_max_threads();
+    if (before != threads) omp_set_num_threads(threads);
+    return before;
+#else
+    return threads;
+#endif
+}
+
+/* ---- what kinds of steps call ---- */
+
+size_t step_reserve(size_t *nbytes, size_t more) {
+    size_t at = (*nbytes + 63) / 64 * 64;
+    *nbytes = at + more;
+    return at;
+}
+
+status step_mismatch(const struct onednn_exec *exec, const struct step *step, const char *what) {
+    char in[SHAPE_TEXT_MAX], out[SHAPE_TEXT_MAX];
+    return status_fail(STATUS_INTERNAL, "operation %s of node %d, %s to %s: %s", op_name(step->op->kind),
+                       step->op->node, shape_format(&exec->shape[step->in[0]], in),
+                       shape_format(&exec->shape[step->out], out), what);
+}
+
+status step_alloc(struct onednn_exec *exec, const char *what, size_t count, size_t size, void **memory) {
+    STATUS_TRY(memory_alloc(what, count, size, memory));
+    exec->nbytes += count * size;
+    return SUCCESS;
+}
+
+float *step_param_grad(struct onednn_exec *exec, int param) {
+    bool first = exec->param_left[param] == exec->param_uses[param];
+    return first ? params_at(exec->grads, param) : exec->shared_grad;
+}
+
+void step_param_done(struct onednn_exec *exec, int param) {
+    if (exec->param_left[param] < exec->param_uses[param]) {
+        float *grad = params_at(exec->grads, param);
+        for (int64_t i = 0; i < exec->graph->param[param].count; i++) grad[i] += exec->shared_grad[i];
+    }
+    exec->param_left[param]--;
+    if (exec->param_left[param] == 0 && exec->options.grad_ready)
+        exec->options.grad_ready(exec->options.context, param);
+}
+
+/* ---- compiling ---- */
+
+static status check_options(const struct exec_options *o) {
+    if (o->batch < 1) return status_fail(STATUS_INTERNAL, "a batch of %lld samples", (long long)o->batch);
+    if (o->threads < 1) return status_fail(STATUS_INTERNAL, "%d threads", o->threads);
+    return SUCCESS;
+}
+
+static status create_arrays(struct onednn_exec *e) {
+    const size_t n = (size_t)e->graph->nvalues + 1, p = (size_t)e->graph->nparams + 1;
+    e->shape = calloc(n, sizeof *e->shape);
+    e->count = calloc(n, sizeof *e->count);
+    e->wants_grad = calloc(n, sizeof *e->wants_grad);
+    e->root = calloc(n, sizeof *e->root);
+    e->value = calloc(n, sizeof *e->value);
+    e->grad = calloc(n, sizeof *e->grad);
+    e->param_uses = calloc(p, sizeof *e->param_uses);
+    e->param_left = calloc(p, sizeof *e->param_left);
+    if (!e->shape || !e->count || !e->wants_grad || !e->root || !e->value || !e->grad || !e->param_uses ||
+        !e->param_left)
+        return status_no_memory("the onednn engine", n * sizeof *e->shape);
+    return SUCCESS;
+}
+
+/* Shapes of the values that operations use, for the batch. */
+static status set_shape(struct onednn_exec *e, int value) {
+    char text[SHAPE_TEXT_MAX];
+    struct shape *s = &e->shape[value];
+    *s = e->graph->value[value];
+    if (s->rank > 0 && s->dim[0] == SHAPE_UNKNOWN) s->dim[0] = e->options.batch;
+    if (s->rank < 1 || s->dim[0] != e->options.batch || !shape_is_known(s))
+        return status_fail(STATUS_DATA,
+                           "a value of shape %s cannot be computed: only the batch may be unknown",
+                           shape_format(&e->graph->value[value], text));
+    return shape_count(s, &e->count[value]);
+}
+
+static status set_shapes(struct onednn_exec *e) {
+    const struct opgraph *g = e->graph;
+    for (int i = 0; i < g->ninputs; i++) STATUS_TRY(set_shape(e, g->input[i]));
+    for (int i = 0; i < g->noutputs; i++) STATUS_TRY(set_shape(e, g->output[i]));
+    for (int i = 0; i < g->nops; i++) {
+        for (int k = 0; k < g->op[i].nin; k++) STATUS_TRY(set_shape(e, g->op[i].in[k]));
+        STATUS_TRY(set_shape(e, g->op[i].out));
+    }
+    return SUCCESS;
+}
+
+/* Which values need a gradient, which steps add to one, how many steps make each parameter's. */
+static status plan_grads(struct onednn_exec *e) {
+    const struct opgraph *g = e->graph;
+    int64_t shared = 0;
+    for (int i = 0; i < g->ninputs; i++) e->wants_grad[g->input[i]] = e->options.input_grads;
+    for (int i = 0; i < e->nsteps; i++) {
+        struct step *s = &e->step[i];
+        s->accumulate = calloc((size_t)s->nin + 1, sizeof *s->accumulate);
+        if (!s->accumulate) return status_no_memory("an execution plan", (size_t)s->nin);
+        for (int k = 0; k < 4; k++) {
+            const int p = s->op->param[k];
+            if (!step_wants_param(e, p)) continue;
+            e->wants_grad[s->out] = true;
+            if (e->param_uses[p]++ && g->param[p].count > shared) shared = g->param[p].count;
+        }
+        for (int k = 0; k < s->nin; k++) e->wants_grad[s->out] |= e->wants_grad[s->in[k]];
+    }
+    bool *written = calloc((size_t)g->nvalues + 1, sizeof *written);
+    if (!written) return status_no_memory("an execution plan", (size_t)g->nvalues);
+    for (int i = 0; i < g->noutputs; i++) written[g->output[i]] = true;
+    for (int i = e->nsteps - 1; i >= 0; i--)
+        for (int k = 0; k < e->step[i].nin; k++) {
+            e->step[i].accumulate[k] = written[e->step[i].in[k]];
+            written[e->step[i].in[k]] = true;
+        }
+    free(written);
+    return shared ? step_alloc(e, "gradients of shared weights", (size_t)shared, sizeof(float),
+                               (void **)&e->shared_grad)
+                  : SUCCESS;
+}
+
+static status compile_all(struct onednn_exec *e, const struct opgraph *graph) {
+    STATUS_TRY(opgraph_cut(graph, graph->ninputs, graph->input, graph->noutputs, graph->output, &e->graph));
+    STATUS_TRY(create_arrays(e));
+    STATUS_TRY(set_shapes(e));
+    STATUS_TRY(dnn_create(&e->dnn));
+    STATUS_TRY(plan_steps(e));
+    if (step_trains(e)) STATUS_TRY(plan_grads(e));
+    for (int i = 0; i < e->nsteps; i++) STATUS_TRY(e->step[i].kind->prepare(e, &e->step[i]));
+    return memory_bind(e);
+}
+
+static void onednn_destroy(struct exec *exec) {
+    struct onednn_exec *e = (struct onednn_exec *)exec;
+    for (int i = 0; i < e->nsteps; i++) {
+        struct step *s = &e->step[i];
+        if (s->kind && s->kind->destroy) s->kind->destroy(s);
+        else free(s->state);
+        free(s->in);
+        free(s->accumulate);
+    }
+    free(e->step);
+    dnn_destroy(&e->dnn);
+    opgraph_destroy(&e->graph);
+    free(e->shape);
+    free(e->count);
+    free(e->wants_grad);
+    free(e->root);
+    free(e->value);
+    free(e->grad);
+    free(e->param_uses);
+    free(e->param_left);
+    free(e->shared_grad);
+    free(e->arena);
+    free(e);
+}
+
+/* ---- running ---- */
+
+static double seconds_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static status forward_step(struct onednn_exec *e, struct step *s) {
+    if (!s->alias) return s->kind->forward(e, s);
+    const float *x = e->value[s->in[0]];
+    float *y = e->value[s->out]; /* memory of its own only where an input is an output */
+    if (x != y) memcpy(y, x, (size_t)e->count[s->out] * sizeof *y);
+    return SUCCESS;
+}
+
+static status run_step(struct onednn_exec *e, struct step *s, enum phase phase) {
+    double start = e->profile ? seconds_now() : 0;
+    status error = phase == PHASE_FORWARD ? forward_step(e, s) : s->kind->backward(e, s);
+    if (e->profile) s->seconds[phase] += seconds_now() - start;
+    return error;
+}
+
+static status pack_all(struct onednn_exec *e) {
+    for (int i = 0; i < e->nsteps; i++)
+        if (e->step[i].kind->pack) STATUS_TRY(e->step[i].kind->pack(e, &e->step[i]));
+    return SUCCESS;
+}
+
+static status onednn_set_params(struct exec *exec, struct params *params) {
+    struct onednn_exec *e = (struct onednn_exec *)exec;
+    if (params->n != e->graph->nparams)
+        return status_fail(STATUS_INTERNAL, "%d parameters given where the graph has %d", params->n,
+                           e->graph->nparams);
+    for (int i = 0; i < params->n; i++)
+        if (params->count[i] != e->graph->param[i].count)
+            return status_fail(STATUS_INTERNAL, "parameter %d has %lld elements where the graph has %lld", i,
+                               (long long)params->count[i], (long long)e->graph->param[i].count);
+    e->has_params = true;
+    e->params = params;
+    if (step_trains(e)) return SUCCESS;
+    int before = threads_set(e->options.threads);
+    status error = pack_all(e);
+    threads_set(before);
+    e->has_params = !error;
+    e->params = NULL; /* all that is needed has been copied */
+    return error;
+}
+
+static status forward_all(struct onednn_exec *e) {
+    for (int i = 0; i < e->nsteps; i++) STATUS_TRY(run_step(e, &e->step[i], PHASE_FORWARD));
+    return SUCCESS;
+}
+
+static status onednn_forward(struct exec *exec, const float *const *inputs) {
+    struct onednn_exec *e = (struct onednn_exec *)exec;
+    e->forward_done = false;
+    if (!e->has_params && e->graph->nparams > 0)
+        return status_fail(STATUS_INTERNAL, "an engine runs before it has parameters");
+    for (int i = 0; i < e->graph->ninputs; i++)
+        for (int v = 0; v < e->graph->nvalues; v++)
+            if (e->root[v] == e->graph->input[i]) e->value[v] = (float *)(uintptr_t)inputs[i];
+    int before = threads_set(e->options.threads);
+    status error = forward_all(e);
+    threads_set(before);
+    e->forward_done = !error;
+    return error;
+}
+
+static const float *onednn_output(const struct exec *exec, int i) {
+    const struct onednn_exec *e = (const struct onednn_exec *)exec;
+    return e->value[e->graph->output[i]];
+}
+
+static void output_grads_in(struct onednn_exec *e, const float *const *output_grads) {
+    for (int i = 0; i < e->graph->noutputs; i++) {
+        const int v = e->graph->output[i];
+        const size_t nbytes = (size_t)e->count[v] * sizeof(float);
+        if (!e->grad[v]) continue;
+        bool again = false; /* the same value as an output before */
+        for (int k = 0; k < i; k++) again = again || e->graph->output[k] == v;
+        if (again) {
+            for (int64_t j = 0; output_grads[i] && j < e->count[v]; j++) e->grad[v][j] += output_grads[i][j];
+        } else if (output_grads[i]) {
+            memcpy(e->grad[v], output_grads[i], nbytes);
+        } else {
+            memset(e->grad[v], 0, nbytes);
+        }
+    }
+}
+
+static status backward_all(struct onednn_exec *e) {
+    const struct exec_options *o = &e->options;
+    for (int i = e->nsteps - 1; i >= 0; i--) {
+        if (!e->wants_grad[e->step[i].out]) continue;
+        STATUS_TRY(run_step(e, &e->step[i], PHASE_BACKWARD));
+        if (o->grad_ready) o->grad_ready(o->context, -1);
+    }
+    return SUCCESS;
+}
+
+static status onednn_backward(struct exec *exec, const float *const *output_grads, struct params *grads) {
+    struct onednn_exec *e = (struct onednn_exec *)exec;
+    if (!step_trains(e)) return status_fail(STATUS_INTERNAL, "backward of an engine compiled for inference");
+    if (!e->forward_done) return status_fail(STATUS_INTERNAL, "backward without a forward before it");
+    e->grads = grads;
+    memcpy(e->param_left, e->param_uses, (size_t)e->graph->nparams * sizeof *e->param_left);
+    int before = threads_set(e->options.threads);
+    output_grads_in(e, output_grads);
+    status error = backward_all(e);
+    threads_set(before);
+    e->grads = NULL;
+    return error;
+}
+
+static const float *onednn_input_grad(const struct exec *exec, int i) {
+    const struct onednn_exec *e = (const struct onednn_exec *)exec;
+    return e->grad[e->graph->input[i]];
+}
+
+static void onednn_set_step(struct exec *exec, uint64_t step, uint64_t first_sample) {
+    struct onednn_exec *e = (struct onednn_exec *)exec;
+    e->rng_step = step;
+    e->first_sample = first_sample;
+}
+
+static size_t onednn_memory(const struct exec *exec) {
+    return ((const struct onednn_exec *)exec)->nbytes;
+}
+
+static const struct exec_class EXEC_CLASS = {
+    .set_params = onednn_set_params,
+    .forward = onednn_forward,
+    .output = onednn_output,
+    .backward = onednn_backward,
+    .input_grad = onednn_input_grad,
+    .set_step = onednn_set_step,
+    .memory = onednn_memory,
+    .destroy = onednn_destroy,
+};
+
+static status onednn_compile(const struct opgraph *graph, const struct exec_options *options,
+                             struct exec **exec) {
+    STATUS_TRY(check_options(options));
+    struct onednn_exec *e = calloc(1, sizeof *e);
+    if (!e) return status_no_memory("the onednn engine", sizeof *e);
+    e->base.class = &EXEC_CLASS;
+    e->options = *options;
+    e->global_batch = options->sum && options->global_batch ? options->global_batch : options->batch;
+    int before = threads_set(options->threads);
+    status error = compile_all(e, graph);
+    threads_set(before);
+    if (error) {
+        onednn_destroy(&e->base);
+        return error;
+    }
+    *exec = &e->base;
+    return SUCCESS;
+}
+
+const struct engine engine_onednn = {
+    .name = "onednn",
+    .description = "oneDNN and own vector loops: the fast one",
+    .compile = onednn_compile,
+};
+
+/* ---- profile ---- */
+
+void onednn_profile_start(struct exec *exec) {
+    struct onednn_exec *e = (struct onednn_exec *)exec;
+    e->profile = true;
+    for (int i = 0; i < e->nsteps; i++)
+        e->step[i].seconds[PHASE_FORWARD] = e->step[i].seconds[PHASE_BACKWARD] = 0;
+}
+
+bool onednn_profile_step(const struct exec *exec, int i, struct onednn_profile *profile) {
+    const struct onednn_exec *e = (const struct onednn_exec *)exec;
+    if (i < 0 || i >= e->nsteps) return false;
+    const struct step *s = &e->step[i];
+    *profile = (struct onednn_profile){
+        .kind = op_name(s->op->kind),
+        .implementation = "",
+        .node = s->op->node,
+        .flops = op_flops(e->graph, s->op) * (double)e->options.batch,
+        .forward_s = s->seconds[PHASE_FORWARD],
+        .backward_s = s->seconds[PHASE_BACKWARD],
+    };
+    return true;
+}
