@@ -49,6 +49,18 @@ status model_read(const char *path, struct model **model) {
     return SUCCESS;
 }
 
+status model_set_input(struct model *model, const struct shape *shape) {
+    struct opgraph *ops = NULL;
+    int *value_of = NULL;
+    STATUS_TRY(graph_set_input_shape(model->graph, 0, shape));
+    STATUS_TRY(graph_lower(model->graph, &ops, &value_of));
+    opgraph_destroy(&model->ops);
+    free(model->value_of);
+    model->ops = ops;
+    model->value_of = value_of;
+    return SUCCESS;
+}
+
 status model_write(const char *path, const struct model *model) {
     return keras_write(path, model->graph, model->params, model->preprocessing);
 }

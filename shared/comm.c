@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct comm {
     MPI_Comm mpi;
@@ -192,5 +193,7 @@ status comm_recv(const struct comm *comm, int from, int tag, void *data, size_t 
 }
 
 double comm_time(void) {
-    return MPI_Wtime();
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
