@@ -101,7 +101,7 @@ status image_write(const char *path, const struct image *image) {
 }
 
 status image_to_channels(const struct image *image, int channels, struct image **out) {
-    struct image *made;
+    struct image *made = NULL;
     STATUS_TRY(image_create(image->height, image->width, channels, &made));
     int64_t n = image->height * image->width;
     const uint8_t *from = image->pixel;
@@ -126,7 +126,7 @@ status image_crop(const struct image *image, int64_t top, int64_t left, int64_t 
                            "cannot crop %" PRId64 " x %" PRId64 " pixels at (%" PRId64 ", %" PRId64
                            ") from an image of %" PRId64 " x %" PRId64 "; choose a part inside it",
                            width, height, left, top, image->width, image->height);
-    struct image *made;
+    struct image *made = NULL;
     STATUS_TRY(image_create(height, width, image->channels, &made));
     size_t row = (size_t)(width * image->channels);
     for (int64_t y = 0; y < height; y++)

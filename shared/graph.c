@@ -44,7 +44,7 @@ void graph_destroy(struct graph **graph) {
 }
 
 status graph_clone(const struct graph *graph, struct graph **clone) {
-    struct graph *c;
+    struct graph *c = NULL;
     status error = graph_create(graph->name, &c);
     if (error) return error;
     c->keras_version = graph->keras_version;

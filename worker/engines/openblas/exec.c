@@ -340,6 +340,7 @@ static const float *output(const struct exec *exec, int i) {
 }
 
 static void add_to(float *restrict sum, const float *restrict v, int64_t n, int threads) {
+    (void)threads; /* without OpenMP */
 #pragma omp parallel for num_threads(threads) schedule(static) if (n > 16384)
     for (int64_t i = 0; i < n; i++) sum[i] += v[i];
 }
