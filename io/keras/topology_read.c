@@ -25,15 +25,22 @@ static int count_layers(const struct topology_scope *scope) {
     return n;
 }
 
+/* Is a name that of another layer, or of one of the outermost model, which keep theirs? */
+static bool is_taken(const struct topology *t, const char *name) {
+    for (int i = 0; i < t->ntop; i++)
+        if (!strcmp(t->top_name[i], name)) return true;
+    return graph_find_layer(t->graph, name) >= 0;
+}
+
 /* Inner layers keep their names if those are free, else they are prefixed by the model's. */
-static status unique_name(const struct graph *graph, const char *prefix, struct layer *layer) {
-    if (graph_find_layer(graph, layer->name) < 0) return SUCCESS;
+static status unique_name(const struct topology *t, const char *prefix, struct layer *layer) {
+    if (!is_taken(t, layer->name)) return SUCCESS;
     for (int i = 0; i <= TOPOLOGY_MAX_LAYERS; i++) {
         char *name = NULL;
         int length = i ? asprintf(&name, "%s_%s_%d", prefix, layer->name, i)
                        : asprintf(&name, "%s_%s", prefix, layer->name);
         if (length < 0) return status_no_memory("a name", strlen(prefix));
-        if (graph_find_layer(graph, name) < 0) {
+        if (!is_taken(t, name)) {
             free(layer->name);
             layer->name = name;
             return SUCCESS;
@@ -54,7 +61,7 @@ static status add_layers(struct topology *t, struct topology_scope *scope, int t
         if (entry->nested) {
             STATUS_TRY(add_layers(t, entry->nested, here, trainable));
         } else if (top < 0 || !entry->input) {
-            if (top >= 0) STATUS_TRY(unique_name(t->graph, scope->name, &entry->layer));
+            if (top >= 0) STATUS_TRY(unique_name(t, scope->name, &entry->layer));
             entry->layer.trainable = entry->layer.trainable && trainable;
             STATUS_TRY(graph_add_layer(t->graph, &entry->layer, &entry->index));
             t->top_of[entry->index] = here;

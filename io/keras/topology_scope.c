@@ -41,8 +41,8 @@ void topology_scope_destroy(struct topology_scope **scope) {
 /* The name of a layer: beside its config (functional), in it, or none at all (a Sequential of Keras 2.0
  * inside another); then its class and place. */
 static char *name_of(const cJSON *json, int place) {
-    const cJSON *name = get(get(json, "config"), "name");
-    if (!cJSON_IsString(name) || !*name->valuestring) name = get(json, "name");
+    const cJSON *name = get(json, "name");
+    if (!cJSON_IsString(name) || !*name->valuestring) name = get(get(json, "config"), "name");
     if (cJSON_IsString(name) && *name->valuestring) return strdup(name->valuestring);
     const cJSON *class_name = get(json, "class_name");
     char *made = NULL;
