@@ -19,16 +19,19 @@ void hdf5_start(void) {
     H5PLset_loading_state(0);
 }
 
-/* The first error walked is the innermost. Where it quotes the system's message, that is enough. */
+/* The first error walked is the innermost. Of one that quotes the system's message, the rest is cut. */
 static herr_t keep_innermost(unsigned n, const H5E_error2_t *error, void *text) {
     static const char quoted[] = "error message = '";
     (void)n;
     const char *said = error->desc ? error->desc : "";
     const char *system = strstr(said, quoted);
-    if (system)
-        snprintf(text, HDF5_TEXT_MAX, "%.*s", (int)strcspn(system + sizeof quoted - 1, "'"),
-                 system + sizeof quoted - 1);
-    else snprintf(text, HDF5_TEXT_MAX, "%s", said);
+    if (system) {
+        system += sizeof quoted - 1;
+        snprintf(text, HDF5_TEXT_MAX, "%.*s: %.*s", (int)strcspn(said, ",:"), said, (int)strcspn(system, "'"),
+                 system);
+    } else {
+        snprintf(text, HDF5_TEXT_MAX, "%s", said);
+    }
     return 1;
 }
 
@@ -74,14 +77,13 @@ status hdf5_open(const char *path, int64_t *file) {
     status error = SUCCESS;
     if (id < 0) {
         hdf5_last_error(text);
-        error =
-            strstr(text, "lock")
-                ? status_fail(
-                      STATUS_IO,
-                      "cannot open %s: %s; set HDF5_USE_FILE_LOCKING=FALSE if the file system has no locks",
-                      path, text)
-                : status_fail(STATUS_DATA, "%s is damaged or truncated (HDF5: %s); copy it again", path,
-                              text);
+        error = strstr(text, "unable to lock")
+                    ? status_fail(STATUS_IO,
+                                  "cannot open %s: %s; it is being written, or its file system has no locks: "
+                                  "then set HDF5_USE_FILE_LOCKING=FALSE",
+                                  path, text)
+                    : status_fail(STATUS_DATA, "%s is damaged or truncated (HDF5: %s); copy it again", path,
+                                  text);
     }
     if (list >= 0) H5Pclose(list);
     if (!error) *file = id;
