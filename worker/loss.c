@@ -44,7 +44,7 @@ static double mean_squared_error(const struct loss_config *c, int64_t classes, c
                                  int32_t label, double scale, float *grad) {
     double d = t ? c->distillation : 0, loss = 0, n = (double)classes;
     for (int64_t j = 0; j < classes; j++) {
-        double to_label = z[j] - (j == label), to_teacher = t ? z[j] - t[j] : 0;
+        double to_label = (double)z[j] - (j == label), to_teacher = t ? (double)z[j] - t[j] : 0;
         loss += ((1 - d) * to_label * to_label + d * to_teacher * to_teacher) / n;
         if (grad) grad[j] = (float)(scale * 2 * ((1 - d) * to_label + d * to_teacher) / n);
     }
