@@ -21,23 +21,31 @@ status keras_read_params(struct keras_file *file, struct params *params) STATUS_
 
 /* Reads rows [first, first + nrows) of one weight seen as a matrix whose columns are its last axis: a
  * hyperslab. `rows` has room for nrows * columns floats. Same NaN check. */
-status keras_read_rows(struct keras_file *file, int layer, int weight, int64_t first, int64_t nrows, float *rows) STATUS_MUST_USE;
+status keras_read_rows(struct keras_file *file, int layer, int weight, int64_t first, int64_t nrows,
+                       float *rows) STATUS_MUST_USE;
 
 /* Bytes of weights read from the file so far. */
 int64_t keras_bytes_read(const struct keras_file *file);
 
-/* A model being written, in any order of rows, to a temporary name beside `path`; keras_writer_commit syncs it
- * and renames it to `path`. Loads in Keras 2 and Keras 3 (written in the Keras 2 dialect that both read, with
- * the class names and keys of both). `preprocessing`, if not NULL, is a JSON text kept as root attribute
- * "godwit_preprocessing". */
+/* A model being written, in any order of rows, to a temporary name beside `path`; keras_writer_commit syncs
+ * it and renames it to `path`. `layer` and `weight` count in `graph`, which must be inferred and is copied as
+ * far as needed. Loads in Keras 2 and Keras 3: written in the Keras 2 dialect that both read, layers in the
+ * order that Keras derives from the graph (it assigns weights by order alone), so that a graph read back may
+ * number its layers otherwise; layers that no output needs are left out. Which Keras the layers mean is kept
+ * as root attribute "godwit_keras_version". `preprocessing`, if not NULL, is a JSON text kept as root
+ * attribute "godwit_preprocessing". Errors: IO (folder, full disk: nothing is left behind), DATA for a value
+ * that is NaN or infinite, INTERNAL for rows that do not exist or, at the commit, were not written. */
 struct keras_writer;
-status keras_writer_create(const char *path, const struct graph *graph, const char *preprocessing, struct keras_writer **writer) STATUS_MUST_USE;
-status keras_writer_rows(struct keras_writer *writer, int layer, int weight, int64_t first, int64_t nrows, const float *rows) STATUS_MUST_USE;
+status keras_writer_create(const char *path, const struct graph *graph, const char *preprocessing,
+                           struct keras_writer **writer) STATUS_MUST_USE;
+status keras_writer_rows(struct keras_writer *writer, int layer, int weight, int64_t first, int64_t nrows,
+                         const float *rows) STATUS_MUST_USE;
 status keras_writer_commit(struct keras_writer **writer) STATUS_MUST_USE;
 void keras_writer_abandon(struct keras_writer **writer); /* removes the temporary file; accepts NULL */
 
 /* The whole model at once. */
-status keras_write(const char *path, const struct graph *graph, const struct params *params, const char *preprocessing) STATUS_MUST_USE;
+status keras_write(const char *path, const struct graph *graph, const struct params *params,
+                   const char *preprocessing) STATUS_MUST_USE;
 
 /* Root attribute "godwit_preprocessing", owned; NULL if there is none. */
 status keras_read_preprocessing(struct keras_file *file, char **json) STATUS_MUST_USE;
