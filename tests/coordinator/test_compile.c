@@ -1,0 +1,564 @@
+/* The compiler: batch norms folded, widths, keep lists, slices, and the program as text. What it makes is
+ * migrated from a file and run, and must compute what the source computes: the folded source always; a
+ * narrower target where the channels that it drops are dead in the source. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "io/io_testing.h"
+
+#include "coordinator/compile.h"
+#include "graph_build.h"
+#include "shared/partition.h"
+#include "shared/rng.h"
+#include "worker/engine_check.h"
+#include "worker/migrate.h"
+#include "worker/nets.h"
+
+#include "model_file.h"
+
+#define BATCH 3
+
+static struct comm *world;
+
+/* ---- nets ---- */
+
+static struct graph *begin(const char *shape, int *x) {
+    struct graph *g = NULL;
+    build_ok(graph_create("source", &g));
+    *x = build_input(g, "input", shape);
+    return g;
+}
+
+static int on(struct graph *g, const char *class_name, const char *name, const char *attrs, int in) {
+    return build_layer(g, class_name, name, attrs, 1, &in);
+}
+
+static int join(struct graph *g, const char *class_name, const char *name, int a, int b) {
+    return build_layer(g, class_name, name, "", 2, (int[]){a, b});
+}
+
+static int again(struct graph *g, const char *name, int in) {
+    int node;
+    build_ok(graph_add_node(g, graph_find_layer(g, name), 1, &(struct edge){in, 0}, &node));
+    return node;
+}
+
+/* Convolutions with batch norm, with and without a bias; dense with batch norm. */
+static struct graph *plain(void) {
+    int x;
+    struct graph *g = begin("-1,8,8,3", &x);
+    x = on(g, "Conv2D", "c1", "filters=6 kernel_size=3 use_bias=false", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "ReLU", "r1", "", x);
+    x = on(g, "Conv2D", "c2", "filters=8 kernel_size=3 strides=2 padding=same", x);
+    x = on(g, "BatchNormalization", "n2", "epsilon=0.1 scale=false", x);
+    x = on(g, "ReLU", "r2", "max_value=1", x);
+    x = on(g, "GlobalAveragePooling2D", "pool", "", x);
+    x = on(g, "Dense", "d1", "units=10", x);
+    x = on(g, "BatchNormalization", "n3", "center=false", x);
+    x = on(g, "Activation", "a3", "activation=tanh", x);
+    x = on(g, "Dense", "d2", "units=5 activation=softmax", x);
+    build_output(g, x);
+    return g;
+}
+
+static struct graph *depthwise(void) {
+    int x;
+    struct graph *g = begin("-1,9,9,2", &x);
+    x = on(g, "Conv2D", "c1", "filters=6 kernel_size=3", x);
+    x = on(g, "ReLU", "r1", "", x);
+    x = on(g, "DepthwiseConv2D", "w1", "kernel_size=3 use_bias=false padding=same", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "ReLU", "r2", "", x);
+    x = on(g, "Conv2D", "c2", "filters=4 kernel_size=1 use_bias=false", x);
+    x = on(g, "BatchNormalization", "n2", "", x);
+    x = on(g, "DepthwiseConv2D", "w2", "kernel_size=3 depth_multiplier=3 strides=2", x);
+    x = on(g, "BatchNormalization", "n3", "", x);
+    x = on(g, "ReLU", "r3", "", x);
+    x = on(g, "Conv2D", "c3", "filters=7 kernel_size=1", x);
+    x = on(g, "Flatten", "flat", "", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+static struct graph *separable(void) {
+    int x;
+    struct graph *g = begin("-1,8,8,3", &x);
+    x = on(g, "SeparableConv2D", "s1", "filters=8 kernel_size=3 use_bias=false padding=same", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "ReLU", "r1", "", x);
+    x = on(g, "MaxPooling2D", "p1", "pool_size=2", x);
+    x = on(g, "SeparableConv2D", "s2", "filters=5 kernel_size=3", x);
+    x = on(g, "BatchNormalization", "n2", "", x);
+    x = on(g, "Flatten", "flat", "", x);
+    x = on(g, "Dense", "d", "units=4", x);
+    build_output(g, x);
+    return g;
+}
+
+/* A residual net: the sums tie channels, and a batch norm after a sum stays. */
+static struct graph *residual(void) {
+    int x, y;
+    struct graph *g = begin("-1,6,6,3", &x);
+    x = on(g, "Conv2D", "c1", "filters=8 kernel_size=3 padding=same use_bias=false", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "ReLU", "r1", "", x);
+    y = on(g, "Conv2D", "c2", "filters=6 kernel_size=3 padding=same use_bias=false", x);
+    y = on(g, "BatchNormalization", "n2", "", y);
+    y = on(g, "ReLU", "r2", "", y);
+    y = on(g, "Conv2D", "c3", "filters=8 kernel_size=3 padding=same", y);
+    y = on(g, "BatchNormalization", "n3", "", y);
+    x = join(g, "Add", "add", x, y);
+    x = on(g, "BatchNormalization", "n4", "", x);
+    x = on(g, "ReLU", "r3", "", x);
+    x = on(g, "Conv2D", "c4", "filters=8 kernel_size=1", x);
+    x = on(g, "GlobalMaxPooling2D", "pool", "", x);
+    x = on(g, "Dense", "d", "units=5", x);
+    build_output(g, x);
+    return g;
+}
+
+/* Batch norms that cannot be folded: on the input, after an activation, beside another reader, after a
+ * convolution with an activation of its own. */
+static struct graph *unfoldable(void) {
+    int x, y;
+    struct graph *g = begin("-1,6,6,2", &x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "Conv2D", "c1", "filters=6 kernel_size=3 activation=relu", x);
+    x = on(g, "BatchNormalization", "n2", "", x);
+    x = on(g, "ReLU", "r2", "", x);
+    x = on(g, "BatchNormalization", "n3", "", x);
+    x = on(g, "Conv2D", "c2", "filters=6 kernel_size=1", x);
+    y = on(g, "BatchNormalization", "n4", "", x);
+    x = join(g, "Add", "add", x, y);
+    x = on(g, "GlobalAveragePooling2D", "pool", "", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+static struct graph *concatenated(void) {
+    int x, a, b;
+    struct graph *g = begin("-1,6,6,3", &x);
+    a = on(g, "Conv2D", "c1", "filters=4 kernel_size=3 padding=same", x);
+    a = on(g, "BatchNormalization", "n1", "", a);
+    b = on(g, "Conv2D", "c2", "filters=6 kernel_size=1 use_bias=false", x);
+    b = on(g, "BatchNormalization", "n2", "", b);
+    x = join(g, "Concatenate", "cat", a, b);
+    x = on(g, "ReLU", "r", "", x);
+    x = on(g, "Conv2D", "c3", "filters=8 kernel_size=3 use_bias=false", x);
+    x = on(g, "BatchNormalization", "n3", "", x);
+    x = join(g, "Concatenate", "cat2", x, on(g, "Conv2D", "c4", "filters=2 kernel_size=1", x));
+    x = on(g, "AveragePooling2D", "p", "pool_size=2", x);
+    x = on(g, "Flatten", "flat", "", x);
+    x = on(g, "Dense", "d", "units=6 activation=relu", x);
+    x = on(g, "Dense", "d2", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+/* Layers called more than once, and a batch norm that follows one of the calls. */
+static struct graph *shared(void) {
+    int x, y;
+    struct graph *g = begin("-1,6,6,2", &x);
+    x = on(g, "Conv2D", "c1", "filters=6 kernel_size=3", x);
+    x = on(g, "Conv2D", "c2", "filters=6 kernel_size=3 padding=same", x);
+    x = on(g, "BatchNormalization", "n2", "", x);
+    x = on(g, "ReLU", "r", "", x);
+    y = again(g, "c2", x);
+    y = again(g, "n2", y);
+    x = join(g, "Add", "add", x, y);
+    x = on(g, "Conv2D", "c3", "filters=4 kernel_size=1", x);
+    x = again(g, "r", x);
+    x = on(g, "GlobalAveragePooling2D", "pool", "", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+/* Squeeze and excitation: a Reshape and a product. */
+static struct graph *excited(void) {
+    int x, y;
+    struct graph *g = begin("-1,6,6,2", &x);
+    x = on(g, "Conv2D", "c1", "filters=8 kernel_size=3 use_bias=false", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "ReLU", "r", "", x);
+    y = on(g, "GlobalAveragePooling2D", "squeeze", "", x);
+    y = on(g, "Dense", "e1", "units=4 activation=relu", y);
+    y = on(g, "Dense", "e2", "units=8 activation=sigmoid", y);
+    y = on(g, "Reshape", "reshape", "target_shape=1,1,8", y);
+    x = join(g, "Multiply", "times", x, y);
+    x = on(g, "Conv2D", "c2", "filters=4 kernel_size=3", x);
+    x = on(g, "Flatten", "flat", "", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+/* The output itself is a folded batch norm. */
+static struct graph *ends_in_norm(void) {
+    int x;
+    struct graph *g = begin("-1,6", &x);
+    x = on(g, "Dense", "d1", "units=8 use_bias=false", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "Dropout", "drop", "rate=0.5", x);
+    x = on(g, "Dense", "d2", "units=3", x);
+    x = on(g, "BatchNormalization", "n2", "", x);
+    build_output(g, x);
+    return g;
+}
+
+static const struct net {
+    const char *name;
+    struct graph *(*build)(void);
+    int norms; /* that stay */
+} nets[] = {
+    {"plain", plain, 0},       {"depthwise", depthwise, 0},   {"separable", separable, 0},
+    {"residual", residual, 1}, {"unfoldable", unfoldable, 4}, {"concatenated", concatenated, 0},
+    {"shared", shared, 1},     {"excited", excited, 0},       {"ends_in_norm", ends_in_norm, 0},
+};
+#define NNETS (int)(sizeof nets / sizeof *nets)
+
+/* ---- what is tested, as migrate runs it ---- */
+
+struct trial_source {
+    struct model *source;
+    struct keras_file *file;
+    struct graph *graph; /* as read from the file */
+    struct compiled *compiled;
+    const struct engine *engine;
+};
+
+static void write_and_open(struct trial_source *t) {
+    char *path = in_folder("source.h5");
+    keras_close(&t->file);
+    graph_destroy(&t->graph);
+    build_ok(model_write(path, t->source));
+    build_ok(keras_open(path, &t->file, &t->graph));
+}
+
+static void open_source(const struct net *net, double width, uint64_t seed, struct trial_source *t) {
+    *t = (struct trial_source){0};
+    build_ok(engine_find("openblas", &t->engine));
+    t->source = model_random(net->build(), seed);
+    write_and_open(t);
+    build_ok(compile_target(t->graph, "source.h5", NULL, &(struct target_config){.width = width}, "small",
+                            &t->compiled));
+}
+
+static void close_source(struct trial_source *t) {
+    compiled_destroy(&t->compiled);
+    keras_close(&t->file);
+    graph_destroy(&t->graph);
+    model_destroy(&t->source);
+}
+
+/* Runs a program into a model of `graph`. */
+static struct model *migrated(const struct trial_source *t, const struct plan *plan,
+                              const struct graph *graph) {
+    struct graph *copy = NULL;
+    struct model *model = NULL;
+    struct partition *partition = NULL;
+    double *cost = calloc((size_t)plan->nslices + 1, sizeof *cost);
+    assert_non_null(cost);
+    build_ok(graph_clone(graph, &copy));
+    build_ok(model_create(copy, &model));
+    build_ok(partition_create(plan->nslices, cost, 1, &partition));
+    struct machine machine = {.world = world, .engine = t->engine, .threads = 1};
+    struct migration job = {.file = t->file, .plan = plan, .partition = partition};
+    build_ok(migrate(&machine, &job, model->params));
+    partition_destroy(&partition);
+    free(cost);
+    return model;
+}
+
+static void expect_same_function(const struct trial_source *t, const struct model *model, const char *what) {
+    const struct opgraph *ops = t->source->ops;
+    float *x = random_floats(net_count(ops, ops->input[0], BATCH), 77);
+    float *y = model_run(t->engine, ops, t->source->params, BATCH, x);
+    float *z = model_run(t->engine, model->ops, model->params, BATCH, x);
+    assert_close(what, z, y, net_count(ops, ops->output[0], BATCH), 2e-5);
+    free(x);
+    free(y);
+    free(z);
+}
+
+static int count_norms(const struct graph *g) {
+    int n = 0;
+    for (int i = 0; i < g->nlayers; i++) n += g->layer[i].kind == layer_kind_find("BatchNormalization");
+    return n;
+}
+
+/* ---- tests ---- */
+
+static void test_folded_source_computes_the_same(void **state) {
+    (void)state;
+    for (int i = 0; i < NNETS; i++) {
+        struct trial_source t;
+        open_source(&nets[i], 0.5, 10 + (uint64_t)i, &t);
+        const struct graph *folded = t.compiled->fold->graph;
+        if (count_norms(folded) != nets[i].norms)
+            fail_msg("%s: %d batch norms stay, not %d", nets[i].name, count_norms(folded), nets[i].norms);
+        struct model *model = migrated(&t, t.compiled->whole, folded);
+        expect_same_function(&t, model, nets[i].name);
+        model_destroy(&model);
+        close_source(&t);
+    }
+}
+
+static void test_width_one_is_the_source(void **state) {
+    (void)state;
+    for (int i = 0; i < NNETS; i++) {
+        struct trial_source t;
+        open_source(&nets[i], 1, 30 + (uint64_t)i, &t);
+        assert_int_equal(t.compiled->plan->nkeeps, 0);
+        build_ok(compile_choose(t.compiled, NULL));
+        struct model *model = migrated(&t, t.compiled->plan, t.compiled->target);
+        expect_same_function(&t, model, nets[i].name);
+        model_destroy(&model);
+        close_source(&t);
+    }
+}
+
+/* Sets all weights that make output position `at` of a layer to zero, so that its channel is dead. */
+static void make_dead(struct model *m, int layer, int64_t at, int64_t width) {
+    const struct layer *l = &m->graph->layer[layer];
+    for (int w = 0; w < l->nweights; w++) {
+        const struct weight *weight = &l->weight[w];
+        float *v = params_at(m->params, graph_first_param(m->graph, layer) + w);
+        const struct shape *s = &weight->shape;
+        int64_t last = s->dim[s->rank - 1], rows, columns;
+        shape_rows(s, &rows, &columns);
+        if (!strcmp(weight->name, "moving_variance")) continue;
+        if (s->rank == 4 &&
+            l->kind == layer_kind_find("DepthwiseConv2D")) { /* (kh, kw, C, m): position c * m + j */
+            for (int64_t r = 0; r < rows; r++)
+                if (r % s->dim[2] == at / columns) v[r * columns + at % columns] = 0;
+        } else if (last == width) {
+            for (int64_t r = 0; r < rows; r++) v[r * columns + at] = 0;
+        }
+    }
+}
+
+/* Chooses kept[group] random classes of every pruned group. */
+static int64_t **choose(const struct compiled *c, uint64_t seed) {
+    int groups = channel_map_groups(c->map);
+    int64_t **chosen = calloc((size_t)groups + 1, sizeof *chosen);
+    assert_non_null(chosen);
+    for (int g = 0; g < groups; g++) {
+        int width = channel_map_width(c->map, g), n = 0;
+        if (c->kept[g] == width) continue;
+        assert_false(channel_map_fixed(c->map, g));
+        int64_t order[64];
+        bool taken[64] = {0};
+        for (int i = 0; i < width; i++) order[i] = i;
+        struct rng rng = rng_make(seed, 1, (uint64_t)g);
+        rng_shuffle(&rng, order, width);
+        for (int i = 0; i < c->kept[g]; i++) taken[order[i]] = true;
+        chosen[g] = calloc((size_t)width, sizeof **chosen);
+        assert_non_null(chosen[g]);
+        for (int i = 0; i < width; i++)
+            if (taken[i]) chosen[g][n++] = i;
+    }
+    return chosen;
+}
+
+static void free_chosen(const struct compiled *c, int64_t **chosen) {
+    for (int g = 0; g < channel_map_groups(c->map); g++) free(chosen[g]);
+    free(chosen);
+}
+
+static bool is_chosen(const struct compiled *c, int64_t *const *chosen, struct channel channel) {
+    if (!chosen[channel.group]) return true;
+    for (int i = 0; i < c->kept[channel.group]; i++)
+        if (chosen[channel.group][i] == channel.index) return true;
+    return false;
+}
+
+/* Makes the channels that are not chosen dead in the source. Its layers and those of the folded graph are
+ * found by name: a folded batch norm makes the channels of the layer before it. */
+static void kill_the_rest(struct trial_source *t, int64_t *const *chosen) {
+    const struct compiled *c = t->compiled;
+    const struct graph *folded = c->fold->graph, *source = t->source->graph;
+    for (int l = 0; l < folded->nlayers; l++) {
+        int norm = c->fold->norm_layer[l], width;
+        const struct channel *channel = channel_map_of(c->map, graph_layer_node(folded, l), &width);
+        for (int i = 0; i < width; i++) {
+            if (is_chosen(c, chosen, channel[i])) continue;
+            make_dead(t->source, graph_find_layer(source, folded->layer[l].name), i, width);
+            if (norm >= 0)
+                make_dead(t->source, graph_find_layer(source, t->graph->layer[norm].name), i, width);
+        }
+    }
+}
+
+static void test_narrow_target_keeps_live_channels(void **state) {
+    (void)state;
+    static const double widths[] = {0.5, 0.25, 0.8};
+    for (int i = 0; i < NNETS; i++)
+        for (uint64_t w = 0; w < 3; w++) {
+            struct trial_source t;
+            open_source(&nets[i], widths[w], 50 + (uint64_t)i, &t);
+            int64_t **chosen = choose(t.compiled, w);
+            kill_the_rest(&t, chosen);
+            /* The compiled program borrows the graph: a second file of the same topology, with other weights.
+             */
+            struct keras_file *file = NULL;
+            struct graph *graph = NULL;
+            build_ok(model_write(in_folder("dead.h5"), t.source));
+            build_ok(keras_open(in_folder("dead.h5"), &file, &graph));
+            keras_close(&t.file);
+            t.file = file;
+            build_ok(compile_choose(t.compiled, chosen));
+            struct model *model = migrated(&t, t.compiled->plan, t.compiled->target);
+            expect_same_function(&t, model, nets[i].name);
+            assert_true(model->params->total < t.source->params->total);
+            model_destroy(&model);
+            graph_destroy(&graph);
+            free_chosen(t.compiled, chosen);
+            close_source(&t);
+        }
+}
+
+/* Widths: half of each free group, the output's classes all. */
+static void test_widths(void **state) {
+    (void)state;
+    struct trial_source t;
+    open_source(&nets[0], 0.5, 1, &t);
+    static const struct {
+        const char *layer, *attr;
+        int64_t n;
+    } wanted[] = {{"c1", "filters", 3}, {"c2", "filters", 4}, {"d1", "units", 5}, {"d2", "units", 5}};
+    for (int i = 0; i < 4; i++) {
+        const struct graph *g = t.compiled->target;
+        assert_int_equal(layer_int(&g->layer[graph_find_layer(g, wanted[i].layer)], wanted[i].attr),
+                         wanted[i].n);
+    }
+    assert_string_equal(t.compiled->target->name, "small");
+    close_source(&t);
+    open_source(&nets[0], 0.01, 1, &t); /* never less than one channel */
+    const struct graph *g = t.compiled->target;
+    assert_int_equal(layer_int(&g->layer[graph_find_layer(g, "c1")], "filters"), 1);
+    assert_int_equal(layer_int(&g->layer[graph_find_layer(g, "d2")], "units"), 5);
+    close_source(&t);
+}
+
+/* Every weight of the target has one statement; slices are numbered in order, each has weights and ends at a
+ * boundary of the target that comes after all its layers. */
+static void test_slices_cover_all_weights(void **state) {
+    (void)state;
+    for (int i = 0; i < NNETS; i++) {
+        struct trial_source t;
+        open_source(&nets[i], 0.5, 1, &t);
+        const struct plan *plan = t.compiled->plan;
+        const struct graph *g = t.compiled->target;
+        int *boundary = NULL, nboundaries = 0, weights = 0;
+        build_ok(graph_boundaries(g, &boundary, &nboundaries));
+        for (int l = 0; l < g->nlayers; l++)
+            for (int w = 0; w < g->layer[l].nweights; w++, weights++) {
+                const struct plan_statement *s = plan_find(plan, l, w);
+                assert_non_null(s);
+                assert_true(shape_equal(&s->shape, &g->layer[l].weight[w].shape));
+                assert_true(shape_equal(&s->shape, &s->value->shape));
+            }
+        assert_int_equal(plan->nstatements, weights);
+        assert_true(plan->nslices >= 1);
+        for (int s = 0, at = 0; s < plan->nslices; s++) {
+            int begin_node = s ? plan->slice_node[s - 1] : -1;
+            bool is_boundary = false;
+            for (int b = 0; b < nboundaries; b++)
+                is_boundary = is_boundary || boundary[b] == plan->slice_node[s];
+            assert_true(is_boundary);
+            assert_true(plan->slice_node[s] > begin_node);
+            int first = at;
+            for (; at < plan->nstatements && plan->statement[at].slice == s; at++)
+                assert_in_range(graph_layer_node(g, plan->statement[at].layer), begin_node + 1,
+                                plan->slice_node[s]);
+            if (at == first) fail_msg("%s: slice %d has no weights", nets[i].name, s);
+            if (s + 1 == plan->nslices) assert_int_equal(at, plan->nstatements);
+        }
+        free(boundary);
+        close_source(&t);
+    }
+}
+
+static struct graph *small(void) {
+    int x;
+    struct graph *g = begin("-1,8,8,1", &x);
+    x = on(g, "Conv2D", "conv", "filters=4 kernel_size=3 use_bias=false", x);
+    x = on(g, "BatchNormalization", "bn", "", x);
+    x = on(g, "ReLU", "relu", "", x);
+    x = on(g, "DepthwiseConv2D", "deep", "kernel_size=3 depth_multiplier=2", x);
+    x = on(g, "Flatten", "flat", "", x);
+    x = on(g, "Dense", "dense", "units=3 activation=softmax", x);
+    build_output(g, x);
+    return g;
+}
+
+static void test_text(void **state) {
+    (void)state;
+    const struct net net = {"small", small, 0};
+    struct trial_source t;
+    char *text = NULL;
+    open_source(&net, 0.5, 1, &t);
+    build_ok(plan_print(t.compiled->plan, &text));
+    assert_string_equal(
+        text,
+        "plan 1\n"
+        "source \"source.h5\"\n"
+        "target \"small\"\n"
+        "\n"
+        "keep k0 = select(\"conv\", 2 of 4)\n"
+        "keep k1 = channels(\"deep\", 4 of 8)\n"
+        "keep k2 = channels(\"flat\", 64 of 128)\n"
+        "\n"
+        "slice 0 \"relu\" {\n"
+        "  \"conv/kernel\" (3, 3, 1, 2) = refit(fold_bn(source[\"conv/kernel\"], \"bn\")[:, :, :, k0])\n"
+        "  \"conv/bias\" (2,) = refit(fold_bn_bias(zeros, \"bn\")[k0])\n"
+        "}\n"
+        "\n"
+        "slice 1 \"flat\" {\n"
+        "  \"deep/kernel\" (3, 3, 2, 2) = refit(source[\"deep/kernel\"][:, :, k0, :])\n"
+        "  \"deep/bias\" (4,) = refit(source[\"deep/bias\"][k1])\n"
+        "}\n"
+        "\n"
+        "slice 2 \"dense\" {\n"
+        "  \"dense/kernel\" (64, 3) = refit(source[\"dense/kernel\"][k2, :])\n"
+        "  \"dense/bias\" (3,) = refit(source[\"dense/bias\"])\n"
+        "}\n");
+    free(text);
+    int64_t kept[] = {1, 3}, *chosen[64] = {0};
+    chosen[t.compiled->plan->keep[0].group] = kept;
+    build_ok(compile_choose(t.compiled, chosen));
+    const struct keep *k = t.compiled->plan->keep;
+    assert_memory_equal(k[0].index, ((int64_t[]){1, 3}), 2 * sizeof(int64_t));
+    assert_memory_equal(k[1].index, ((int64_t[]){2, 3, 6, 7}), 4 * sizeof(int64_t));
+    static const int in_eight[] = {2, 3, 6, 7};
+    for (int i = 0; i < 64; i++) assert_int_equal(k[2].index[i], i / 4 * 8 + in_eight[i % 4]);
+    t.compiled->plan->statement[0].residual = 0.01234;
+    build_ok(plan_print(t.compiled->plan, &text));
+    assert_non_null(strstr(text, "\nkeep k0 = select(\"conv\", 2 of 4)  # [1 3]\n"));
+    assert_non_null(strstr(text, "\nkeep k1 = channels(\"deep\", 4 of 8)  # [2 3 6 7]\n"));
+    assert_non_null(strstr(text, "[:, :, :, k0])  # residual 0.0123\n"));
+    free(text);
+    close_source(&t);
+}
+
+int main(int argc, char **argv) {
+    status error = comm_start(&argc, &argv, &world);
+    if (error) return 70;
+    const struct CMUnitTest tests[] = {
+        IN_FOLDER(test_folded_source_computes_the_same),   IN_FOLDER(test_width_one_is_the_source),
+        IN_FOLDER(test_narrow_target_keeps_live_channels), IN_FOLDER(test_widths),
+        IN_FOLDER(test_slices_cover_all_weights),          IN_FOLDER(test_text),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    comm_stop(&world);
+    return failed;
+}
