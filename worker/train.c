@@ -127,9 +127,11 @@ static status compute(struct trainer *t, uint64_t epoch, int64_t step, uint64_t 
     const int64_t *index = t->order + step * task->config->batch + t->first;
     struct batch_request request = {
         .part = DATASET_TRAIN, .index = index, .n = t->batch, .augment = task->augment, .epoch = epoch};
-    STATUS_TRY(dataset_read(task->data, &request, t->x, t->label));
     const float *teacher = NULL;
-    if (task->teacher) STATUS_TRY(teacher_logits(task->teacher, index, t->x, t->batch, &teacher));
+    status error = dataset_read(task->data, &request, t->x, t->label);
+    if (!error && task->teacher) error = teacher_logits(task->teacher, index, t->x, t->batch, &teacher);
+    /* Batch norm sums over the ranks in forward: all of them go there, or none. */
+    STATUS_TRY(comm_agree(t->machine->world, error));
     exec_set_step(t->exec, global_step, (uint64_t)t->first);
     STATUS_TRY(exec_forward(t->exec, (const float *const[]){t->x}));
     loss_add(&task->config->loss, t->batch, t->classes, exec_output(t->exec, 0), teacher, t->label, task->config->batch,
@@ -144,8 +146,9 @@ static status step_once(struct trainer *t, uint64_t epoch, int64_t step, struct 
     status error = compute(t, epoch, step, (uint64_t)global_step, &loss);
     error = status_first(error, gradient_sum_finish(t->sum));
     double sum[3] = {error ? 0 : loss.loss, (double)loss.correct, error ? 1 : 0};
-    STATUS_TRY(status_first(error, comm_sum_f64(t->machine->world, sum, 3)));
-    if (sum[2] > 0) return error ? error : status_fail(STATUS_INTERNAL, "another rank failed");
+    status summed = comm_sum_f64(t->machine->world, sum, 3);
+    if (summed) return status_first(error, summed);
+    if (sum[2] > 0) return comm_agree(t->machine->world, error);
     if (!isfinite(sum[0]))
         return status_fail(STATUS_DATA, "the loss is not finite in epoch %llu, step %lld; lower training.schedule.rate or set training.optimizer.clip",
                            (unsigned long long)epoch + 1, (long long)step + 1);
