@@ -95,18 +95,31 @@ struct derivatives {
     double value[SAMPLES];
 };
 
-static void differentiate(const struct trial *t, struct reference *r, double *x, int64_t count,
-                          struct derivatives *d) {
+/* The first operation that reads a parameter. */
+static int first_reader(const struct opgraph *g, int param) {
+    for (int i = 0; i < g->nops; i++)
+        for (int k = 0; k < 4; k++)
+            if (g->op[i].param[k] == param) return i;
+    return g->nops;
+}
+
+static void differentiate(const struct trial *t, struct reference *r, struct derivatives *d) {
+    const struct opgraph *g = t->graph;
+    double *x = d->input ? r->value[g->input[d->number]] : r->param[d->number];
+    int64_t count = d->input ? net_count(g, g->input[d->number], t->batch) : g->param[d->number].count;
+    int64_t at[SAMPLES];
+    double value[SAMPLES];
+    int n = count < SAMPLES ? (int)count : SAMPLES;
     struct rng rng = rng_make(1, RNG_CALIBRATION, (uint64_t)(d->number + 1000 * d->input));
-    for (int i = 0; i < SAMPLES && i < count; i++) {
-        int64_t at = count <= SAMPLES ? i : (int64_t)rng_below(&rng, (uint64_t)count);
-        double value = reference_derivative(r, trial_weights(t), &x[at]);
-        if (isnan(value)) continue;
-        d->at[d->n] = at;
-        d->value[d->n++] = value;
+    for (int i = 0; i < n; i++) at[i] = count <= SAMPLES ? i : (int64_t)rng_below(&rng, (uint64_t)count);
+    reference_derivatives(r, trial_weights(t), x, d->input ? 0 : first_reader(g, d->number), n, at, value);
+    for (int i = 0; i < n; i++) {
+        if (isnan(value[i])) continue;
+        d->at[d->n] = at[i];
+        d->value[d->n++] = value[i];
     }
     /* Kinks are rare, or the check would be of nothing. */
-    assert_true(2 * d->n >= (count < SAMPLES ? count : SAMPLES));
+    assert_true(2 * d->n >= n);
 }
 
 /* All derivatives of the loss; owned by the caller. */
@@ -117,12 +130,12 @@ static struct derivatives *all_derivatives(const struct trial *t, struct referen
     *n = 0;
     for (int i = 0; i < g->ninputs; i++) {
         d[*n] = (struct derivatives){.input = true, .number = i};
-        differentiate(t, r, r->value[g->input[i]], net_count(g, g->input[i], t->batch), &d[(*n)++]);
+        differentiate(t, r, &d[(*n)++]);
     }
     for (int p = 0; p < g->nparams; p++) {
         if (!g->param[p].trainable) continue;
         d[*n] = (struct derivatives){.number = p};
-        differentiate(t, r, r->param[p], g->param[p].count, &d[(*n)++]);
+        differentiate(t, r, &d[(*n)++]);
     }
     return d;
 }

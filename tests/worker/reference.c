@@ -328,7 +328,11 @@ static double element(const struct reference *r, const struct op *op, const stru
 }
 
 void reference_forward(struct reference *r) {
-    for (int i = 0; i < r->graph->nops; i++) {
+    reference_forward_from(r, 0);
+}
+
+void reference_forward_from(struct reference *r, int first) {
+    for (int i = first; i < r->graph->nops; i++) {
         const struct op *op = &r->graph->op[i];
         struct shape in = shape_of(r, op->in[0]), out = shape_of(r, op->out);
         const double *x = r->value[op->in[0]];
@@ -344,7 +348,7 @@ void reference_forward(struct reference *r) {
             reduce(op, &in, x, count(&out), y);
             break;
         default:
-            for (int64_t at = 0; at < count(&out); at++) y[at] = element(r, op, &in, &out, at);
+            for (int64_t at = 0, n = count(&out); at < n; at++) y[at] = element(r, op, &in, &out, at);
         }
     }
 }
@@ -353,25 +357,33 @@ double reference_loss(struct reference *r, const float *const *weights) {
     double sum = 0;
     for (int i = 0; i < r->graph->noutputs; i++) {
         int v = r->graph->output[i];
-        for (int64_t j = 0; j < net_count(r->graph, v, r->batch); j++)
-            sum += (double)weights[i][j] * r->value[v][j];
+        const int64_t n = net_count(r->graph, v, r->batch);
+        for (int64_t j = 0; j < n; j++) sum += (double)weights[i][j] * r->value[v][j];
     }
     return sum;
 }
 
-double reference_derivative(struct reference *r, const float *const *weights, double *x) {
-    const double h = 1e-5, x0 = *x;
-    double loss[3];
-    for (int i = 0; i < 3; i++) {
-        *x = x0 + (i - 1) * h;
-        reference_forward(r);
-        loss[i] = reference_loss(r, weights);
+static double loss_with(struct reference *r, const float *const *weights, double *x, double value,
+                        int first) {
+    const double before = *x;
+    *x = value;
+    reference_forward_from(r, first);
+    const double loss = reference_loss(r, weights); /* before x is put back: an input may be an output */
+    *x = before;
+    return loss;
+}
+
+void reference_derivatives(struct reference *r, const float *const *weights, double *x, int first, int n,
+                           const int64_t *at, double *derivative) {
+    const double h = 1e-5, loss = reference_loss(r, weights);
+    for (int i = 0; i < n; i++) {
+        double *element_x = &x[at[i]];
+        double left = (loss - loss_with(r, weights, element_x, *element_x - h, first)) / h;
+        double right = (loss_with(r, weights, element_x, *element_x + h, first) - loss) / h;
+        /* Both sides of a smooth function differ by h times the second derivative, of a kink by its change of
+         * slope. */
+        bool kink = fabs(left - right) > 1e-4 * (fabs(left) + fabs(right)) + 1e-4;
+        derivative[i] = kink ? NAN : (left + right) / 2;
     }
-    *x = x0;
-    reference_forward(r);
-    double left = (loss[1] - loss[0]) / h, right = (loss[2] - loss[1]) / h;
-    /* Both sides of a smooth function differ by h times the second derivative, of a kink by its change of
-     * slope. */
-    if (fabs(left - right) > 1e-4 * (fabs(left) + fabs(right)) + 1e-4) return NAN;
-    return (left + right) / 2;
+    reference_forward_from(r, first);
 }

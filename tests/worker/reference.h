@@ -17,13 +17,16 @@ struct reference *reference_create(const struct opgraph *graph, int64_t batch, b
                                    const float *const *inputs, const struct params *params);
 void reference_destroy(struct reference *r);
 
-/* Computes all values. Dropout is the identity. */
+/* Computes all values, or those from operation `first` on. Dropout is the identity. */
 void reference_forward(struct reference *r);
+void reference_forward_from(struct reference *r, int first);
 
 /* Sum over the outputs of weight[i] times output i, after a forward. */
 double reference_loss(struct reference *r, const float *const *weights);
 
-/* Derivative of that loss by *x (an element of an input or of a parameter); NAN where there is a kink. */
-double reference_derivative(struct reference *r, const float *const *weights, double *x);
+/* Derivatives of that loss by x[at[i]], elements of an input or of a parameter that no operation before
+ * `first` reads; NAN where there is a kink. After a forward; leaves the values as they were. */
+void reference_derivatives(struct reference *r, const float *const *weights, double *x, int first, int n,
+                           const int64_t *at, double *derivative);
 
 #endif
