@@ -6,6 +6,7 @@
 
 #include "io/config.h"
 
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,7 +126,8 @@ static const struct {
      "c.json: \"name\" is \"a/b\"; allowed: letters, digits, '.', '_' and '-', not beginning with '.'"},
     /* not JSON */
     {"", "c.json: not JSON: mistake at or before line 1, column 1"},
-    {"{\n  \"seed\": 1,\n  \"name\": x\n}", "c.json: not JSON: mistake at or before line 3, column 11: \"x\""},
+    {"{\n  \"seed\": 1,\n  \"name\": x\n}",
+     "c.json: not JSON: mistake at or before line 3, column 11: \"x\""},
     {"{\"seed\": 1} 2", "c.json: not JSON: mistake at or before line 1, column 13: \"2\""},
     {"{\"seed\": 1,}", "c.json: not JSON: mistake at or before line 1, column 13"},
     {"{\n\"seed\": 1\n", "c.json: not JSON: mistake at or before line 3, column 1"},
@@ -259,6 +261,20 @@ static void test_read(void **state) {
     unlink(path);
 }
 
+/* Every configuration that comes with the program is one. */
+static void test_shipped(void **state) {
+    (void)state;
+    glob_t found;
+    assert_int_equal(glob(GODWIT_SOURCE_DIR "/configs/*.json", 0, NULL, &found), 0);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        struct config *c = NULL;
+        status error = config_read(found.gl_pathv[i], &c);
+        if (error) fail_msg("%s", status_message(error));
+        config_destroy(&c);
+    }
+    globfree(&found);
+}
+
 /* The README's table of keys is the one that `godwit help config` prints. */
 static void test_readme(void **state) {
     (void)state;
@@ -280,7 +296,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_values), cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_torn),     cmocka_unit_test(test_set),    cmocka_unit_test(test_print),
-        cmocka_unit_test(test_read),     cmocka_unit_test(test_readme),
+        cmocka_unit_test(test_read),     cmocka_unit_test(test_readme), cmocka_unit_test(test_shipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

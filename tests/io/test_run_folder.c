@@ -8,9 +8,11 @@
 #include "io/run_folder.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define EVENTS 200
@@ -168,6 +170,29 @@ static void test_unwritable(void **state) {
     all_true(error == SUCCESS);
 }
 
+/* A write that fails (as on a full disk: here by a limit on file sizes) is reported at the end, with the
+ * folder. */
+static void test_full(void **state) {
+    (void)state;
+    struct log *log = NULL;
+    struct run_folder *folder = NULL;
+    status error = log_create(comm_rank(world), LOG_ERROR, &log);
+    if (!error) error = run_folder_create(root, "net", "{}", world, log, &folder);
+    all_true(error == SUCCESS);
+    struct rlimit given, small;
+    getrlimit(RLIMIT_FSIZE, &given);
+    small = given;
+    small.rlim_cur = 1000;
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    for (int i = 0; i < 50; i++) LOG_EVENT(log, "step", {"index", i, NULL});
+    setrlimit(RLIMIT_FSIZE, &given);
+    error = run_folder_close(&folder);
+    log_destroy(&log);
+    all_true(status_code(error) == STATUS_IO && strstr(status_message(error), "/net-") != NULL);
+    status_drop(&error);
+}
+
 int main(int argc, char **argv) {
     status error = comm_start(&argc, &argv, &world);
     if (error) return 1;
@@ -175,6 +200,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(test_events, setup, teardown),
         cmocka_unit_test_setup_teardown(test_same_second, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unwritable, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_full, setup, teardown),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     comm_stop(&world);
