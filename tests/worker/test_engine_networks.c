@@ -80,7 +80,7 @@ static int dense_net(struct opgraph *g) {
 static int (*const NETS[])(struct opgraph *) = {residual_net, separable_net, concat_net, dense_net};
 enum { NNETS = sizeof NETS / sizeof NETS[0] };
 
-/* An optional head, so that it can be built as any other net. */
+/* A network as a trial; its result is the only output. */
 static struct trial *trial_of(int (*net)(struct opgraph *), int64_t batch, uint64_t seed) {
     struct opgraph *g = net_create();
     int y = net(g);

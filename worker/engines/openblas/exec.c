@@ -27,7 +27,7 @@ struct exec_openblas {
     int *last_use;    /* [nparams] the task that begins it */
 
     char *arena;
-    size_t arena_nbytes, own_params_nbytes;
+    size_t arena_nbytes;
     float **value, **grad; /* [nvalues] */
     struct memory_map *map;
 
