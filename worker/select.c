@@ -199,29 +199,27 @@ static status choose_by_norm(const struct selector *l, int group, int64_t *chose
     int width = channel_map_width(s->map, group);
     double *norm = calloc((size_t)width + 1, sizeof *norm);
     if (!norm) return status_no_memory("a choice of channels", (size_t)width * sizeof *norm);
-    status error = SUCCESS;
-    for (int i = 0; i < s->ops->nops && !error; i++) {
+    for (int i = 0; i < s->ops->nops; i++) {
         const struct op *op = &s->ops->op[i];
         if (op->kind != OP_DENSE && op->kind != OP_CONV) continue;
         const struct param *p = &s->ops->param[op->param[0]];
-        int64_t columns = p->shape.dim[p->shape.rank - 1];
         const float *w = params_at(s->params, op->param[0]);
-        struct channel *channel = NULL;
-        error = channels_of(s, op->out, &channel);
-        for (int64_t j = 0; j < p->count && !error; j++)
+        int columns; /* the layer's own channels: its activation may be an operation of its own */
+        const struct channel *channel = channel_map_of(s->map, op->node, &columns);
+        if (columns != p->shape.dim[p->shape.rank - 1]) continue;
+        for (int64_t j = 0; j < p->count; j++)
             if (channel[j % columns].group == group) norm[channel[j % columns].index] += (double)w[j] * w[j];
-        free(channel);
     }
-    for (int n = 0; n < s->kept[group] && !error; n++) {
+    for (int n = 0; n < s->kept[group]; n++) {
         int best = -1;
         for (int c = 0; c < width; c++)
             if (norm[c] >= 0 && (best < 0 || norm[c] > norm[best])) best = c;
         norm[best] = -1;
     }
-    for (int c = 0, n = 0; c < width && !error; c++)
+    for (int c = 0, n = 0; c < width; c++)
         if (norm[c] < 0) chosen[n++] = c;
     free(norm);
-    return error;
+    return SUCCESS;
 }
 
 /* Rank 0 chooses, everybody gets its choice. */

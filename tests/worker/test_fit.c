@@ -1,0 +1,476 @@
+/* Normal equations and closed-form fits, against Gauss elimination in double precision and maps that are
+ * known. Checks are on values reduced over the ranks. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "shared/rng.h"
+#include "worker/fit.h"
+#include "worker/nets.h"
+#include "worker/normal.h"
+
+static struct comm *world, *self;
+static const struct engine *engine;
+
+static void all_true(bool mine) {
+    bool any_false = false;
+    assert_null(comm_any(world, !mine, &any_false));
+    assert_false(any_false);
+}
+
+/* Solves a (k, k) w = b (k, m) by Gauss elimination with pivots; b becomes w. */
+static void gauss(int k, int m, double *a, double *b) {
+    for (int c = 0; c < k; c++) {
+        int pivot = c;
+        for (int r = c + 1; r < k; r++)
+            if (fabs(a[r * k + c]) > fabs(a[pivot * k + c])) pivot = r;
+        for (int j = 0; j < k; j++) {
+            double t = a[c * k + j];
+            a[c * k + j] = a[pivot * k + j];
+            a[pivot * k + j] = t;
+        }
+        for (int j = 0; j < m; j++) {
+            double t = b[c * m + j];
+            b[c * m + j] = b[pivot * m + j];
+            b[pivot * m + j] = t;
+        }
+        for (int r = 0; r < k; r++) {
+            if (r == c) continue;
+            double factor = a[r * k + c] / a[c * k + c];
+            for (int j = c; j < k; j++) a[r * k + j] -= factor * a[c * k + j];
+            for (int j = 0; j < m; j++) b[r * m + j] -= factor * b[c * m + j];
+        }
+    }
+    for (int c = 0; c < k; c++)
+        for (int j = 0; j < m; j++) b[c * m + j] /= a[c * k + c];
+}
+
+/* The ridge solution of rows u (n, k), y (n, m): the first `penalised` entries are drawn to `start`. */
+static void ridge_solution(int n, int k, int m, const float *u, const float *y, int penalised, double ridge,
+                           const double *start, double *w) {
+    double *g = calloc((size_t)(k * k), sizeof *g), mean = 0;
+    assert_non_null(g);
+    memset(w, 0, (size_t)(k * m) * sizeof *w);
+    for (int r = 0; r < n; r++)
+        for (int i = 0; i < k; i++) {
+            for (int j = 0; j < k; j++) g[i * k + j] += (double)u[r * k + i] * u[r * k + j];
+            for (int j = 0; j < m; j++) w[i * m + j] += (double)u[r * k + i] * y[r * m + j];
+        }
+    for (int i = 0; i < penalised; i++) mean += g[i * k + i] / penalised;
+    for (int i = 0; i < penalised; i++) {
+        g[i * k + i] += ridge * mean;
+        for (int j = 0; j < m && start; j++) w[i * m + j] += ridge * mean * start[i * m + j];
+    }
+    gauss(k, m, g, w);
+    free(g);
+}
+
+static bool close_to(const char *what, const float *a, const double *b, int64_t n, double tolerance) {
+    double scale = 0, worst = 0;
+    for (int64_t i = 0; i < n; i++) {
+        scale = fmax(scale, fabs(b[i]));
+        worst = fmax(worst, fabs(a[i] - b[i]));
+    }
+    if (!(worst <= tolerance * scale))
+        print_error("rank %d: %s: off by %g (scale %g)\n", comm_rank(world), what, worst, scale);
+    return worst <= tolerance * scale;
+}
+
+/* ---- normal equations ---- */
+
+static void test_normal(void **state) {
+    (void)state;
+    enum { ROWS = 900, K = 13, M = 4 };
+    float *u = random_floats(ROWS * K, 1), *y = random_floats(ROWS * M, 2);
+    for (int r = 0; r < ROWS; r++) {
+        u[r * K + K - 1] = 1;
+        for (int i = 0; i < K - 1; i++) u[r * K + i] *= 1 + (float)i; /* of different size */
+    }
+    double start[K * M], wanted[K * M], w[K * M], used;
+    for (int i = 0; i < K * M; i++) start[i] = 0.3 * i - 7;
+    static const double ridges[] = {0, 1e-4, 0.5};
+    for (int i = 0; i < 3; i++)
+        for (int with_start = 0; with_start < 2; with_start++) {
+            struct normal *n = NULL;
+            must(normal_create(K, M, &n));
+            int64_t first = share_begin(ROWS, comm_rank(world), comm_size(world));
+            int64_t end = share_begin(ROWS, comm_rank(world) + 1, comm_size(world));
+            for (int64_t r = first; r < end; r += 100) {
+                int64_t rows = end - r < 100 ? end - r : 100;
+                normal_add_gram(n, rows, u + r * K, 2);
+                normal_add_cross(n, rows, u + r * K, y + r * M, 2);
+            }
+            must(normal_sum_gram(n, world));
+            must(normal_sum_cross(n, world));
+            must(normal_factor(n, K - 1, ridges[i], &used));
+            must(normal_solve(n, K - 1, used, with_start ? start : NULL, w));
+            ridge_solution(ROWS, K, M, u, y, K - 1, ridges[i], with_start ? start : NULL, wanted);
+            float found[K * M];
+            for (int j = 0; j < K * M; j++) found[j] = (float)w[j];
+            bool right = close_to("normal equations", found, wanted, K * M, 1e-4);
+            normal_destroy(&n);
+            all_true(right);
+        }
+    free(u);
+    free(y);
+}
+
+/* Columns that repeat have no unique solution: the penalty grows until there is one. */
+static void test_normal_singular(void **state) {
+    (void)state;
+    enum { ROWS = 50, K = 6 };
+    float *u = random_floats(ROWS * K, 3), y[ROWS];
+    for (int r = 0; r < ROWS; r++) {
+        u[r * K + 1] = u[r * K];
+        u[r * K + 2] = 0;
+        y[r] = 3 * u[r * K] - u[r * K + 4];
+    }
+    struct normal *n = NULL;
+    double used, w[K];
+    must(normal_create(K, 1, &n));
+    normal_add_gram(n, ROWS, u, 1);
+    normal_add_cross(n, ROWS, u, y, 1);
+    must(normal_sum_gram(n, self));
+    must(normal_sum_cross(n, self));
+    must(normal_factor(n, K, 0, &used));
+    assert_true(used > 0);
+    must(normal_solve(n, K, used, NULL, w));
+    assert_true(fabs(w[0] + w[1] - 3) < 1e-3 && fabs(w[0] - w[1]) < 1e-3 && fabs(w[2]) < 1e-3 &&
+                fabs(w[4] + 1) < 1e-3);
+    n->g[0] = NAN;
+    status error = normal_factor(n, K, 0, &used);
+    assert_int_equal(status_code(error), STATUS_DATA);
+    status_drop(&error);
+    normal_destroy(&n);
+    free(u);
+}
+
+/* ---- fits ---- */
+
+#define SAMPLES 40
+#define BLOCK 5
+
+/* An operation with its inputs, and outputs wanted from it. */
+struct problem {
+    struct opgraph *g;
+    struct params *truth; /* makes the wanted outputs, unless they are changed */
+    int64_t in, rows, m;  /* floats of an input, rows and columns of an output */
+    float *x, *y;         /* all samples */
+};
+
+enum kind { CONV, STRIDED, DILATED, DENSE, DENSE_ROWS, DEPTHWISE, NO_BIAS, KINDS };
+
+static struct opgraph *operation(enum kind kind) {
+    struct opgraph *g = net_create();
+    int x = net_input(g, kind == DENSE        ? SHAPE(-1, 11)
+                         : kind == DENSE_ROWS ? SHAPE(-1, 5, 9)
+                                              : SHAPE(-1, 7, 6, 4));
+    switch (kind) {
+    case CONV:
+        x = net_conv(g, x, 3, 3, 5, (struct window_options){.same = true});
+        break;
+    case STRIDED:
+        x = net_conv(g, x, 3, 2, 5,
+                     (struct window_options){.stride = {2, 3}, .before = {2, 0}, .after = {1, 2}});
+        break;
+    case DILATED:
+        x = net_conv(g, x, 2, 3, 5, (struct window_options){.dilation = {3, 2}, .same = true});
+        break;
+    case DEPTHWISE:
+        x = net_depthwise(g, x, 3, 3, 2, (struct window_options){.stride = {1, 2}, .same = true});
+        break;
+    case NO_BIAS:
+        x = net_conv(g, x, 3, 3, 5, (struct window_options){.no_bias = true});
+        break;
+    default:
+        x = net_dense(g, x, 6, true);
+    }
+    net_finish(g, 1, &x);
+    return g;
+}
+
+/* Outputs of the operation alone. */
+static float *outputs(const struct opgraph *g, struct params *params, const float *x, int64_t n) {
+    struct exec *exec = NULL;
+    must(engine->compile(g, &(struct exec_options){.batch = n, .mode = EXEC_INFER, .threads = 1}, &exec));
+    must(exec_set_params(exec, params));
+    must(exec_forward(exec, (const float *const[]){x}));
+    size_t nbytes = (size_t)net_count(g, g->output[0], n) * sizeof(float);
+    float *y = malloc(nbytes);
+    assert_non_null(y);
+    memcpy(y, exec_output(exec, 0), nbytes);
+    exec_destroy(&exec);
+    return y;
+}
+
+static struct problem problem_create(enum kind kind) {
+    struct problem p = {.g = operation(kind)};
+    p.truth = net_params(p.g, 4);
+    p.in = net_count(p.g, p.g->input[0], 1);
+    const struct shape *out = &p.g->value[p.g->output[0]];
+    p.m = out->dim[out->rank - 1];
+    p.rows = net_count(p.g, p.g->output[0], 1) / p.m;
+    p.x = random_floats(SAMPLES * p.in, 50 + (uint64_t)kind);
+    p.y = outputs(p.g, p.truth, p.x, SAMPLES);
+    return p;
+}
+
+static void problem_destroy(struct problem *p) {
+    opgraph_destroy(&p->g);
+    params_destroy(&p->truth);
+    free(p->x);
+    free(p->y);
+}
+
+/* Fits from another start with this rank's whole blocks of the samples; the parameters are owned. */
+static struct params *fitted(const struct problem *p, const struct comm *over,
+                             const struct fit_options *options, const int64_t *column, int64_t width,
+                             struct fit_result *result) {
+    struct machine machine = {.world = over, .engine = engine, .threads = 1 + comm_rank(over) % 2};
+    int64_t first = BLOCK * share_begin(SAMPLES / BLOCK, comm_rank(over), comm_size(over));
+    int64_t end = BLOCK * share_begin(SAMPLES / BLOCK, comm_rank(over) + 1, comm_size(over));
+    struct fit_data data = {.n = end - first,
+                            .block = BLOCK,
+                            .x = p->x + first * p->in,
+                            .y = p->y + first * p->rows * width,
+                            .width = width,
+                            .column = column};
+    const struct op *op = &p->g->op[0];
+    struct params *params = net_params(p->g, 1234);
+    must(fit_operation(&machine, p->g, op, &data, options, params_at(params, op->param[0]),
+                       op->param[1] >= 0 ? params_at(params, op->param[1]) : NULL, result));
+    return params;
+}
+
+static bool params_close(const char *what, const struct params *a, const struct params *b, double tolerance) {
+    double scale = 0, worst = 0;
+    for (int64_t i = 0; i < a->total; i++) {
+        scale = fmax(scale, fabs(b->data[i]));
+        worst = fmax(worst, fabs((double)a->data[i] - b->data[i]));
+    }
+    if (!(worst <= tolerance * scale))
+        print_error("rank %d: %s: off by %g (scale %g)\n", comm_rank(world), what, worst, scale);
+    return worst <= tolerance * scale;
+}
+
+static void test_recovers_the_map(void **state) {
+    (void)state;
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct problem p = problem_create((enum kind)kind);
+        struct fit_options options = {.ridge = 1e-9, .maximum = INFINITY};
+        struct fit_result result = {0};
+        struct params *found = fitted(&p, world, &options, NULL, p.m, &result);
+        char what[32];
+        snprintf(what, sizeof what, "operation %d", kind);
+        bool right = params_close(what, found, p.truth, 1e-4) && result.before > 0.1 && result.after < 1e-8;
+        params_destroy(&found);
+        problem_destroy(&p);
+        all_true(right);
+    }
+}
+
+/* The wanted outputs are some columns of wider rows. */
+static void test_columns(void **state) {
+    (void)state;
+    struct problem p = problem_create(CONV);
+    enum { WIDTH = 9 };
+    static const int64_t column[] = {0, 3, 4, 7, 8};
+    float *wide = random_floats(SAMPLES * p.rows * WIDTH, 6);
+    for (int64_t r = 0; r < SAMPLES * p.rows; r++)
+        for (int j = 0; j < 5; j++) wide[r * WIDTH + column[j]] = p.y[r * p.m + j];
+    free(p.y);
+    p.y = wide;
+    struct fit_result result = {0};
+    struct params *found =
+        fitted(&p, world, &(struct fit_options){.ridge = 1e-9, .maximum = INFINITY}, column, WIDTH, &result);
+    bool right = params_close("columns", found, p.truth, 1e-4);
+    params_destroy(&found);
+    problem_destroy(&p);
+    all_true(right);
+}
+
+/* Outputs that no weights give: the ridge solution, drawn to the start. */
+static void test_ridge(void **state) {
+    (void)state;
+    struct problem p = problem_create(DENSE);
+    free(p.y);
+    p.y = random_floats(SAMPLES * p.rows * p.m, 8);
+    struct fit_result result = {0};
+    struct params *found =
+        fitted(&p, world, &(struct fit_options){.ridge = 0.3, .maximum = INFINITY}, NULL, p.m, &result);
+    struct params *from = net_params(p.g, 1234);
+    enum { K = 12, M = 6 };
+    float u[SAMPLES * K], w[K * M];
+    double start[K * M], wanted[K * M];
+    for (int r = 0; r < SAMPLES; r++)
+        for (int i = 0; i < K; i++) u[r * K + i] = i < K - 1 ? p.x[r * (K - 1) + i] : 1;
+    for (int i = 0; i < K * M; i++) {
+        int64_t at = i < (K - 1) * M ? i : i - (K - 1) * M;
+        start[i] = params_at(from, i < (K - 1) * M ? 0 : 1)[at];
+        w[i] = params_at(found, i < (K - 1) * M ? 0 : 1)[at];
+    }
+    ridge_solution(SAMPLES, K, M, u, p.y, K - 1, 0.3, start, wanted);
+    bool right = close_to("ridge", w, wanted, K * M, 1e-5);
+    params_destroy(&found);
+    params_destroy(&from);
+    problem_destroy(&p);
+    all_true(right);
+}
+
+static double clip(double v, double maximum) {
+    return v < 0 ? 0 : v > maximum ? maximum : v;
+}
+
+/* Squared error after the ReLU, relative to the outputs. */
+static double relu_error(const struct problem *p, struct params *params, double maximum) {
+    float *z = outputs(p->g, params, p->x, SAMPLES);
+    double error = 0, base = 0;
+    for (int64_t i = 0; i < SAMPLES * p->rows * p->m; i++) {
+        double a = clip(p->y[i], maximum), b = clip(z[i], maximum);
+        error += (a - b) * (a - b);
+        base += a * a;
+    }
+    free(z);
+    return error / base;
+}
+
+/* What the outputs depend on is partly missing from the inputs, as in a narrower target. */
+static void test_relu_rounds(void **state) {
+    (void)state;
+    static const float maxima[] = {INFINITY, 1};
+    for (int kind = 0; kind < KINDS; kind++)
+        for (int i = 0; i < 2; i++) {
+            struct problem p = problem_create((enum kind)kind);
+            float *noise = random_floats(SAMPLES * p.rows * p.m, 9);
+            for (int64_t j = 0; j < SAMPLES * p.rows * p.m; j++) p.y[j] += 0.8f * noise[j] - 0.4f;
+            free(noise);
+            double error[2], told[2], start;
+            for (int aware = 0; aware < 2; aware++) {
+                struct fit_options options = {
+                    .ridge = 1e-6, .relu = true, .relu_rounds = 6 * aware, .maximum = maxima[i]};
+                struct fit_result result = {0};
+                struct params *found = fitted(&p, world, &options, NULL, p.m, &result),
+                              *from = net_params(p.g, 1234);
+                error[aware] = relu_error(&p, found, maxima[i]);
+                start = relu_error(&p, from, maxima[i]);
+                told[aware] = result.after;
+                all_true(fabs(result.before - start) <= 1e-4 * start);
+                params_destroy(&found);
+                params_destroy(&from);
+            }
+            bool right = error[1] < error[0] && fabs(told[0] - error[0]) <= 1e-4 * error[0] &&
+                         fabs(told[1] - error[1]) <= 1e-4 * error[1];
+            if (!right)
+                print_error("operation %d: error %g (told %g), ReLU-aware %g (told %g)\n", kind, error[0],
+                            told[0], error[1], told[1]);
+            problem_destroy(&p);
+            all_true(right);
+        }
+}
+
+/* A channel that is always zero says nothing about its weights: they keep their start. */
+static void test_dead_channel_keeps_the_start(void **state) {
+    (void)state;
+    static const enum kind kinds[] = {CONV, DEPTHWISE};
+    for (int k = 0; k < 2; k++) {
+        struct problem p = problem_create(kinds[k]);
+        for (int64_t i = 2; i < SAMPLES * p.in; i += 4) p.x[i] = 0;
+        float *y = outputs(p.g, p.truth, p.x, SAMPLES);
+        free(p.y);
+        p.y = y;
+        struct fit_result result = {0};
+        struct params *found =
+            fitted(&p, world, &(struct fit_options){.ridge = 1e-6, .maximum = INFINITY}, NULL, p.m, &result);
+        struct params *from = net_params(p.g, 1234);
+        const struct shape *s = &p.g->param[0].shape;
+        bool right = true;
+        for (int64_t i = 0; i < found->count[0]; i++) {
+            bool dead = i / s->dim[3] % s->dim[2] == 2;
+            const struct params *wanted = dead ? from : p.truth;
+            right = right &&
+                    fabs((double)params_at(found, 0)[i] - params_at(wanted, 0)[i]) < (dead ? 1e-6 : 1e-3);
+        }
+        params_destroy(&found);
+        params_destroy(&from);
+        problem_destroy(&p);
+        all_true(right);
+    }
+}
+
+/* The number of ranks changes nothing but rounding; all ranks have the same bytes. */
+static void test_ranks_do_not_matter(void **state) {
+    (void)state;
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct problem p = problem_create((enum kind)kind);
+        float *noise = random_floats(SAMPLES * p.rows * p.m, 9);
+        for (int64_t j = 0; j < SAMPLES * p.rows * p.m; j++) p.y[j] += 0.5f * noise[j];
+        free(noise);
+        struct fit_options options = {.ridge = 1e-4, .relu = true, .relu_rounds = 3, .maximum = INFINITY};
+        struct fit_result a, b;
+        struct params *together = fitted(&p, world, &options, NULL, p.m, &a),
+                      *alone = fitted(&p, self, &options, NULL, p.m, &b);
+        bool right =
+            params_close("ranks", together, alone, 1e-6) && fabs(a.after - b.after) <= 1e-6 * b.after;
+        params_destroy(&p.truth);
+        must(params_clone(together, &p.truth));
+        must(comm_bcast(world, 0, p.truth->data, (size_t)p.truth->total * sizeof(float)));
+        right = right && !memcmp(p.truth->data, together->data, (size_t)together->total * sizeof(float));
+        params_destroy(&together);
+        params_destroy(&alone);
+        problem_destroy(&p);
+        all_true(right);
+    }
+}
+
+/* Values that are not finite have no fit: one error on all ranks. */
+static void test_not_finite(void **state) {
+    (void)state;
+    struct problem p = problem_create(CONV);
+    p.x[7] = NAN; /* of rank 0 */
+    struct machine machine = {.world = world, .engine = engine, .threads = 1};
+    int64_t first = BLOCK * share_begin(SAMPLES / BLOCK, comm_rank(world), comm_size(world));
+    int64_t end = BLOCK * share_begin(SAMPLES / BLOCK, comm_rank(world) + 1, comm_size(world));
+    struct fit_data data = {.n = end - first,
+                            .block = BLOCK,
+                            .x = p.x + first * p.in,
+                            .y = p.y + first * p.rows * p.m,
+                            .width = p.m};
+    struct params *params = net_params(p.g, 1);
+    struct fit_result result;
+    status error = fit_operation(&machine, p.g, &p.g->op[0], &data,
+                                 &(struct fit_options){.ridge = 1e-4, .maximum = INFINITY},
+                                 params_at(params, 0), params_at(params, 1), &result);
+    bool right = status_code(error) == STATUS_DATA;
+    status_drop(&error);
+    params_destroy(&params);
+    problem_destroy(&p);
+    all_true(right);
+}
+
+int main(int argc, char **argv) {
+    status error = comm_start(&argc, &argv, &world);
+    if (!error) error = comm_split(world, comm_rank(world), 0, &self);
+    if (!error) error = engine_find("openblas", &engine);
+    if (error) return 70;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_normal),
+        cmocka_unit_test(test_normal_singular),
+        cmocka_unit_test(test_recovers_the_map),
+        cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_ridge),
+        cmocka_unit_test(test_relu_rounds),
+        cmocka_unit_test(test_dead_channel_keeps_the_start),
+        cmocka_unit_test(test_ranks_do_not_matter),
+        cmocka_unit_test(test_not_finite),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    comm_destroy(&self);
+    comm_stop(&world);
+    return failed;
+}
