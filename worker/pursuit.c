@@ -48,21 +48,24 @@ static status work_open(int nreaders, const struct pursuit_reader *reader, int c
     return memory_alloc("a choice of channels", (size_t)(b * k), sizeof *w->g, (void **)&w->g);
 }
 
-/* Cholesky factor L of the block's Gram matrix and its rows of h, whitened: L⁻¹h. False: the block adds
- * nothing (its entries depend on the ones already chosen). */
+/* Cholesky factor L of the block's Gram matrix and its rows of h, whitened: L⁻¹h. The diagonal is raised a
+ * little, and more where the block's entries depend on each other up to the rounding of the float32 products. False:
+ * the block adds nothing. */
 static bool whiten(const struct pursuit_reader *r, int class, struct work *w, int64_t *size) {
     int64_t b = entries_of(r, class, w->entry);
     double trace = 0;
     *size = b;
-    if (!b) return false;
-    for (int64_t i = 0; i < b; i++) {
-        for (int64_t j = 0; j < b; j++) w->block[i * b + j] = r->g[w->entry[i] * r->k + w->entry[j]];
-        memcpy(w->h + i * r->m, r->h + w->entry[i] * r->m, (size_t)r->m * sizeof *w->h);
-        trace += w->block[i * b + i];
-    }
+    for (int64_t i = 0; i < b; i++) trace += r->g[w->entry[i] * r->k + w->entry[i]];
     if (!(trace > 0)) return false;
-    for (int64_t i = 0; i < b; i++) w->block[i * b + i] += 1e-9 * trace / (double)b;
-    if (LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', (lapack_int)b, w->block, (lapack_int)b)) return false;
+    for (double raise = 1e-9 * trace / (double)b;; raise *= 10) {
+        if (raise > trace) return false;
+        for (int64_t i = 0; i < b; i++) {
+            for (int64_t j = 0; j < b; j++) w->block[i * b + j] = r->g[w->entry[i] * r->k + w->entry[j]];
+            w->block[i * b + i] += raise;
+        }
+        if (!LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', (lapack_int)b, w->block, (lapack_int)b)) break;
+    }
+    for (int64_t i = 0; i < b; i++) memcpy(w->h + i * r->m, r->h + w->entry[i] * r->m, (size_t)r->m * sizeof *w->h);
     cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)b, (int)r->m, 1, w->block, (int)b, w->h, (int)r->m);
     return true;
 }
