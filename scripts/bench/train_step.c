@@ -99,12 +99,13 @@ static void print_times(const char *what, double *ms, int n) {
     printf("%-10s minimum %8.3f ms, median %8.3f ms\n", what, ms[0], ms[n / 2]);
 }
 
-static void print_profile(const struct exec *exec, int repetitions) {
+/* The fastest run of each operation. */
+static void print_profile(const struct exec *exec) {
     struct onednn_profile p;
     printf("%-12s %-24s %9s %9s %9s %9s\n", "operation", "implementation", "fwd ms", "GFLOP/s", "bwd ms",
            "GFLOP/s");
     for (int i = 0; onednn_profile_step(exec, i, &p); i++) {
-        double f = p.forward_s / repetitions, b = p.backward_s / repetitions;
+        double f = p.forward_s, b = p.backward_s;
         printf("%-12s %-24s %9.3f %9.1f %9.3f %9.1f\n", p.kind, p.implementation, 1e3 * f, p.flops / f * 1e-9,
                1e3 * b, b > 0 ? 2 * p.flops / b * 1e-9 : 0);
     }
@@ -156,7 +157,7 @@ static status run(int64_t batch, int threads, int repetitions, const char *mode)
     print_times("forward", ms, repetitions);
     print_times("backward", ms + repetitions, repetitions);
     print_times("step", ms + 2 * repetitions, repetitions);
-    print_profile(exec, repetitions);
+    print_profile(exec);
     free(x);
     free(dy);
     free(ms);

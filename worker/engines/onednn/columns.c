@@ -1,10 +1,7 @@
 #include "worker/engines/onednn/columns.h"
+#include "worker/engines/onednn/vector.h"
 
 #include <string.h>
-
-/* One vector of 16 floats, whatever the processor has. */
-typedef float v16 __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t i16 __attribute__((vector_size(64), aligned(4), may_alias));
 
 enum {
     VECTORS = COLUMNS_TILE / 16,

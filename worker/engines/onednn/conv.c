@@ -1,9 +1,11 @@
-/* Convolutions, depthwise ones too, by oneDNN. In inference, batch norm is folded into the packed weights,
- * and the addition of another value and the activation are done by the convolution itself. In training,
- * weights are packed at each step from the Keras layout, and a clamping activation is fused. */
+/* Convolutions, depthwise ones too, by oneDNN or by Winograd's algorithm (winograd.h). In inference, batch
+ * norm is folded into the packed weights, and the addition of another value and the activation are done by
+ * the convolution itself. In training, weights are packed at each step from the Keras layout, and a clamping
+ * activation is fused. */
 #include "worker/engines/onednn/columns.h"
 #include "worker/engines/onednn/fold.h"
 #include "worker/engines/onednn/kinds.h"
+#include "worker/engines/onednn/winograd.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,10 +16,13 @@ struct conv {
     struct clamp clamp;
     struct prim *forward, *backward_data, *backward_weights;
     struct prim *pack_forward, *pack_data, *unpack; /* NULL where the layouts agree */
-    bool bias;                                      /* forward adds a bias */
-    bool late_add; /* forward could not fuse the addition and the activation */
+    struct winograd winograd[PHASES]; /* forward and gradient of the kernel; gradient of the input */
+    bool minimal[PHASES];             /* use it instead of the primitives */
+    bool bias;                        /* forward adds a bias */
+    bool late_add;                    /* forward could not fuse the addition and the activation */
     struct prim *late_act;
-    float *packed; /* EXEC_INFER: packed weights, then bias */
+    float *packed, *packed_bias; /* EXEC_INFER: packed weights, then bias; one piece of memory */
+    size_t bias_at;
     float *folded; /* EXEC_INFER: weights before packing */
     size_t packed_bytes;
     /* Offsets in the scratch memory of the phase. */
@@ -56,6 +61,13 @@ static status conv_check(const struct onednn_exec *exec, const struct step *step
 static status conv_prepare_forward(struct onednn_exec *exec, struct step *step, struct conv *c) {
     const bool train = step_trains(exec);
     c->bias = step->op->param[1] >= 0 || step->norm;
+    if (clamp_of(step->act, &c->clamp))
+        c->minimal[PHASE_FORWARD] =
+            winograd_make(&c->shape, false, exec->options.threads, &c->winograd[PHASE_FORWARD]);
+    if (c->minimal[PHASE_FORWARD]) {
+        c->packed_bytes = winograd_weights(&c->winograd[PHASE_FORWARD]) * sizeof(float);
+        return SUCCESS;
+    }
     struct conv_post post = {.bias = c->bias, .add = step->addend >= 0, .act = step->act};
     status error = prim_conv_forward(exec->dnn, &c->shape, &post, train, &c->forward);
     if (status_code(error) == STATUS_UNSUPPORTED && (post.add || post.act)) {
@@ -77,28 +89,50 @@ static size_t largest(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
-static status conv_prepare_backward(struct onednn_exec *exec, struct step *step, struct conv *c) {
+static status prepare_input_grad(struct onednn_exec *exec, struct step *step, struct conv *c,
+                                 size_t *scratchpad) {
     size_t *nbytes = &step->scratch_bytes[PHASE_BACKWARD];
+    struct winograd *w = &c->winograd[PHASE_BACKWARD];
+    c->minimal[PHASE_BACKWARD] = winograd_make(&c->shape, true, exec->options.threads, w);
+    if (c->minimal[PHASE_BACKWARD]) {
+        c->weights_at[PHASE_BACKWARD] = step_reserve(nbytes, winograd_weights(w) * sizeof(float));
+        *scratchpad = largest(*scratchpad, winograd_scratch(w) * sizeof(float));
+        return SUCCESS;
+    }
+    STATUS_TRY(prim_conv_backward_data(exec->dnn, &c->shape, &c->backward_data));
+    STATUS_TRY(prim_pack(exec->dnn, &c->shape, c->backward_data, &c->pack_data));
+    c->weights_at[PHASE_BACKWARD] = step_reserve(nbytes, prim_bytes(c->backward_data, PRIM_WEIGHTS));
+    c->dx_at =
+        step_reserve(nbytes, step->accumulate[0] ? (size_t)exec->count[step->in[0]] * sizeof(float) : 0);
+    *scratchpad = largest(*scratchpad, prim_bytes(c->backward_data, PRIM_SCRATCHPAD));
+    *scratchpad = largest(*scratchpad, prim_bytes(c->pack_data, PRIM_SCRATCHPAD));
+    return SUCCESS;
+}
+
+static status prepare_weight_grad(struct onednn_exec *exec, struct step *step, struct conv *c,
+                                  size_t *scratchpad) {
+    if (c->minimal[PHASE_FORWARD]) {
+        *scratchpad =
+            largest(*scratchpad, winograd_gradient_scratch(&c->winograd[PHASE_FORWARD]) * sizeof(float));
+        return SUCCESS;
+    }
+    STATUS_TRY(prim_conv_backward_weights(exec->dnn, &c->shape, &c->backward_weights));
+    STATUS_TRY(prim_unpack(exec->dnn, &c->shape, c->backward_weights, &c->unpack));
+    c->diff_weights_at = step_reserve(&step->scratch_bytes[PHASE_BACKWARD],
+                                      prim_bytes(c->backward_weights, PRIM_DIFF_WEIGHTS));
+    *scratchpad = largest(*scratchpad, prim_bytes(c->backward_weights, PRIM_SCRATCHPAD));
+    *scratchpad = largest(*scratchpad, prim_bytes(c->unpack, PRIM_SCRATCHPAD));
+    return SUCCESS;
+}
+
+static status conv_prepare_backward(struct onednn_exec *exec, struct step *step, struct conv *c) {
     size_t scratchpad = 0;
-    if (exec->wants_grad[step->in[0]]) {
-        STATUS_TRY(prim_conv_backward_data(exec->dnn, &c->shape, &c->backward_data));
-        STATUS_TRY(prim_pack(exec->dnn, &c->shape, c->backward_data, &c->pack_data));
-        c->weights_at[PHASE_BACKWARD] = step_reserve(nbytes, prim_bytes(c->backward_data, PRIM_WEIGHTS));
-        c->dx_at =
-            step_reserve(nbytes, step->accumulate[0] ? (size_t)exec->count[step->in[0]] * sizeof(float) : 0);
-        scratchpad =
-            largest(prim_bytes(c->backward_data, PRIM_SCRATCHPAD), prim_bytes(c->pack_data, PRIM_SCRATCHPAD));
-    }
-    if (step_wants_param(exec, step->op->param[0])) {
-        STATUS_TRY(prim_conv_backward_weights(exec->dnn, &c->shape, &c->backward_weights));
-        STATUS_TRY(prim_unpack(exec->dnn, &c->shape, c->backward_weights, &c->unpack));
-        c->diff_weights_at = step_reserve(nbytes, prim_bytes(c->backward_weights, PRIM_DIFF_WEIGHTS));
-        scratchpad = largest(scratchpad, prim_bytes(c->backward_weights, PRIM_SCRATCHPAD));
-        scratchpad = largest(scratchpad, prim_bytes(c->unpack, PRIM_SCRATCHPAD));
-    }
-    c->prim_at[PHASE_BACKWARD] = step_reserve(nbytes, scratchpad);
-    c->sums_at =
-        step_reserve(nbytes, (columns_parts(&c->columns) + 2 * (size_t)c->shape.filters) * sizeof(double));
+    if (exec->wants_grad[step->in[0]]) STATUS_TRY(prepare_input_grad(exec, step, c, &scratchpad));
+    if (step_wants_param(exec, step->op->param[0]))
+        STATUS_TRY(prepare_weight_grad(exec, step, c, &scratchpad));
+    c->prim_at[PHASE_BACKWARD] = step_reserve(&step->scratch_bytes[PHASE_BACKWARD], scratchpad);
+    c->sums_at = step_reserve(&step->scratch_bytes[PHASE_BACKWARD],
+                              (columns_parts(&c->columns) + 2 * (size_t)c->shape.filters) * sizeof(double));
     return SUCCESS;
 }
 
@@ -114,11 +148,12 @@ static status conv_prepare(struct onednn_exec *exec, struct step *step) {
     size_t *nbytes = &step->scratch_bytes[PHASE_FORWARD];
     size_t scratchpad =
         largest(prim_bytes(c->forward, PRIM_SCRATCHPAD), prim_bytes(c->pack_forward, PRIM_SCRATCHPAD));
+    if (c->minimal[PHASE_FORWARD]) scratchpad = winograd_scratch(&c->winograd[PHASE_FORWARD]) * sizeof(float);
     c->prim_at[PHASE_FORWARD] = step_reserve(nbytes, scratchpad);
     if (!step_trains(exec)) {
         size_t bias = (size_t)c->shape.filters * sizeof(float);
-        STATUS_TRY(step_alloc(exec, "packed weights", step_reserve(&c->packed_bytes, bias) + bias, 1,
-                              (void **)&c->packed));
+        c->bias_at = step_reserve(&c->packed_bytes, bias);
+        STATUS_TRY(step_alloc(exec, "packed weights", c->packed_bytes, 1, (void **)&c->packed));
         return SUCCESS;
     }
     c->weights_at[PHASE_FORWARD] = step_reserve(nbytes, c->packed_bytes);
@@ -146,20 +181,37 @@ static status conv_pack_weights(struct onednn_exec *exec, struct prim *prim, str
 static status conv_pack(struct onednn_exec *exec, struct step *step) {
     struct conv *c = step->state;
     const int64_t count = exec->graph->param[step->op->param[0]].count, m = c->shape.filters;
-    size_t bias_at = prim_bytes(c->forward, PRIM_WEIGHTS);
-    float *bias = (float *)(void *)((char *)c->packed + (bias_at + 63) / 64 * 64);
+    c->packed_bias = (float *)(void *)((char *)c->packed + c->bias_at);
     if (!c->folded)
         STATUS_TRY(step_alloc(exec, "folded weights", (size_t)count, sizeof(float), (void **)&c->folded));
-    fold_norm(exec, step, count / m, m, c->folded, bias);
-    STATUS_TRY(conv_pack_weights(exec, c->forward, c->pack_forward, c->folded, c->packed,
-                                 scratch(step, PHASE_FORWARD, c->prim_at[PHASE_FORWARD])));
-    prim_set(c->forward, PRIM_BIAS, bias);
-    if (c->pack_forward) {
+    fold_norm(exec, step, count / m, m, c->folded, c->packed_bias);
+    void *scratchpad = scratch(step, PHASE_FORWARD, c->prim_at[PHASE_FORWARD]);
+    if (c->minimal[PHASE_FORWARD])
+        winograd_pack(&c->winograd[PHASE_FORWARD], c->folded, scratchpad, c->packed);
+    else STATUS_TRY(conv_pack_weights(exec, c->forward, c->pack_forward, c->folded, c->packed, scratchpad));
+    prim_set(c->forward, PRIM_BIAS, c->packed_bias);
+    if (c->minimal[PHASE_FORWARD] || c->pack_forward) {
         free(c->folded);
         exec->nbytes -= (size_t)count * sizeof(float);
         c->folded = NULL;
     }
     return SUCCESS;
+}
+
+/* By Winograd's algorithm: nothing is left to do afterwards. */
+static void run_minimal(struct onednn_exec *exec, struct step *step, struct conv *c) {
+    const struct winograd *w = &c->winograd[PHASE_FORWARD];
+    float *scratchpad = (float *)(void *)scratch(step, PHASE_FORWARD, c->prim_at[PHASE_FORWARD]);
+    float *weights = c->packed;
+    const float *bias = c->bias ? c->packed_bias : NULL;
+    if (step_trains(exec)) {
+        weights = (float *)(void *)scratch(step, PHASE_FORWARD, c->weights_at[PHASE_FORWARD]);
+        bias = step_param(exec, step->op->param[1]);
+        winograd_pack(w, step_param(exec, step->op->param[0]), scratchpad, weights);
+    }
+    winograd_run(w, exec->value[step->in[0]], weights, bias,
+                 step->addend >= 0 ? exec->value[step->addend] : NULL, &c->clamp, scratchpad,
+                 exec->value[step->out]);
 }
 
 /* oneDNN's ReLU turns NaN to zero, so that a diverged training would go on unseen. */
@@ -172,6 +224,10 @@ static status conv_check_weights(const struct onednn_exec *exec, const struct st
 
 static status conv_forward(struct onednn_exec *exec, struct step *step) {
     struct conv *c = step->state;
+    if (c->minimal[PHASE_FORWARD]) {
+        run_minimal(exec, step, c);
+        return SUCCESS;
+    }
     void *scratchpad = scratch(step, PHASE_FORWARD, c->prim_at[PHASE_FORWARD]);
     if (step_trains(exec)) {
         const float *kernel = step_param(exec, step->op->param[0]);
@@ -199,6 +255,11 @@ static status conv_weight_grad(struct onednn_exec *exec, struct step *step, stru
     const int kernel = step->op->param[0];
     void *scratchpad = scratch(step, PHASE_BACKWARD, c->prim_at[PHASE_BACKWARD]);
     float *grad = step_param_grad(exec, kernel);
+    if (c->minimal[PHASE_FORWARD]) {
+        winograd_gradient(&c->winograd[PHASE_FORWARD], exec->value[step->in[0]], dy, scratchpad, grad);
+        step_param_done(exec, kernel);
+        return SUCCESS;
+    }
     void *packed = c->unpack ? scratch(step, PHASE_BACKWARD, c->diff_weights_at) : (void *)grad;
     prim_set(c->backward_weights, PRIM_SRC, exec->value[step->in[0]]);
     prim_set(c->backward_weights, PRIM_DIFF_DST, dy);
@@ -218,6 +279,13 @@ static status conv_weight_grad(struct onednn_exec *exec, struct step *step, stru
 static status conv_input_grad(struct onednn_exec *exec, struct step *step, struct conv *c, float *dy) {
     void *scratchpad = scratch(step, PHASE_BACKWARD, c->prim_at[PHASE_BACKWARD]);
     float *dx = exec->grad[step->in[0]];
+    if (c->minimal[PHASE_BACKWARD]) {
+        const struct winograd *w = &c->winograd[PHASE_BACKWARD];
+        float *weights = (float *)(void *)scratch(step, PHASE_BACKWARD, c->weights_at[PHASE_BACKWARD]);
+        winograd_pack(w, step_param(exec, step->op->param[0]), scratchpad, weights);
+        winograd_run(w, dy, weights, NULL, step->accumulate[0] ? dx : NULL, &CLAMP_NONE, scratchpad, dx);
+        return SUCCESS;
+    }
     float *out = step->accumulate[0] ? (float *)(void *)scratch(step, PHASE_BACKWARD, c->dx_at) : dx;
     STATUS_TRY(conv_pack_weights(exec, c->backward_data, c->pack_data, step_param(exec, step->op->param[0]),
                                  scratch(step, PHASE_BACKWARD, c->weights_at[PHASE_BACKWARD]), scratchpad));
@@ -242,8 +310,8 @@ static status conv_backward(struct onednn_exec *exec, struct step *step) {
         for (int64_t i = 0; i < c->shape.filters; i++) grad[i] = (float)sums[i];
         step_param_done(exec, bias);
     }
-    if (c->backward_weights) STATUS_TRY(conv_weight_grad(exec, step, c, dy));
-    return c->backward_data ? conv_input_grad(exec, step, c, dy) : SUCCESS;
+    if (step_wants_param(exec, step->op->param[0])) STATUS_TRY(conv_weight_grad(exec, step, c, dy));
+    return exec->grad[step->in[0]] ? conv_input_grad(exec, step, c, dy) : SUCCESS;
 }
 
 static void conv_destroy(struct step *step) {

@@ -192,7 +192,9 @@ static status forward_step(struct onednn_exec *e, struct step *s) {
 static status run_step(struct onednn_exec *e, struct step *s, enum phase phase) {
     double start = e->profile ? seconds_now() : 0;
     status error = phase == PHASE_FORWARD ? forward_step(e, s) : s->kind->backward(e, s);
-    if (e->profile) s->seconds[phase] += seconds_now() - start;
+    if (!e->profile) return error;
+    const double seconds = seconds_now() - start;
+    if (s->seconds[phase] == 0 || seconds < s->seconds[phase]) s->seconds[phase] = seconds;
     return error;
 }
 

@@ -9,7 +9,7 @@ struct onednn_profile {
     const char *implementation; /* of the forward primitive; "" if none; borrowed */
     int node;
     double flops;                 /* of one forward of the whole batch */
-    double forward_s, backward_s; /* since onednn_profile_start */
+    double forward_s, backward_s; /* the fastest run since onednn_profile_start */
 };
 
 /* Starts counting from zero. `exec` must be of engine_onednn. */

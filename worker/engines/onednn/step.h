@@ -34,7 +34,7 @@ struct step {
     /* Set by the exec. */
     void *saved, *scratch[PHASES];
     bool *accumulate;       /* [nin] add to the input's gradient, which another step has written already */
-    double seconds[PHASES]; /* spent, when profiling */
+    double seconds[PHASES]; /* of the fastest run, when profiling */
 };
 
 struct onednn_exec {
