@@ -104,8 +104,8 @@ static void shapes(void **state) {
         check(shape_of(5, 7, 7, 32, 48, 1, 1), threads);
         check(shape_of(3, 14, 14, 16, 32, 1, 1), threads);
         check(shape_of(2, 9, 13, 48, 16, 0, 0), threads);
-        check(shape_of(1, 10, 12, 16, 80, 2, 2), threads);
-        check(shape_of(2, 8, 8, 16, 16, 0, 2), threads);
+        check(shape_of(2, 10, 12, 16, 80, 2, 2), threads);
+        check(shape_of(4, 8, 8, 16, 16, 0, 2), threads);
     }
     check(shape_of(1, 40, 44, 16, 16, 1, 1), 2); /* several blocks a thread */
 }
