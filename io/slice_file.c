@@ -1,88 +1,116 @@
 #include "io/slice_file.h"
+#include "io/file.h"
 
-#include <hdf5.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-struct slice_file {
-    char *path;
-    hid_t file;
+struct part {
+    char *tensor; /* owned */
+    int64_t columns;
+    off_t offset; /* of its first row */
 };
+
+struct slice_file {
+    char *path; /* owned */
+    int fd;
+    int nparts;
+    struct part *part; /* [nparts], room in powers of two */
+    off_t end;
+};
+
+static void destroy(struct slice_file **file) {
+    struct slice_file *f = *file;
+    for (int i = 0; i < f->nparts; i++) free(f->part[i].tensor);
+    free(f->part);
+    free(f->path);
+    free(f);
+    *file = NULL;
+}
 
 status slice_file_create(const char *path, struct slice_file **file) {
     struct slice_file *f = calloc(1, sizeof *f);
     if (!f) return status_no_memory("a slice file", sizeof *f);
     f->path = strdup(path);
     if (!f->path) {
-        free(f);
+        destroy(&f);
         return status_no_memory("a slice file", strlen(path));
     }
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    f->file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    if (f->file < 0) {
-        free(f->path);
-        free(f);
-        return status_fail(STATUS_IO, "cannot create \"%s\"; check that the folder is writable and the disk not full", path);
+    f->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (f->fd < 0) {
+        int code = errno;
+        destroy(&f);
+        return file_fail("create", path, code);
     }
     *file = f;
     return SUCCESS;
 }
 
-static hid_t open_or_create(struct slice_file *f, const char *tensor, int64_t rows, int64_t columns) {
-    hid_t set = H5Dopen2(f->file, tensor, H5P_DEFAULT);
-    if (set >= 0) return set;
-    hsize_t size[2] = {(hsize_t)rows, (hsize_t)columns};
-    hid_t space = H5Screate_simple(2, size, NULL), links = H5Pcreate(H5P_LINK_CREATE);
-    H5Pset_create_intermediate_group(links, 1);
-    set = H5Dcreate2(f->file, tensor, H5T_NATIVE_FLOAT, space, links, H5P_DEFAULT, H5P_DEFAULT);
-    H5Pclose(links);
-    H5Sclose(space);
-    return set;
+static const struct part *find(const struct slice_file *f, const char *tensor) {
+    for (int i = f->nparts - 1; i >= 0; i--) /* usually the last one */
+        if (!strcmp(f->part[i].tensor, tensor)) return &f->part[i];
+    return NULL;
 }
 
-/* Reads or writes a block of whole rows. */
-static bool transfer(hid_t set, int64_t first, int64_t n, const float *from, float *to) {
-    hid_t space = H5Dget_space(set);
-    hsize_t size[2] = {0, 0};
-    bool ok = space >= 0 && H5Sget_simple_extent_dims(space, size, NULL) == 2;
-    hsize_t start[2] = {(hsize_t)first, 0}, count[2] = {(hsize_t)n, size[1]};
-    hid_t memory = ok ? H5Screate_simple(2, count, NULL) : -1;
-    ok = memory >= 0 && H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0;
-    if (ok)
-        ok = from ? H5Dwrite(set, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, from) >= 0
-                  : H5Dread(set, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, to) >= 0;
-    if (memory >= 0) H5Sclose(memory);
-    if (space >= 0) H5Sclose(space);
-    return ok;
+static status add(struct slice_file *f, const char *tensor, int64_t rows, int64_t columns, const struct part **part) {
+    int64_t count, nbytes;
+    if (rows < 0 || columns < 0 || __builtin_mul_overflow(rows, columns, &count) ||
+        __builtin_mul_overflow(count, (int64_t)sizeof(float), &nbytes))
+        return status_fail(STATUS_INTERNAL, "\"%s\" is too large for a slice file", tensor);
+    if (!(f->nparts & (f->nparts - 1))) {
+        size_t room = f->nparts ? 2 * (size_t)f->nparts : 1;
+        struct part *larger = realloc(f->part, room * sizeof *larger);
+        if (!larger) return status_no_memory("a slice file", room * sizeof *larger);
+        f->part = larger;
+    }
+    struct part *p = &f->part[f->nparts];
+    *p = (struct part){.tensor = strdup(tensor), .columns = columns, .offset = f->end};
+    if (!p->tensor) return status_no_memory("a slice file", strlen(tensor));
+    f->nparts++;
+    f->end += (off_t)nbytes;
+    *part = p;
+    return SUCCESS;
 }
 
 status slice_file_write(struct slice_file *f, const char *tensor, int64_t rows, int64_t columns, int64_t first, int64_t n,
                         const float *data) {
-    hid_t set = open_or_create(f, tensor, rows, columns);
-    bool ok = set >= 0 && transfer(set, first, n, data, NULL);
-    if (set >= 0) ok = H5Dclose(set) >= 0 && ok;
-    return ok ? SUCCESS : status_fail(STATUS_IO, "cannot write \"%s\" to \"%s\"; is the disk full?", tensor, f->path);
+    const struct part *p = find(f, tensor);
+    if (!p) STATUS_TRY(add(f, tensor, rows, columns, &p));
+    size_t row = (size_t)p->columns * sizeof *data, nbytes = (size_t)n * row;
+    off_t at = p->offset + (off_t)first * (off_t)row;
+    for (size_t done = 0; done < nbytes;) {
+        ssize_t written = pwrite(f->fd, (const char *)data + done, nbytes - done, at + (off_t)done);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return file_fail("write", f->path, written ? errno : ENOSPC);
+        done += (size_t)written;
+    }
+    return SUCCESS;
 }
 
 status slice_file_read(struct slice_file *f, const char *tensor, int64_t first, int64_t n, float *data) {
-    hid_t set = H5Dopen2(f->file, tensor, H5P_DEFAULT);
-    bool ok = set >= 0 && transfer(set, first, n, NULL, data);
-    if (set >= 0) H5Dclose(set);
-    return ok ? SUCCESS : status_fail(STATUS_IO, "cannot read \"%s\" from \"%s\"", tensor, f->path);
+    const struct part *p = find(f, tensor);
+    if (!p) return status_fail(STATUS_INTERNAL, "\"%s\" is not in %s", tensor, f->path);
+    size_t row = (size_t)p->columns * sizeof *data, nbytes = (size_t)n * row;
+    off_t at = p->offset + (off_t)first * (off_t)row;
+    for (size_t done = 0; done < nbytes;) {
+        ssize_t got = pread(f->fd, (char *)data + done, nbytes - done, at + (off_t)done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return file_fail("read", f->path, errno);
+        if (got == 0) return status_fail(STATUS_IO, "cannot read \"%s\" from %s: it ends too early; run again", tensor, f->path);
+        done += (size_t)got;
+    }
+    return SUCCESS;
 }
 
 status slice_file_flush(struct slice_file *f) {
-    if (H5Fflush(f->file, H5F_SCOPE_LOCAL) < 0)
-        return status_fail(STATUS_IO, "cannot write \"%s\"; is the disk full?", f->path);
-    return SUCCESS;
+    return fdatasync(f->fd) ? file_fail("write", f->path, errno) : SUCCESS;
 }
 
 void slice_file_remove(struct slice_file **file) {
     if (!*file) return;
-    H5Fclose((*file)->file);
+    close((*file)->fd);
     unlink((*file)->path);
-    free((*file)->path);
-    free(*file);
-    *file = NULL;
+    destroy(file);
 }

@@ -1,5 +1,7 @@
-/* Slice file: what one rank has migrated so far, in HDF5, one data set (rows, columns) of float32 for each
- * target tensor, written chunk by chunk. Scratch of a run, removed when it has been gathered. Not collective. */
+/* Slice file: what one rank has migrated so far: the rows of each target tensor as float32 of this machine, one
+ * tensor after the other in the order of their first writing, written chunk by chunk. Scratch of a run, read by the
+ * process that wrote it and removed when it has been gathered. A plain file, because HDF5 cannot close a file that a
+ * full disk has kept it from writing. Not collective. Errors: IO, naming the file. */
 #ifndef GODWIT_IO_SLICE_FILE_H
 #define GODWIT_IO_SLICE_FILE_H
 

@@ -50,9 +50,8 @@ static float *target_rows(const struct migrator *m, const struct plan_statement 
     return params_at(m->params, graph_first_param(m->job->plan->target, s->layer) + s->weight) + first * *columns;
 }
 
-static void tensor_name(const struct migrator *m, const struct plan_statement *s, char *name, size_t size) {
-    const struct layer *l = &m->job->plan->target->layer[s->layer];
-    snprintf(name, size, "%d/%s/%s", s->layer, l->name, l->weight[s->weight].name);
+static void tensor_name(const struct plan_statement *s, char *name, size_t size) {
+    snprintf(name, size, "%d/%d", s->layer, s->weight);
 }
 
 static status evaluate_chunk(struct migrator *m, const struct plan_statement *s, int owner, int64_t first, int64_t n) {
@@ -60,8 +59,8 @@ static status evaluate_chunk(struct migrator *m, const struct plan_statement *s,
     int64_t rows, columns;
     float *place = target_rows(m, s, first, &columns);
     if (!m->slices) return evaluator_rows(m->evaluator, s->value, first, n, place);
-    char name[512];
-    tensor_name(m, s, name, sizeof name);
+    char name[32];
+    tensor_name(s, name, sizeof name);
     shape_rows(&s->shape, &rows, &columns);
     STATUS_TRY(evaluator_rows(m->evaluator, s->value, first, n, m->chunk));
     return slice_file_write(m->slices, name, rows, columns, first, n, m->chunk);
@@ -73,8 +72,8 @@ static status gather_chunk(struct migrator *m, const struct plan_statement *s, i
     float *place = target_rows(m, s, first, &columns);
     status error = SUCCESS;
     if (m->slices) {
-        char name[512];
-        tensor_name(m, s, name, sizeof name);
+        char name[32];
+        tensor_name(s, name, sizeof name);
         if (owner == comm_rank(m->machine->world)) error = slice_file_read(m->slices, name, first, n, place);
         STATUS_TRY(comm_agree(m->machine->world, error));
     }
@@ -93,7 +92,7 @@ static status migrator_open(struct migrator *m) {
     }
     STATUS_TRY(memory_alloc("a chunk", (size_t)largest, sizeof *m->chunk, (void **)&m->chunk));
     char path[4096];
-    if (snprintf(path, sizeof path, "%s/slices-rank%d.h5", job->folder, comm_rank(m->machine->world)) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/slices-rank%d", job->folder, comm_rank(m->machine->world)) >= (int)sizeof path)
         return status_fail(STATUS_USAGE, "the path of the run folder is too long: \"%s\"", job->folder);
     return slice_file_create(path, &m->slices);
 }

@@ -11,6 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Bytes that flushing may add to a file: its superblock and what the metadata grow by. */
+#define FLUSH_MARGIN 8192
+
 _Static_assert(sizeof(hid_t) == sizeof(int64_t), "HDF5 1.10 or newer");
 
 void hdf5_start(void) {
@@ -112,8 +115,25 @@ void hdf5_discard(int64_t file) {
     H5Fclose(file);
 }
 
+/* Takes the disk space that the file will need. HDF5 cannot close a file once it has failed to flush it, so a
+ * full disk has to be found before. 0, or errno. */
+static int reserve(hid_t file) {
+    hsize_t nbytes = 0;
+    int *fd = NULL;
+    if (H5Fget_filesize(file, &nbytes) < 0 || H5Fget_vfd_handle(file, H5P_DEFAULT, (void **)&fd) < 0 || !fd)
+        return EIO;
+    if (fallocate(*fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)nbytes + FLUSH_MARGIN) == 0) return 0;
+    /* Elsewhere glibc touches every block. */
+    return errno == EOPNOTSUPP || errno == ENOSYS ? posix_fallocate(*fd, 0, (off_t)nbytes) : errno;
+}
+
 status hdf5_finish(int64_t file) {
     char text[HDF5_TEXT_MAX];
+    int failed = reserve(file);
+    if (failed) {
+        hdf5_discard(file);
+        return status_fail(STATUS_IO, "%s; free some space or choose another folder", strerror(failed));
+    }
     if (H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0 && H5Fclose(file) >= 0) return SUCCESS;
     hdf5_last_error(text);
     hdf5_discard(file);
