@@ -115,8 +115,14 @@ static status parse(const struct argp *argp, const char *program, int argc, char
     return error;
 }
 
-static status run(const struct command *command, enum log_level level, const void *options, int nwords,
-                  char **words, bool *reports) {
+static void print_error(const char *program, status error) {
+    fprintf(stderr, "%.*s: %s\n", (int)strcspn(program, " "), program, status_message(error));
+}
+
+/* `*reports` is whether an error is still to be printed by this process. It is printed before MPI ends: a
+ * rank that has left with an exit code makes mpirun kill the others. */
+static status run(const struct command *command, const char *program, enum log_level level,
+                  const void *options, int nwords, char **words, bool *reports) {
     struct session session;
     status error = session_start(&session, command->parallel, level, nwords, words);
     *reports = session.world ? comm_is_root(session.world) && session_launcher_rank() == 0 : true;
@@ -125,6 +131,10 @@ static status run(const struct command *command, enum log_level level, const voi
         if (session.world) error = comm_agree(session.world, error);
         if ((fflush(stdout) || ferror(stdout)) && !error)
             error = status_fail(STATUS_IO, "cannot write to standard output: %s", strerror(errno));
+    }
+    if (error && *reports) {
+        print_error(program, error);
+        *reports = false;
     }
     session_stop(&session);
     return error;
@@ -144,11 +154,10 @@ int command_execute(const struct command *command, const char *program, int argc
     if (!error && common.help) {
         if (first) command_help(command, program);
     } else if (!error && (command->parallel || first)) {
-        error = run(command, level, common.options, nwords, words, &reports);
+        error = run(command, program, level, common.options, nwords, words, &reports);
     }
     int code = status_exit_code(status_code(error));
-    if (error && reports)
-        fprintf(stderr, "%.*s: %s\n", (int)strcspn(program, " "), program, status_message(error));
+    if (error && reports) print_error(program, error);
     status_drop(&error);
     free(common.options);
     return code;

@@ -9,6 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Can what job_publish writes be written? Better asked before the work than after it. Not collective: rank 0. */
+static status check_output(const struct config *c) {
+    if (c->output[0]) {
+        char *temporary = NULL;
+        STATUS_TRY(file_temporary(c->output, &temporary));
+        file_abandon(temporary);
+        free(temporary);
+        return SUCCESS;
+    }
+    struct registry_staging *staging = NULL;
+    STATUS_TRY(registry_stage(c->models, c->name, &staging));
+    registry_abandon(&staging);
+    return SUCCESS;
+}
+
 status job_open(const struct session *session, const struct config_arguments *arguments, struct job *job) {
     *job = (struct job){.session = session, .start = comm_time(), .phase_start = comm_time()};
     log_phase(session->log, "prepare");
@@ -19,6 +34,7 @@ status job_open(const struct session *session, const struct config_arguments *ar
     status error = config_require(c, "name");
     if (!error) error = engine_find(c->engine, &job->machine.engine);
     if (!error) error = config_print(c, &job->config_json);
+    if (!error && comm_is_root(session->world)) error = check_output(c);
     STATUS_TRY(comm_agree(session->world, error));
     STATUS_TRY(run_folder_create(c->runs, c->name, job->config_json, session->world, session->log, &job->folder));
     log_line(session->log, LOG_INFO, "%d rank%s x %d thread%s, engine %s, run folder %s", comm_size(session->world),
@@ -37,6 +53,8 @@ status job_open_data(struct job *job, const struct model *model) {
     if (!error) error = model_classes(model, &classes);
     STATUS_TRY(comm_agree(job->session->world, error));
     error = dataset_open(&job->config->data, &input, classes, (uint64_t)job->config->seed, job->session->node, &job->data);
+    if (!error && dataset_size(job->data, DATASET_TRAIN) == 0)
+        error = status_fail(STATUS_DATA, "\"%s\" has no training samples; give its training part (data.x_train)", job->config->data.path);
     return comm_agree(job->session->world, error);
 }
 

@@ -118,12 +118,14 @@ static status choose_channels(struct migration_run *m) {
     STATUS_TRY(calibration_create(&m->job.machine, m->job.data, c->refit.samples, (uint64_t)c->seed, &m->calibration));
     m->chosen = calloc((size_t)channel_map_groups(k->map) + 1, sizeof *m->chosen);
     STATUS_TRY(comm_agree(m->job.session->world, m->chosen ? SUCCESS : status_no_memory("channels", 0)));
-    struct selection selection = {.method = c->refit.select, .calibration = m->calibration, .graph = k->fold->graph,
+    const char *method = c->refit.select;
+    if (!m->calibration->total && !strcmp(method, "next_layer")) method = "norm"; /* there is nothing to measure on */
+    struct selection selection = {.method = method, .calibration = m->calibration, .graph = k->fold->graph,
                                   .ops = m->source->ops, .value_of = m->source->value_of, .params = m->source->params,
                                   .map = k->map, .kept = k->kept};
     STATUS_TRY(select_channels(&m->job.machine, &selection, m->chosen));
     STATUS_TRY(comm_agree(m->job.session->world, compile_choose(k, m->chosen)));
-    log_line(log, LOG_INFO, "channels chosen by %s from %lld samples", c->refit.select, (long long)m->calibration->total);
+    log_line(log, LOG_INFO, "channels chosen by %s from %lld samples", method, (long long)m->calibration->total);
     return SUCCESS;
 }
 
@@ -219,8 +221,10 @@ static status run_phases(struct migration_run *m) {
     STATUS_TRY(choose_channels(m));
     next_phase(m, "migrate");
     STATUS_TRY(execute_plan(m, m->compiled->plan, !strcmp(c->migration.mode, "dynamic"), m->target->params));
-    next_phase(m, "refit");
-    STATUS_TRY(refit_target(m));
+    if (c->refit.samples > 0) {
+        next_phase(m, "refit");
+        STATUS_TRY(refit_target(m));
+    }
     next_phase(m, "evaluate");
     STATUS_TRY(accuracy_of(m, m->source_logits, m->source->params, "source", &m->report.source.accuracy));
     STATUS_TRY(accuracy_of(m, m->target_logits, m->target->params, "target after refit", &m->report.refit_accuracy));
