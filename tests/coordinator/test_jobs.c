@@ -1,0 +1,647 @@
+/* The jobs as a user starts them: train, plan, migrate, evaluate and run_inference on a small data set, on
+ * several ranks, and with every kind of bad input, which must end in one line and the documented exit code.
+ */
+#include "io/dataset_testing.h"
+
+#include <fcntl.h>
+#include <hdf5.h>
+#include <math.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "io/file.h"
+#include "io/image.h"
+#include "io/model.h"
+#include "shared/rng.h"
+
+static char out[1 << 17], err[1 << 17];
+
+/* ---- running ---- */
+
+static void read_into(const char *path, char *text, size_t nbytes) {
+    FILE *file = fopen(path, "r");
+    size_t n = file ? fread(text, 1, nbytes - 1, file) : 0;
+    text[n] = '\0';
+    if (file) fclose(file);
+}
+
+/* Runs a command line in the test's folder, with `ranks` before it (0: no mpirun); fills out and err, returns
+ * the exit code, or -1 if it took longer than a minute. */
+static int run(int ranks, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static int run(int ranks, const char *format, ...) {
+    char arguments[2048], command[4096], launch[64] = "";
+    va_list list;
+    va_start(list, format);
+    vsnprintf(arguments, sizeof arguments, format, list);
+    va_end(list);
+    if (ranks) snprintf(launch, sizeof launch, "mpirun -n %d ", ranks);
+    snprintf(command, sizeof command, "cd '%s' && timeout -k 5 60 %s%s >out.txt 2>err.txt </dev/null",
+             test_folder, launch, arguments);
+    int code = system(command);
+    read_into(in_folder("out.txt"), out, sizeof out);
+    read_into(in_folder("err.txt"), err, sizeof err);
+    code = WIFEXITED(code) ? WEXITSTATUS(code) : -2;
+    return code == 124 || code == 137 ? -1 : code;
+}
+
+static void succeeds(int code, const char *what) {
+    if (code) fail_msg("%s: exit code %d\n%s%s", what, code, out, err);
+}
+
+/* Lines of err that begin with "godwit: " or "run_inference: "; the last one is copied into `line`. */
+static int error_lines(char *line, size_t size) {
+    int n = 0;
+    line[0] = '\0';
+    for (const char *at = err; *at; at += strcspn(at, "\n") + (at[strcspn(at, "\n")] == '\n')) {
+        if (strncmp(at, "godwit: ", 8) != 0 && strncmp(at, "run_inference: ", 15) != 0) continue;
+        n++;
+        snprintf(line, size, "%.*s", (int)strcspn(at, "\n"), at);
+    }
+    return n;
+}
+
+/* Exit code and one error line with `part` in it. */
+static void fails(int code, int wanted, const char *part) {
+    char line[2048];
+    int lines = error_lines(line, sizeof line);
+    if (code != wanted || lines != 1 || !strstr(line, part))
+        fail_msg("exit code %d (expected %d), %d error lines (expected \"%s\"):\n%s%s", code, wanted, lines,
+                 part, out, err);
+}
+
+/* ---- files ---- */
+
+static void write_text(const char *name, const char *text) {
+    write_bytes(in_folder(name), text, strlen(text));
+}
+
+#define SIDE 8
+#define CLASSES 3
+
+/* n images whose class is where they are bright, under noise; labels from `label0` on. */
+static void write_idx(const char *folder, const char *prefix, uint32_t n, uint32_t height, int label0,
+                      uint64_t seed) {
+    uint8_t *bytes = malloc(16 + (size_t)n * height * SIDE + n);
+    char name[128];
+    assert_non_null(bytes);
+    mkdir(in_folder(folder), 0777);
+    size_t used = idx_header(bytes, 0x08, 3, (uint32_t[]){n, height, SIDE});
+    for (uint32_t i = 0; i < n; i++) {
+        struct rng rng = rng_make(seed, 1, i);
+        for (uint32_t y = 0; y < height; y++)
+            for (uint32_t x = 0; x < SIDE; x++) {
+                double v = 60 + (y * CLASSES / height == i % CLASSES ? 90 : 0) + 35 * rng_normal(&rng);
+                bytes[used++] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+            }
+    }
+    snprintf(name, sizeof name, "%s/%s-images-idx3-ubyte", folder, prefix);
+    write_bytes(in_folder(name), bytes, used);
+    used = idx_header(bytes, 0x08, 1, (uint32_t[]){n});
+    for (uint32_t i = 0; i < n; i++) bytes[used++] = (uint8_t)(label0 + (int)(i % CLASSES));
+    snprintf(name, sizeof name, "%s/%s-labels-idx1-ubyte", folder, prefix);
+    write_bytes(in_folder(name), bytes, used);
+    free(bytes);
+}
+
+static void write_set(const char *folder, uint32_t n, uint32_t height, int label0) {
+    write_idx(folder, "train", n, height, label0, 1);
+    write_idx(folder, "t10k", n / 4, height, label0, 2);
+}
+
+static const char topology[] =
+    "{\"class_name\":\"Sequential\",\"config\":{\"name\":\"tiny\",\"layers\":["
+    "{\"class_name\":\"InputLayer\",\"config\":{\"name\":\"image\",\"batch_input_shape\":[null,8,8,1],"
+    "\"dtype\":\"float32\"}},"
+    "{\"class_name\":\"Conv2D\",\"config\":{\"name\":\"conv1\",\"filters\":8,\"kernel_size\":[3,3],"
+    "\"padding\":\"same\",\"use_bias\":false}},"
+    "{\"class_name\":\"BatchNormalization\",\"config\":{\"name\":\"norm1\",\"axis\":-1,\"momentum\":0.8,"
+    "\"epsilon\":0.001}},"
+    "{\"class_name\":\"ReLU\",\"config\":{\"name\":\"relu1\"}},"
+    "{\"class_name\":\"Conv2D\",\"config\":{\"name\":\"conv2\",\"filters\":8,\"kernel_size\":[3,3],"
+    "\"strides\":[2,2],\"padding\":\"same\",\"use_bias\":false}},"
+    "{\"class_name\":\"BatchNormalization\",\"config\":{\"name\":\"norm2\",\"axis\":-1,\"momentum\":0.8,"
+    "\"epsilon\":0.001}},"
+    "{\"class_name\":\"ReLU\",\"config\":{\"name\":\"relu2\"}},"
+    "{\"class_name\":\"Flatten\",\"config\":{\"name\":\"flatten\"}},"
+    "{\"class_name\":\"Dense\",\"config\":{\"name\":\"dense\",\"units\":3,\"activation\":\"softmax\"}}]}}";
+
+static const char train_config[] =
+    "{\"name\":\"source\",\"topology\":\"tiny.json\",\"output\":\"source.h5\","
+    "\"data\":{\"path\":\"data\",\"labels\":[\"top\",\"middle\",\"bottom\"],\"holdout\":0.1},"
+    "\"training\":{\"epochs\":4,\"batch\":16,\"schedule\":{\"rate\":0.01}}}";
+
+static const char migrate_config[] =
+    "{\"name\":\"small\",\"source\":\"source.h5\",\"target\":{\"width\":0.5},"
+    "\"data\":{\"path\":\"data\",\"labels\":[\"top\",\"middle\",\"bottom\"]},"
+    "\"migration\":{\"chunk_mib\":0.0002},\"refit\":{\"samples\":200},"
+    "\"training\":{\"epochs\":2,\"batch\":16,\"batch_norm\":\"frozen\",\"schedule\":{\"rate\":0.003}}}";
+
+/* What every test starts from; the source is trained once. */
+static int begin(void **state) {
+    if (make_test_folder(state)) return -1;
+    write_text("tiny.json", topology);
+    write_text("train.json", train_config);
+    write_text("migrate.json", migrate_config);
+    write_set("data", 240, SIDE, 0);
+    succeeds(run(2, GODWIT_PROGRAM " train train.json"), "train");
+    return 0;
+}
+
+static int end(void **state) {
+    return remove_test_folder(state);
+}
+
+static bool exists(const char *name) {
+    return access(in_folder(name), F_OK) == 0;
+}
+
+/* Versions that the registry shows of `small`, and nothing half-written beside them. */
+static int versions(const char *models) {
+    char path[512];
+    int n = 0;
+    snprintf(path, sizeof path, "%s/small", models);
+    DIR *dir = opendir(in_folder(path));
+    if (!dir) return 0;
+    for (struct dirent *e = readdir(dir); e; e = readdir(dir)) n += e->d_name[0] != '.';
+    closedir(dir);
+    return n;
+}
+
+static struct model *read_model(const char *name) {
+    struct model *model = NULL;
+    assert_success(model_read(in_folder(name), &model));
+    return model;
+}
+
+/* The figure after "key": in a JSON text. */
+static double figure(const char *json, const char *key) {
+    char quoted[64];
+    snprintf(quoted, sizeof quoted, "\"%s\":", key);
+    const char *at = strstr(json, quoted);
+    if (!at) fail_msg("no %s in %s", quoted, json);
+    return strtod(at + strlen(quoted), NULL);
+}
+
+/* The only folder in runs that begins so; its file. */
+static char *run_file(const char *runs, const char *prefix, const char *file) {
+    static char text[1 << 16];
+    char path[1024];
+    DIR *dir = opendir(in_folder(runs));
+    assert_non_null(dir);
+    path[0] = '\0';
+    for (struct dirent *e = readdir(dir); e; e = readdir(dir))
+        if (!strncmp(e->d_name, prefix, strlen(prefix)))
+            snprintf(path, sizeof path, "%s/%s/%s", runs, e->d_name, file);
+    closedir(dir);
+    assert_true(*path);
+    if (access(in_folder(path), R_OK)) fail_msg("no %s", path);
+    read_into(in_folder(path), text, sizeof text);
+    return text;
+}
+
+static int count_lines(const char *text) {
+    int n = 0;
+    for (; *text; text++) n += *text == '\n';
+    return n;
+}
+
+/* ---- the way through ---- */
+
+static void test_trained_source(void **state) {
+    (void)state;
+    assert_true(exists("source.h5"));
+    assert_false(exists("models"));
+    succeeds(run(1, GODWIT_PROGRAM " evaluate source.h5 --data data --json"), "evaluate");
+    assert_int_equal(figure(out, "samples"), 60);
+    assert_true(figure(out, "accuracy") > 0.8);
+    assert_int_equal(count_lines(run_file("runs", "source", "metrics.csv")), 5); /* a head and four epochs */
+    double holdout = figure(run_file("runs", "source", "run.jsonl"), "holdout_accuracy");
+    assert_true(holdout >= 0 && holdout <= 1);
+    assert_non_null(strstr(run_file("runs", "source", "config.json"), "\"label_smoothing\""));
+}
+
+static void test_plan(void **state) {
+    (void)state;
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json"), "plan");
+    char first[sizeof out];
+    strcpy(first, out);
+    assert_non_null(strstr(out, "plan 1\nsource \"source.h5\" digest sha256:"));
+    assert_non_null(strstr(
+        out,
+        "\"conv2/kernel\" (3, 3, 4, 4) = refit(fold_bn(source[\"conv2/kernel\"], \"norm2\")[:, :, k0, k1])"));
+    succeeds(run(2, GODWIT_PROGRAM " plan migrate.json -o plan.txt"), "plan -o");
+    assert_string_equal(out, "");
+    read_into(in_folder("plan.txt"), out, sizeof out);
+    assert_string_equal(out, first);
+}
+
+static void test_migrate(void **state) {
+    (void)state;
+    char text[1 << 16];
+    succeeds(run(2, GODWIT_PROGRAM " migrate migrate.json --set models=m1 --set runs=r1"), "migrate");
+    static const char *const rows[] = {"parameters",
+                                       "MFLOP a sample",
+                                       "test accuracy, refit only",
+                                       "test accuracy",
+                                       "latency of one sample, ms",
+                                       "refit",
+                                       "fine-tune",
+                                       "total"};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (!strstr(out, rows[i])) fail_msg("no \"%s\" in %s", rows[i], out);
+    assert_int_equal(versions("m1"), 1);
+    assert_int_equal(count_entries(in_folder("m1/small")), 1); /* nothing staged is left */
+    assert_int_equal(count_entries(in_folder("m1/small/1")), 3);
+
+    read_into(in_folder("m1/small/1/model.json"), text, sizeof text);
+    char *digest = NULL;
+    assert_success(file_digest(in_folder("source.h5"), &digest));
+    assert_non_null(strstr(text, digest));
+    free(digest);
+    assert_success(file_digest(in_folder("m1/small/1/model.h5"), &digest));
+    assert_non_null(strstr(text, digest));
+    free(digest);
+    static const char *const parts[] = {"migrate migrate.json --set models=m1",
+                                        "\"libraries\":",
+                                        "\"configuration\":",
+                                        "\"width\":",
+                                        "\"godwit\":",
+                                        "HDF5"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!strstr(text, parts[i])) fail_msg("no \"%s\" in %s", parts[i], text);
+    assert_int_equal(figure(text, "ranks"), 2);
+    assert_int_equal(figure(text, "seed"), 1);
+    /* 9*4 + 4, 9*4*4 + 4, 64*3 + 3 */
+    assert_int_equal(figure(text, "parameters"), 36 + 4 + 144 + 4 + 192 + 3);
+    double accuracy = figure(text, "test_accuracy");
+    assert_true(accuracy > 0.8);
+
+    char plan[1 << 14];
+    read_into(in_folder("m1/small/1/plan.txt"), plan, sizeof plan);
+    assert_non_null(strstr(plan, "keep k0 = select(\"conv1\", 4 of 8)  # ["));
+    assert_non_null(strstr(plan, "# residual "));
+    assert_string_equal(run_file("r1", "small", "plan.txt"), plan);
+    assert_non_null(strstr(run_file("r1", "small", "run.jsonl"), "\"refit\""));
+    assert_int_equal(count_lines(run_file("r1", "small", "metrics.csv")), 3);
+    DIR *dir = opendir(in_folder("r1"));
+    assert_non_null(dir);
+    for (struct dirent *e = readdir(dir); e; e = readdir(dir))
+        if (e->d_name[0] != '.') {
+            snprintf(text, sizeof text, "r1/%s/slices-rank0", e->d_name);
+            assert_false(exists(text)); /* scratch is gone */
+        }
+    closedir(dir);
+
+    succeeds(run(3, GODWIT_PROGRAM " evaluate small --models=m1 --data migrate.json --json"), "evaluate");
+    assert_true(fabs(figure(out, "accuracy") - accuracy) < 1e-6);
+    assert_int_equal(count_lines(out), 1);
+    /* A second run is a second version. */
+    succeeds(
+        run(0, GODWIT_PROGRAM " migrate migrate.json --set models=m1 --set runs=r1 --set training.epochs=0"),
+        "migrate");
+    assert_int_equal(versions("m1"), 2);
+}
+
+static void test_run_inference(void **state) {
+    (void)state;
+    struct image *image = NULL;
+    succeeds(run(2, GODWIT_PROGRAM " migrate migrate.json --set models=models --set runs=r2"), "migrate");
+    for (int c = 0; c < CLASSES; c++) {
+        /* Twice the size, in colour: bright at the top, in the middle or at the bottom. */
+        assert_success(image_create(2 * SIDE, 2 * SIDE + 6, 3, &image));
+        for (int64_t i = 0; i < image->height * image->width * 3; i++)
+            image->pixel[i] = i / (image->width * 3) * CLASSES / image->height == c ? 150 : 60;
+        assert_success(image_write(in_folder(c == 1 ? "in.jpg" : "in.png"), image));
+        image_destroy(&image);
+        const char *in = c == 1 ? "in.jpg" : "in.png";
+        succeeds(
+            run(0,
+                RUN_INFERENCE_PROGRAM
+                " --inference-engine=CPU --model-name=small --model-version=1 --input=%s --output=out.png",
+                in),
+            "run_inference");
+        static const char *const best[] = {"1. top ", "1. middle ", "1. bottom "};
+        if (strncmp(out, best[c], strlen(best[c])) != 0) fail_msg("class %d: %s", c, out);
+        assert_non_null(strstr(out, "\n3. "));
+        assert_null(strstr(out, "\n4. "));
+        assert_success(image_read(in_folder("out.png"), &image));
+        assert_true(image->height > 2 * SIDE && image->channels == 3);
+        image_destroy(&image);
+        succeeds(run(0,
+                     RUN_INFERENCE_PROGRAM
+                     " --model-name=small --models=models --input=%s --output=out.json --top=2",
+                     in),
+                 "run_inference");
+        char text[4096];
+        read_into(in_folder("out.json"), text, sizeof text);
+        const char *label = strstr(text, "\"label\":");
+        assert_non_null(label);
+        assert_non_null(strstr(label, c == 0 ? "top" : c == 1 ? "middle" : "bottom"));
+        assert_int_equal(figure(text, "class"), c);
+        assert_true(figure(text, "score") > 1.0 / CLASSES && figure(text, "score") <= 1);
+        assert_true(figure(text, "latency_ms") > 0);
+    }
+    fails(run(0, RUN_INFERENCE_PROGRAM " --model-name=small --model-version=7 --input=in.png"), 74, "7");
+    fails(run(0, RUN_INFERENCE_PROGRAM " --model-name=big --input=in.png"), 74, "big");
+    fails(run(0, RUN_INFERENCE_PROGRAM " --model-name=small --input=none.png"), 74, "none.png");
+    fails(run(0, RUN_INFERENCE_PROGRAM " --model-name=small --input=tiny.json"), 65, "tiny.json");
+    fails(run(0, RUN_INFERENCE_PROGRAM " --model-name=small --input=in.png --output=in.bmp"), 2, "in.bmp");
+    fails(run(0, RUN_INFERENCE_PROGRAM " --model-name=small --input=in.png --output=tiny.json/x.png"), 74,
+          "tiny.json/x.png");
+    fails(run(0, RUN_INFERENCE_PROGRAM " --model-name=small --input=in.png --inference-engine=GPU"), 2,
+          "GPU");
+    fails(run(0, RUN_INFERENCE_PROGRAM " --model-name=small"), 2, "--input is missing");
+}
+
+/* Any number of ranks, more than slices too, and both ways of migration give the same target. */
+static void test_ranks_do_not_matter(void **state) {
+    (void)state;
+    static const int ranks[] = {1, 1, 2, 3, 4, 7};
+    struct model *first = NULL;
+    for (int i = 0; i < 6; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "same%d", i);
+        succeeds(run(ranks[i],
+                     GODWIT_PROGRAM " migrate migrate.json --set training.epochs=0 --set migration.mode=%s "
+                                    "--set threads=1 --set models=%s --set runs=r3",
+                     i == 1 ? "static" : "dynamic", name),
+                 "migrate");
+        snprintf(name, sizeof name, "same%d/small/1/model.h5", i);
+        struct model *model = read_model(name);
+        if (!first) {
+            first = model;
+            continue;
+        }
+        for (int p = 0; p < model->params->n; p++) {
+            const float *a = params_at(model->params, p), *b = params_at(first->params, p);
+            double scale = 0, worst = 0;
+            for (int64_t j = 0; j < model->params->count[p]; j++) {
+                scale = fmax(scale, fabs(b[j]));
+                worst = fmax(worst, fabs((double)a[j] - b[j]));
+            }
+            if (!(worst <= 1e-5 * scale))
+                fail_msg("%d ranks: parameter %d is off by %g (scale %g)", ranks[i], p, worst, scale);
+            if (i == 1) assert_memory_equal(a, b, (size_t)model->params->count[p] * sizeof *a);
+        }
+        model_destroy(&model);
+    }
+    model_destroy(&first);
+}
+
+static void test_same_again(void **state) {
+    (void)state;
+    struct model *model[2];
+    for (int i = 0; i < 2; i++) {
+        succeeds(
+            run(2, GODWIT_PROGRAM " migrate migrate.json --set threads=1 --set models=again --set runs=r4"),
+            "migrate");
+        model[i] = read_model(i ? "again/small/2/model.h5" : "again/small/1/model.h5");
+    }
+    assert_memory_equal(model[0]->params->data, model[1]->params->data,
+                        (size_t)model[0]->params->total * sizeof(float));
+    model_destroy(&model[0]);
+    model_destroy(&model[1]);
+}
+
+/* No refit: the channels are chosen by their kernels, the rest is fine-tuning. */
+static void test_without_refit(void **state) {
+    (void)state;
+    succeeds(run(2, GODWIT_PROGRAM
+                 " migrate migrate.json --set refit.samples=0 --set models=norefit --set runs=r5"),
+             "migrate");
+    assert_int_equal(versions("norefit"), 1);
+    char plan[1 << 14];
+    read_into(in_folder("norefit/small/1/plan.txt"), plan, sizeof plan);
+    assert_null(strstr(plan, "residual"));
+}
+
+/* ---- bad input ---- */
+
+/* migrate with these settings must fail and leave no model. */
+static void migrate_fails(int code, const char *part, const char *settings) {
+    fails(run(3, GODWIT_PROGRAM " migrate migrate.json --set models=bad --set runs=rbad %s", settings), code,
+          part);
+    assert_int_equal(versions("bad"), 0);
+}
+
+static void copy_source(const char *name) {
+    char command[512];
+    snprintf(command, sizeof command, "cp '%s' '%s'", in_folder("source.h5"), in_folder(name));
+    assert_int_equal(system(command), 0);
+}
+
+/* Replaces the kernel of conv2 in a copy of the source by a set of this type and these dimensions. */
+static void replace_kernel(const char *name, hid_t type, int rank, const hsize_t *dim, const void *data) {
+    copy_source(name);
+    hid_t file = H5Fopen(in_folder(name), H5F_ACC_RDWR, H5P_DEFAULT);
+    assert_true(file >= 0);
+    static const char *const paths[] = {"model_weights/conv2/conv2/kernel:0",
+                                        "model_weights/conv2/conv2/kernel"};
+    const char *path = NULL;
+    H5E_BEGIN_TRY {
+        for (int i = 0; i < 2; i++) {
+            hid_t set = H5Dopen2(file, paths[i], H5P_DEFAULT);
+            if (set < 0) continue;
+            path = paths[i];
+            H5Dclose(set);
+        }
+    }
+    H5E_END_TRY
+    assert_non_null(path);
+    assert_true(H5Ldelete(file, path, H5P_DEFAULT) >= 0);
+    hid_t space = H5Screate_simple(rank, dim, NULL),
+          set = H5Dcreate2(file, path, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    assert_true(set >= 0);
+    if (data) assert_true(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
+    H5Dclose(set);
+    H5Sclose(space);
+    H5Fclose(file);
+}
+
+static void test_bad_source(void **state) {
+    (void)state;
+    migrate_fails(74, "none.h5", "--set source=none.h5");
+    migrate_fails(65, "tiny.json", "--set source=tiny.json");
+    copy_source("short.h5");
+    assert_int_equal(truncate(in_folder("short.h5"), 3000), 0);
+    migrate_fails(65, "short.h5", "--set source=short.h5");
+    static float kernel[3 * 3 * 8 * 8];
+    const hsize_t dim[] = {3, 3, 8, 8}, wrong[] = {3, 3, 8, 4};
+    kernel[100] = NAN;
+    replace_kernel("nan.h5", H5T_NATIVE_FLOAT, 4, dim, kernel);
+    migrate_fails(65, "conv2/kernel", "--set source=nan.h5");
+    replace_kernel("shape.h5", H5T_NATIVE_FLOAT, 4, wrong, NULL);
+    migrate_fails(65, "conv2/kernel", "--set source=shape.h5");
+    hid_t text = H5Tcopy(H5T_C_S1);
+    H5Tset_size(text, 4);
+    replace_kernel("dtype.h5", text, 4, dim, NULL);
+    H5Tclose(text);
+    migrate_fails(65, "conv2/kernel", "--set source=dtype.h5");
+}
+
+static void test_bad_data(void **state) {
+    (void)state;
+    migrate_fails(74, "nowhere", "--set data.path=nowhere");
+    write_set("labels", 24, SIDE, 2);
+    migrate_fails(65, "labels must be 0 to 2", "--set data.path=labels");
+    write_set("sizes", 24, SIDE + 1, 0);
+    migrate_fails(65, "(", "--set data.path=sizes");
+    write_set("empty", 0, SIDE, 0);
+    migrate_fails(65, "empty", "--set data.path=empty");
+    write_idx("testonly", "t10k", 24, SIDE, 0, 1);
+    migrate_fails(65, "no training samples", "--set data.path=testonly");
+    write_set("few", 12, SIDE, 0);
+    migrate_fails(2, "training.batch is 16", "--set data.path=few");
+}
+
+static void test_bad_configuration(void **state) {
+    (void)state;
+    migrate_fails(2, "\"target.width\" is 0;", "--set target.width=0");
+    migrate_fails(2, "\"target.width\" is 2;", "--set target.width=2");
+    migrate_fails(2, "key \"source\" is missing", "--set source=");
+    migrate_fails(2, "key \"name\" is missing", "--set name=");
+    migrate_fails(2, "no engine \"gpu\"", "--set engine=gpu");
+    fails(run(2, GODWIT_PROGRAM " migrate"), 2, "CONFIG is missing");
+    fails(run(2, GODWIT_PROGRAM " migrate nothere.json"), 74, "nothere.json");
+    fails(run(2, GODWIT_PROGRAM " migrate data"), 74, "data");
+    fails(
+        run(0, "env SLURM_NTASKS=4 SLURM_PROCID=0 " GODWIT_PROGRAM " migrate migrate.json --set models=bad"),
+        2, "SLURM_NTASKS");
+    fails(run(2, GODWIT_PROGRAM " train train.json --set topology="), 2, "topology");
+    fails(run(2, GODWIT_PROGRAM " train train.json --set topology=source.h5"), 65, "source.h5");
+    fails(run(2, GODWIT_PROGRAM " train train.json --set output=bad.h5 --set training.schedule.rate=999 "
+                                "--set training.optimizer.kind=sgd --set training.batch_norm=frozen"),
+          65, "the loss is not finite in epoch ");
+    assert_false(exists("bad.h5"));
+}
+
+/* What cannot be written is found before the work, not after it. */
+static void test_unwritable_output(void **state) {
+    (void)state;
+    fails(run(2, GODWIT_PROGRAM " migrate migrate.json --set runs=rbad --set models=tiny.json/models"), 74,
+          "tiny.json");
+    assert_null(strstr(err, "refit"));
+    fails(run(2, GODWIT_PROGRAM " migrate migrate.json --set models=bad --set runs=tiny.json/runs"), 74,
+          "tiny.json");
+    fails(run(2, GODWIT_PROGRAM " migrate migrate.json --set runs=rbad --set output=tiny.json/x.h5"), 74,
+          "tiny.json");
+    fails(run(2, GODWIT_PROGRAM " train train.json --set runs=rbad --set output=tiny.json/x.h5"), 74,
+          "tiny.json");
+    assert_null(strstr(err, "epoch 1"));
+    fails(run(1, GODWIT_PROGRAM " plan migrate.json -o tiny.json/plan.txt"), 74, "tiny.json");
+    if (geteuid() == 0) return;
+    mkdir(in_folder("closed"), 0555);
+    fails(run(2, GODWIT_PROGRAM " migrate migrate.json --set runs=rbad --set models=closed"), 74, "closed");
+}
+
+static void test_full_disk(void **state) {
+    (void)state;
+    mkdir(in_folder("disk"), 0777);
+    if (mount("none", in_folder("disk"), "tmpfs", 0, "size=12k")) {
+        print_message("skipped: cannot mount a tmpfs\n");
+        skip();
+    }
+    int code[3], lines[3], made = 0;
+    char line[3][2048], everything[3][4096];
+    for (int i = 0; i < 3; i++) {
+        /* A full registry; a full run folder, with the slices in it; a full place for a trained model. */
+        static const char *const settings[] = {"migrate migrate.json --set models=disk --set runs=rbad",
+                                               "migrate migrate.json --set models=bad --set runs=disk",
+                                               "train train.json --set runs=rbad --set output=disk/x.h5"};
+        code[i] = run(2, GODWIT_PROGRAM " %s", settings[i]);
+        lines[i] = error_lines(line[i], sizeof line[i]);
+        snprintf(everything[i], sizeof everything[i], "%s", err);
+        made += versions("disk") + versions("bad") + exists("disk/x.h5");
+    }
+    assert_int_equal(umount(in_folder("disk")), 0);
+    for (int i = 0; i < 3; i++)
+        if (code[i] != 74 || lines[i] != 1)
+            fail_msg("case %d: exit code %d, %d error lines: %s", i, code[i], lines[i], everything[i]);
+    assert_int_equal(made, 0);
+}
+
+/* Children of a process. */
+static int children(pid_t parent, pid_t *child, int most) {
+    char path[64], text[512];
+    int n = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", parent, parent);
+    read_into(path, text, sizeof text);
+    for (char *at = text; n < most;) {
+        char *rest;
+        long pid = strtol(at, &rest, 10);
+        if (rest == at) break;
+        child[n++] = (pid_t)pid;
+        at = rest;
+    }
+    return n;
+}
+
+static void wait_a_little(void) {
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+}
+
+/* One rank is killed while it trains: mpirun ends, and the registry shows no model. */
+static void test_killed_rank(void **state) {
+    (void)state;
+    pid_t launcher = fork();
+    assert_true(launcher >= 0);
+    if (launcher == 0) {
+        int log = open(in_folder("killed.txt"), O_CREAT | O_WRONLY | O_TRUNC, 0666);
+        if (log < 0 || chdir(test_folder) || dup2(log, 1) < 0 || dup2(log, 2) < 0) _exit(1);
+        execlp("mpirun", "mpirun", "-n", "3", GODWIT_PROGRAM, "migrate", "migrate.json", "--set",
+               "models=killed", "--set", "runs=rkilled", "--set", "training.epochs=90000", "--set",
+               "training.schedule.rate=1e-6", (char *)NULL);
+        _exit(1);
+    }
+    pid_t rank[8] = {0};
+    bool training = false;
+    for (int i = 0; i < 1500 && !training; i++) {
+        read_into(in_folder("killed.txt"), err, sizeof err);
+        training = strstr(err, "epoch 2") != NULL;
+        wait_a_little();
+    }
+    int n = children(launcher, rank, 8), code = 0, done = 0;
+    if (training && n >= 3) kill(rank[1], SIGKILL);
+    for (int i = 0; i < 1500 && !done && training && n >= 3; i++) {
+        done = waitpid(launcher, &code, WNOHANG) == launcher;
+        wait_a_little();
+    }
+    if (!done) {
+        kill(launcher, SIGKILL);
+        waitpid(launcher, &code, 0);
+        fail_msg("training %d, %d ranks, mpirun did not end: %s", training, n, err);
+    }
+    assert_true(!WIFEXITED(code) || WEXITSTATUS(code) != 0);
+    assert_int_equal(versions("killed"), 0);
+    assert_false(exists("killed/small/1/model.h5"));
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < 250 && kill(rank[i], 0) == 0; j++) wait_a_little();
+    for (int i = 0; i < n; i++) assert_true(kill(rank[i], 0) != 0);
+    /* The next run is not held up by what this one left. */
+    succeeds(run(2, GODWIT_PROGRAM
+                 " migrate migrate.json --set models=killed --set runs=rkilled --set training.epochs=0"),
+             "migrate after a kill");
+    assert_int_equal(versions("killed"), 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_trained_source),
+        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_migrate),
+        cmocka_unit_test(test_run_inference),
+        cmocka_unit_test(test_ranks_do_not_matter),
+        cmocka_unit_test(test_same_again),
+        cmocka_unit_test(test_without_refit),
+        cmocka_unit_test(test_bad_source),
+        cmocka_unit_test(test_bad_data),
+        cmocka_unit_test(test_bad_configuration),
+        cmocka_unit_test(test_unwritable_output),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_killed_rank),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}
