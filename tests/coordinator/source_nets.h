@@ -1,0 +1,204 @@
+/* Small nets with all that the compiler has to mind: batch norms that can be folded and that cannot, channels
+ * that are tied, lined up and repeated, layers called again. Include after cmocka.h and graph_build.h. */
+#ifndef GODWIT_TESTS_COORDINATOR_SOURCE_NETS_H
+#define GODWIT_TESTS_COORDINATOR_SOURCE_NETS_H
+
+static struct graph *begin(const char *shape, int *x) {
+    struct graph *g = NULL;
+    build_ok(graph_create("source", &g));
+    *x = build_input(g, "input", shape);
+    return g;
+}
+
+static int on(struct graph *g, const char *class_name, const char *name, const char *attrs, int in) {
+    return build_layer(g, class_name, name, attrs, 1, &in);
+}
+
+static int join(struct graph *g, const char *class_name, const char *name, int a, int b) {
+    return build_layer(g, class_name, name, "", 2, (int[]){a, b});
+}
+
+static int again(struct graph *g, const char *name, int in) {
+    int node;
+    build_ok(graph_add_node(g, graph_find_layer(g, name), 1, &(struct edge){in, 0}, &node));
+    return node;
+}
+
+/* Convolutions with batch norm, with and without a bias; dense with batch norm. */
+static struct graph *plain(void) {
+    int x;
+    struct graph *g = begin("-1,8,8,3", &x);
+    x = on(g, "Conv2D", "c1", "filters=6 kernel_size=3 use_bias=false", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "ReLU", "r1", "", x);
+    x = on(g, "Conv2D", "c2", "filters=8 kernel_size=3 strides=2 padding=same", x);
+    x = on(g, "BatchNormalization", "n2", "epsilon=0.1 scale=false", x);
+    x = on(g, "ReLU", "r2", "max_value=1", x);
+    x = on(g, "GlobalAveragePooling2D", "pool", "", x);
+    x = on(g, "Dense", "d1", "units=10", x);
+    x = on(g, "BatchNormalization", "n3", "center=false", x);
+    x = on(g, "Activation", "a3", "activation=tanh", x);
+    x = on(g, "Dense", "d2", "units=5 activation=softmax", x);
+    build_output(g, x);
+    return g;
+}
+
+static struct graph *depthwise(void) {
+    int x;
+    struct graph *g = begin("-1,9,9,2", &x);
+    x = on(g, "Conv2D", "c1", "filters=6 kernel_size=3", x);
+    x = on(g, "ReLU", "r1", "", x);
+    x = on(g, "DepthwiseConv2D", "w1", "kernel_size=3 use_bias=false padding=same", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "ReLU", "r2", "", x);
+    x = on(g, "Conv2D", "c2", "filters=4 kernel_size=1 use_bias=false", x);
+    x = on(g, "BatchNormalization", "n2", "", x);
+    x = on(g, "DepthwiseConv2D", "w2", "kernel_size=3 depth_multiplier=3 strides=2", x);
+    x = on(g, "BatchNormalization", "n3", "", x);
+    x = on(g, "ReLU", "r3", "", x);
+    x = on(g, "Conv2D", "c3", "filters=7 kernel_size=1", x);
+    x = on(g, "Flatten", "flat", "", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+static struct graph *separable(void) {
+    int x;
+    struct graph *g = begin("-1,8,8,3", &x);
+    x = on(g, "SeparableConv2D", "s1", "filters=8 kernel_size=3 use_bias=false padding=same", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "ReLU", "r1", "", x);
+    x = on(g, "MaxPooling2D", "p1", "pool_size=2", x);
+    x = on(g, "SeparableConv2D", "s2", "filters=5 kernel_size=3", x);
+    x = on(g, "BatchNormalization", "n2", "", x);
+    x = on(g, "Flatten", "flat", "", x);
+    x = on(g, "Dense", "d", "units=4", x);
+    build_output(g, x);
+    return g;
+}
+
+/* A residual net: the sums tie channels, and a batch norm after a sum stays. */
+static struct graph *residual(void) {
+    int x, y;
+    struct graph *g = begin("-1,6,6,3", &x);
+    x = on(g, "Conv2D", "c1", "filters=8 kernel_size=3 padding=same use_bias=false", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "ReLU", "r1", "", x);
+    y = on(g, "Conv2D", "c2", "filters=6 kernel_size=3 padding=same use_bias=false", x);
+    y = on(g, "BatchNormalization", "n2", "", y);
+    y = on(g, "ReLU", "r2", "", y);
+    y = on(g, "Conv2D", "c3", "filters=8 kernel_size=3 padding=same", y);
+    y = on(g, "BatchNormalization", "n3", "", y);
+    x = join(g, "Add", "add", x, y);
+    x = on(g, "BatchNormalization", "n4", "", x);
+    x = on(g, "ReLU", "r3", "", x);
+    x = on(g, "Conv2D", "c4", "filters=8 kernel_size=1", x);
+    x = on(g, "GlobalMaxPooling2D", "pool", "", x);
+    x = on(g, "Dense", "d", "units=5", x);
+    build_output(g, x);
+    return g;
+}
+
+/* Batch norms that cannot be folded: on the input, after an activation, beside another reader, after a
+ * convolution with an activation of its own. */
+static struct graph *unfoldable(void) {
+    int x, y;
+    struct graph *g = begin("-1,6,6,2", &x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "Conv2D", "c1", "filters=6 kernel_size=3 activation=relu", x);
+    x = on(g, "BatchNormalization", "n2", "", x);
+    x = on(g, "ReLU", "r2", "", x);
+    x = on(g, "BatchNormalization", "n3", "", x);
+    x = on(g, "Conv2D", "c2", "filters=6 kernel_size=1", x);
+    y = on(g, "BatchNormalization", "n4", "", x);
+    x = join(g, "Add", "add", x, y);
+    x = on(g, "GlobalAveragePooling2D", "pool", "", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+static struct graph *concatenated(void) {
+    int x, a, b;
+    struct graph *g = begin("-1,6,6,3", &x);
+    a = on(g, "Conv2D", "c1", "filters=4 kernel_size=3 padding=same", x);
+    a = on(g, "BatchNormalization", "n1", "", a);
+    b = on(g, "Conv2D", "c2", "filters=6 kernel_size=1 use_bias=false", x);
+    b = on(g, "BatchNormalization", "n2", "", b);
+    x = join(g, "Concatenate", "cat", a, b);
+    x = on(g, "ReLU", "r", "", x);
+    x = on(g, "Conv2D", "c3", "filters=8 kernel_size=3 use_bias=false", x);
+    x = on(g, "BatchNormalization", "n3", "", x);
+    x = join(g, "Concatenate", "cat2", x, on(g, "Conv2D", "c4", "filters=2 kernel_size=1", x));
+    x = on(g, "AveragePooling2D", "p", "pool_size=2", x);
+    x = on(g, "Flatten", "flat", "", x);
+    x = on(g, "Dense", "d", "units=6 activation=relu", x);
+    x = on(g, "Dense", "d2", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+/* Layers called more than once, and a batch norm that follows one of the calls. */
+static struct graph *shared(void) {
+    int x, y;
+    struct graph *g = begin("-1,6,6,2", &x);
+    x = on(g, "Conv2D", "c1", "filters=6 kernel_size=3", x);
+    x = on(g, "Conv2D", "c2", "filters=6 kernel_size=3 padding=same", x);
+    x = on(g, "BatchNormalization", "n2", "", x);
+    x = on(g, "ReLU", "r", "", x);
+    y = again(g, "c2", x);
+    y = again(g, "n2", y);
+    x = join(g, "Add", "add", x, y);
+    x = on(g, "Conv2D", "c3", "filters=4 kernel_size=1", x);
+    x = again(g, "r", x);
+    x = on(g, "GlobalAveragePooling2D", "pool", "", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+/* Squeeze and excitation: a Reshape and a product. */
+static struct graph *excited(void) {
+    int x, y;
+    struct graph *g = begin("-1,6,6,2", &x);
+    x = on(g, "Conv2D", "c1", "filters=8 kernel_size=3 use_bias=false", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "ReLU", "r", "", x);
+    y = on(g, "GlobalAveragePooling2D", "squeeze", "", x);
+    y = on(g, "Dense", "e1", "units=4 activation=relu", y);
+    y = on(g, "Dense", "e2", "units=8 activation=sigmoid", y);
+    y = on(g, "Reshape", "reshape", "target_shape=1,1,8", y);
+    x = join(g, "Multiply", "times", x, y);
+    x = on(g, "Conv2D", "c2", "filters=4 kernel_size=3", x);
+    x = on(g, "Flatten", "flat", "", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+/* The output itself is a folded batch norm. */
+static struct graph *ends_in_norm(void) {
+    int x;
+    struct graph *g = begin("-1,6", &x);
+    x = on(g, "Dense", "d1", "units=8 use_bias=false", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "Dropout", "drop", "rate=0.5", x);
+    x = on(g, "Dense", "d2", "units=3", x);
+    x = on(g, "BatchNormalization", "n2", "", x);
+    build_output(g, x);
+    return g;
+}
+
+static const struct net {
+    const char *name;
+    struct graph *(*build)(void);
+    int norms; /* that stay */
+} nets[] = {
+    {"plain", plain, 0},       {"depthwise", depthwise, 0},   {"separable", separable, 0},
+    {"residual", residual, 1}, {"unfoldable", unfoldable, 4}, {"concatenated", concatenated, 0},
+    {"shared", shared, 1},     {"excited", excited, 0},       {"ends_in_norm", ends_in_norm, 0},
+};
+#define NNETS (int)(sizeof nets / sizeof *nets)
+
+#endif

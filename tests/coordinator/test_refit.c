@@ -1,0 +1,302 @@
+/* The whole target refitted: nothing changes at full width, much is repaired at half, on any number of ranks.
+ * Checks are on values reduced over the ranks. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <string.h>
+
+#include "coordinator/compile.h"
+#include "graph_build.h"
+#include "shared/rng.h"
+#include "worker/nets.h"
+#include "worker/refit.h"
+#include "worker/select.h"
+
+#include "coordinator/source_nets.h"
+#include "model_file.h"
+
+static struct comm *world, *self;
+static struct log *quiet;
+static const struct engine *engine;
+
+static void all_true(bool mine) {
+    bool any_false = false;
+    assert_null(comm_any(world, !mine, &any_false));
+    assert_false(any_false);
+}
+
+#define SAMPLES 700 /* calibration; not a whole number of blocks */
+#define TESTS 64
+
+/* Sources whose weights need no file: batch norms are folded here. */
+struct fixture {
+    struct model *raw; /* with its batch norms */
+    struct compiled *compiled;
+    struct model *source, *target;
+    float *x, *fresh; /* calibration inputs; others */
+};
+
+/* The source's parameters as the folded graph has them: kernels times gamma / sqrt(variance + epsilon). */
+static void fold_params(struct fixture *f) {
+    const struct fold *fold = f->compiled->fold;
+    const struct graph *raw = f->raw->graph, *folded = fold->graph;
+    for (int l = 0; l < folded->nlayers; l++) {
+        const struct layer *to = &folded->layer[l], *from = &raw->layer[fold->source_layer[l]];
+        int first = graph_first_param(folded, l), from_first = graph_first_param(raw, fold->source_layer[l]);
+        for (int w = 0; w < to->nweights; w++)
+            for (int v = 0; v < from->nweights; v++)
+                if (!strcmp(to->weight[w].name, from->weight[v].name))
+                    memcpy(params_at(f->source->params, first + w), params_at(f->raw->params, from_first + v),
+                           (size_t)f->source->params->count[first + w] * sizeof(float));
+        int norm = fold->norm_layer[l];
+        if (norm < 0) continue;
+        const struct layer *n = &raw->layer[norm];
+        int64_t channels = n->weight[0].shape.dim[0];
+        const float *gamma = NULL, *beta = NULL, *mean = NULL, *variance = NULL;
+        for (int w = 0; w < n->nweights; w++) {
+            const float *p = params_at(f->raw->params, graph_first_param(raw, norm) + w);
+            if (!strcmp(n->weight[w].name, "gamma")) gamma = p;
+            if (!strcmp(n->weight[w].name, "beta")) beta = p;
+            if (!strcmp(n->weight[w].name, "moving_mean")) mean = p;
+            if (!strcmp(n->weight[w].name, "moving_variance")) variance = p;
+        }
+        int kernel =
+            to->nweights -
+            2; /* the last one before the bias; its columns, flattened with depthwise, are the channels */
+        for (int64_t i = 0; i < f->source->params->count[first + kernel]; i++) {
+            int64_t c = i % channels;
+            params_at(f->source->params, first + kernel)[i] *=
+                (gamma ? gamma[c] : 1) / sqrtf(variance[c] + (float)layer_float(n, "epsilon"));
+        }
+        for (int64_t c = 0; c < channels; c++) {
+            float *b = params_at(f->source->params, first + kernel + 1) + c;
+            *b = (beta ? beta[c] : 0) + (*b - mean[c]) * (gamma ? gamma[c] : 1) /
+                                            sqrtf(variance[c] + (float)layer_float(n, "epsilon"));
+        }
+    }
+}
+
+/* The target sliced from the folded source by the chosen channels. */
+static void slice_params(struct fixture *f) {
+    const struct plan *plan = f->compiled->plan;
+    for (int i = 0; i < plan->nstatements; i++) {
+        const struct plan_statement *s = &plan->statement[i];
+        const struct shape *from = &f->source->graph->layer[s->layer].weight[s->weight].shape;
+        int p = graph_first_param(f->target->graph, s->layer) + s->weight;
+        const struct expr *e = s->value;
+        while (e->kind == EXPR_REFIT) e = e->arg;
+        for (int64_t at = 0; at < f->target->params->count[p]; at++) {
+            int64_t index[SHAPE_MAX_RANK], rest = at, flat = 0;
+            for (int a = s->shape.rank - 1; a >= 0; rest /= s->shape.dim[a--])
+                index[a] = rest % s->shape.dim[a];
+            for (int a = 0; a < s->shape.rank; a++) {
+                int keep = e->kind == EXPR_INDEX ? e->keep[a] : -1;
+                flat = flat * from->dim[a] + (keep >= 0 ? plan->keep[keep].index[index[a]] : index[a]);
+            }
+            params_at(f->target->params, p)[at] = params_at(f->source->params, p)[flat];
+        }
+    }
+}
+
+static struct calibration calibration_of(const struct fixture *f, const struct comm *over) {
+    int64_t sample = net_count(f->raw->ops, f->raw->ops->input[0], 1),
+            nblocks = (SAMPLES + CALIBRATION_BLOCK - 1) / CALIBRATION_BLOCK;
+    int64_t first = share_begin(nblocks, comm_rank(over), comm_size(over)) * CALIBRATION_BLOCK;
+    int64_t end = share_begin(nblocks, comm_rank(over) + 1, comm_size(over)) * CALIBRATION_BLOCK;
+    if (end > SAMPLES) end = SAMPLES;
+    return (struct calibration){
+        .n = end > first ? end - first : 0, .total = SAMPLES, .sample = sample, .x = f->x + first * sample};
+}
+
+static struct model *model_of(const struct graph *graph) {
+    struct graph *copy = NULL;
+    struct model *model = NULL;
+    build_ok(graph_clone(graph, &copy));
+    build_ok(model_create(copy, &model));
+    return model;
+}
+
+static void set_up(struct fixture *f, const struct net *net, double width, const char *select) {
+    *f = (struct fixture){.raw = model_random(net->build(), 40)};
+    build_ok(compile_target(f->raw->graph, "source", NULL, &(struct target_config){.width = width}, "small",
+                            &f->compiled));
+    f->source = model_of(f->compiled->fold->graph);
+    f->target = model_of(f->compiled->target);
+    fold_params(f);
+    int64_t sample = net_count(f->raw->ops, f->raw->ops->input[0], 1);
+    f->x = random_floats(SAMPLES * sample, 5);
+    f->fresh = random_floats(TESTS * sample, 6);
+    int groups = channel_map_groups(f->compiled->map);
+    int64_t **chosen = calloc((size_t)groups + 1, sizeof *chosen);
+    assert_non_null(chosen);
+    struct machine machine = {.world = self, .log = quiet, .engine = engine, .threads = 1};
+    struct calibration calibration = calibration_of(f, self);
+    struct selection selection = {.method = select,
+                                  .calibration = &calibration,
+                                  .graph = f->compiled->fold->graph,
+                                  .ops = f->source->ops,
+                                  .value_of = f->source->value_of,
+                                  .params = f->source->params,
+                                  .map = f->compiled->map,
+                                  .kept = f->compiled->kept};
+    build_ok(select_channels(&machine, &selection, chosen));
+    build_ok(compile_choose(f->compiled, chosen));
+    for (int g = 0; g < groups; g++) free(chosen[g]);
+    free(chosen);
+    slice_params(f);
+}
+
+static void tear_down(struct fixture *f) {
+    model_destroy(&f->target);
+    model_destroy(&f->source);
+    compiled_destroy(&f->compiled);
+    model_destroy(&f->raw);
+    free(f->x);
+    free(f->fresh);
+}
+
+/* Squared error of the target's outputs against the source's (batch norms not folded), on inputs that the
+ * refit has not seen, relative to the spread of the source's; the largest difference, relative to the largest
+ * output. */
+static double output_error(const struct fixture *f, double *largest) {
+    int64_t n = net_count(f->raw->ops, f->raw->ops->output[0], TESTS);
+    float *a = model_run(engine, f->raw->ops, f->raw->params, TESTS, f->fresh);
+    float *b = model_run(engine, f->target->ops, f->target->params, TESTS, f->fresh);
+    double error = 0, mean = 0, spread = 0, scale = 0, worst = 0;
+    for (int64_t i = 0; i < n; i++) mean += a[i] / (double)n;
+    for (int64_t i = 0; i < n; i++) {
+        error += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        spread += (a[i] - mean) * (a[i] - mean);
+        scale = fmax(scale, fabs(a[i]));
+        worst = fmax(worst, fabs((double)a[i] - b[i]));
+    }
+    free(a);
+    free(b);
+    *largest = worst / scale;
+    return error / spread;
+}
+
+static status refitted(struct fixture *f, const struct comm *over, int64_t relu_rounds) {
+    struct machine machine = {.world = over, .log = quiet, .engine = engine, .threads = 1};
+    struct calibration calibration = calibration_of(f, over);
+    struct refit_config config = {.samples = SAMPLES, .ridge = 1e-6, .relu_rounds = relu_rounds};
+    struct refit task = {.config = &config,
+                         .calibration = &calibration,
+                         .source = f->source->ops,
+                         .target = f->target->ops,
+                         .source_params = f->source->params,
+                         .target_params = f->target->params,
+                         .plan = f->compiled->plan};
+    return refit(&machine, &task);
+}
+
+/* ---- tests ---- */
+
+static void test_full_width_keeps_the_function(void **state) {
+    (void)state;
+    for (int i = 0; i < NNETS; i++) {
+        struct fixture f;
+        double before, after;
+        set_up(&f, &nets[i], 1, "first");
+        output_error(&f, &before);
+        build_ok(refitted(&f, world, 3));
+        output_error(&f, &after);
+        bool right = before < 1e-5 && after < 1e-5;
+        if (!right) print_error("%s: off by %g before, %g after\n", nets[i].name, before, after);
+        for (int s = 0; s < f.compiled->plan->nstatements; s++) {
+            const struct plan_statement *statement = &f.compiled->plan->statement[s];
+            bool kernel = statement->shape.rank > 1;
+            if (kernel) right = right && statement->residual < 1e-8;
+            else right = right && isnan(statement->residual);
+        }
+        tear_down(&f);
+        all_true(right);
+    }
+}
+
+static void test_half_width_is_repaired(void **state) {
+    (void)state;
+    for (int i = 0; i < NNETS; i++) {
+        struct fixture f;
+        double largest;
+        set_up(&f, &nets[i], 0.5, "next_layer");
+        double before = output_error(&f, &largest);
+        build_ok(refitted(&f, world, 4));
+        double after = output_error(&f, &largest);
+        bool right = after < 0.6 * before && after < 1;
+        if (comm_is_root(world))
+            print_message("%s: error %.3f sliced, %.3f refitted\n", nets[i].name, before, after);
+        tear_down(&f);
+        all_true(right);
+    }
+}
+
+static void test_ranks_do_not_matter(void **state) {
+    (void)state;
+    for (int i = 0; i < NNETS; i++) {
+        struct fixture together, alone;
+        set_up(&together, &nets[i], 0.5, "next_layer");
+        set_up(&alone, &nets[i], 0.5, "next_layer");
+        build_ok(refitted(&together, world, 2));
+        build_ok(refitted(&alone, self, 2));
+        const struct params *a = together.target->params, *b = alone.target->params;
+        bool right = true;
+        for (int p = 0; p < a->n; p++) {
+            double scale = 0, worst = 0;
+            for (int64_t j = 0; j < a->count[p]; j++) {
+                scale = fmax(scale, fabs(params_at(b, p)[j]));
+                worst = fmax(worst, fabs((double)params_at(a, p)[j] - params_at(b, p)[j]));
+            }
+            if (worst <= 1e-5 * scale) continue;
+            print_error("rank %d: %s: parameter %d is off by %g (scale %g)\n", comm_rank(world), nets[i].name,
+                        p, worst, scale);
+            right = false;
+        }
+        struct params *first = NULL;
+        build_ok(params_clone(a, &first));
+        must(comm_bcast(world, 0, first->data, (size_t)first->total * sizeof(float)));
+        right = right && !memcmp(first->data, a->data, (size_t)a->total * sizeof(float));
+        params_destroy(&first);
+        tear_down(&together);
+        tear_down(&alone);
+        all_true(right);
+    }
+}
+
+/* Activations that are not finite: one error on all ranks, which names the layer. */
+static void test_not_finite(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f, &nets[0], 0.5, "first");
+    if (comm_rank(world) == comm_size(world) - 1)
+        f.x[SAMPLES * net_count(f.raw->ops, f.raw->ops->input[0], 1) - 1] = NAN;
+    status error = refitted(&f, world, 2);
+    bool right = status_code(error) == STATUS_DATA && strstr(status_message(error), "refit of \"c1\"");
+    if (!right) print_error("%s\n", status_message(error));
+    status_drop(&error);
+    tear_down(&f);
+    all_true(right);
+}
+
+int main(int argc, char **argv) {
+    status error = comm_start(&argc, &argv, &world);
+    if (!error) error = comm_split(world, comm_rank(world), 0, &self);
+    if (!error) error = log_create(comm_rank(world), LOG_ERROR, &quiet);
+    if (!error) error = engine_find("openblas", &engine);
+    if (error) return 70;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_full_width_keeps_the_function),
+        cmocka_unit_test(test_half_width_is_repaired),
+        cmocka_unit_test(test_ranks_do_not_matter),
+        cmocka_unit_test(test_not_finite),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    log_destroy(&quiet);
+    comm_destroy(&self);
+    comm_stop(&world);
+    return failed;
+}
