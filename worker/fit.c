@@ -15,6 +15,7 @@ struct fit {
     int64_t inputs, k, m;   /* of a group: entries of a row without and with the bias; outputs */
     struct normal **normal; /* [groups] */
     double *w, *start;      /* (groups, k, m) solution and start */
+    double *from;           /* (k, m) of one group: the start, seen from the weights of the last pass */
     float *wf;              /* (groups, k, m) solution as used for predictions */
     float *u, *gu;          /* (NORMAL_ROWS, all inputs + bias), (NORMAL_ROWS, k) of one group */
     float *y, *p;           /* (NORMAL_ROWS, m) wanted and predicted outputs of one group */
@@ -28,6 +29,7 @@ static void fit_close(struct fit *f) {
     free(f->penalty);
     free(f->w);
     free(f->start);
+    free(f->from);
     free(f->wf);
     free(f->u);
     free(f->gu);
@@ -48,6 +50,7 @@ static status fit_open(struct fit *f, bool bias) {
     STATUS_TRY(memory_alloc("a fit", (size_t)f->groups, sizeof *f->penalty, (void **)&f->penalty));
     STATUS_TRY(memory_alloc("a fit", all, sizeof *f->w, (void **)&f->w));
     STATUS_TRY(memory_alloc("a fit", all, sizeof *f->start, (void **)&f->start));
+    STATUS_TRY(memory_alloc("a fit", (size_t)(f->k * f->m), sizeof *f->from, (void **)&f->from));
     STATUS_TRY(memory_alloc("a fit", all, sizeof *f->wf, (void **)&f->wf));
     STATUS_TRY(memory_alloc("patches", rows * (size_t)(f->patches.columns + bias), sizeof *f->u, (void **)&f->u));
     STATUS_TRY(memory_alloc("patches", rows * (size_t)f->k, sizeof *f->gu, (void **)&f->gu));
@@ -135,6 +138,8 @@ static void add_run(struct fit *f, int64_t first, int64_t n, enum pass pass) {
                     f->p, (int)f->m);
         compare_outputs(f, n, pass == PASS_ROUND);
         if (pass == PASS_FIRST) normal_add_gram(f->normal[g], n, u, threads);
+        /* What the weights of this pass leave: solving for their correction rounds far less than solving anew. */
+        for (int64_t i = 0; i < n * f->m && pass != PASS_LAST; i++) f->y[i] -= f->p[i];
         if (pass != PASS_LAST) normal_add_cross(f->normal[g], n, u, f->y, threads);
     }
 }
@@ -170,7 +175,9 @@ static status solve(struct fit *f, bool factor) {
     for (int64_t g = 0; g < f->groups && comm_is_root(world) && !error; g++) {
         int64_t at = g * f->k * f->m;
         if (factor) error = normal_factor(f->normal[g], f->inputs, f->options->ridge, &f->penalty[g]);
-        if (!error) error = normal_solve(f->normal[g], f->inputs, f->penalty[g], f->start + at, f->w + at);
+        for (int64_t i = 0; i < f->k * f->m; i++) f->from[i] = f->start[at + i] - f->wf[at + i];
+        if (!error) error = normal_solve(f->normal[g], f->inputs, f->penalty[g], f->from, f->w + at);
+        for (int64_t i = 0; i < f->k * f->m; i++) f->w[at + i] += f->wf[at + i];
     }
     STATUS_TRY(comm_agree(world, error));
     return comm_bcast(world, 0, f->w, (size_t)(f->groups * f->k * f->m) * sizeof *f->w);
