@@ -140,6 +140,10 @@ static void not_suited(void **state) {
 }
 
 int main(void) {
+    if (!winograd_built()) {
+        print_message("not compiled for this processor: skipped\n");
+        return 77;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shapes),
         cmocka_unit_test(idle_thread),

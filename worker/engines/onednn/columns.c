@@ -1,10 +1,9 @@
 #include "worker/engines/onednn/columns.h"
-#include "worker/engines/onednn/vector.h"
 
 #include <string.h>
 
 enum {
-    VECTORS = COLUMNS_TILE / 16,
+    VECTORS = COLUMNS_TILE / VEC,
     RUN = 64 /* rows summed in float before going to double */
 };
 
@@ -163,7 +162,7 @@ bool array_finite(int64_t count, const float *v) {
 /* ---- sums ---- */
 
 /* Adds one tile of float sums to the thread's doubles. */
-static inline void flush(const v16 *a, double *restrict sums) {
+static inline void flush(const vec *a, double *restrict sums) {
     const float *restrict f = (const float *)a;
 #pragma omp simd
     for (int i = 0; i < COLUMNS_TILE; i++) sums[i] += (double)f[i];
@@ -203,11 +202,11 @@ static void fold(const struct columns *columns, int nsums, const double *parts, 
 
 static inline void moments_tile(const float *x, int64_t width, int64_t n, const float *mean, double *sum,
                                 double *square) {
-    v16 a[VECTORS] = {{0}}, b[VECTORS] = {{0}}, m[VECTORS];
-    for (int j = 0; j < VECTORS; j++) m[j] = ((const v16 *)mean)[j];
+    vec a[VECTORS] = {{0}}, b[VECTORS] = {{0}}, m[VECTORS];
+    for (int j = 0; j < VECTORS; j++) m[j] = ((const vec *)mean)[j];
     for (int64_t r = 0; r < n; r++, x += width)
         for (int j = 0; j < VECTORS; j++) {
-            v16 u = ((const v16 *)x)[j] - m[j];
+            vec u = ((const vec *)x)[j] - m[j];
             a[j] += u;
             b[j] += u * u;
         }
@@ -228,16 +227,16 @@ void columns_moments(const struct columns *columns, const float *x, const float 
 
 static inline void relu_tile(const float *x, const float *dy, int64_t width, int64_t n, const float *mean,
                              const float *scale, const float *shift, double *sum, double *product) {
-    v16 a[VECTORS] = {{0}}, b[VECTORS] = {{0}}, m[VECTORS], s[VECTORS], h[VECTORS];
+    vec a[VECTORS] = {{0}}, b[VECTORS] = {{0}}, m[VECTORS], s[VECTORS], h[VECTORS];
     for (int j = 0; j < VECTORS; j++) {
-        m[j] = ((const v16 *)mean)[j];
-        s[j] = ((const v16 *)scale)[j];
-        h[j] = ((const v16 *)shift)[j];
+        m[j] = ((const vec *)mean)[j];
+        s[j] = ((const vec *)scale)[j];
+        h[j] = ((const vec *)shift)[j];
     }
     for (int64_t r = 0; r < n; r++, x += width, dy += width)
         for (int j = 0; j < VECTORS; j++) {
-            v16 u = ((const v16 *)x)[j] - m[j], v = u * s[j] + h[j];
-            v16 g = (v16)((i16)((const v16 *)dy)[j] & (i16)(v > 0));
+            vec u = ((const vec *)x)[j] - m[j], v = u * s[j] + h[j];
+            vec g = (vec)((veci)((const vec *)dy)[j] & (veci)(v > 0));
             a[j] += g;
             b[j] += g * u;
         }
@@ -291,16 +290,16 @@ void columns_norm_sums(const struct columns *columns, const struct clamp *clamp,
 
 static inline void mask_tile(const struct clamp *clamp, bool relu, const float *y, float *dy, int64_t width,
                              int64_t n, double *sum) {
-    v16 a[VECTORS] = {{0}};
+    vec a[VECTORS] = {{0}};
     for (int64_t r = 0; r < n; r++, y += width, dy += width) {
         if (clamp->on && !relu)
 #pragma omp simd
             for (int j = 0; j < COLUMNS_TILE; j++) dy[j] *= clamp_slope(clamp, y[j]);
         for (int j = 0; j < VECTORS; j++) {
-            v16 g = ((const v16 *)dy)[j];
+            vec g = ((const vec *)dy)[j];
             if (relu) {
-                g = (v16)((i16)g & (i16)(((const v16 *)y)[j] > 0));
-                ((v16 *)dy)[j] = g;
+                g = (vec)((veci)g & (veci)(((const vec *)y)[j] > 0));
+                ((vec *)dy)[j] = g;
             }
             a[j] += g;
         }

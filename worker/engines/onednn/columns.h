@@ -1,16 +1,17 @@
 /* Kernels over rows of channels: per-channel scaling, sums, masks.
  *
- * Dense channels-last data is seen as rows of `width` floats, a multiple of both 64 and the number of
- * channels, so that every channel count runs on whole vectors; what is left over at the end (the tail) goes
- * element by element. Per-channel values are spread to `width` first. */
+ * Dense channels-last data is seen as rows of `width` floats, a multiple of both COLUMNS_TILE and the number
+ * of channels, so that every channel count runs on whole vectors; what is left over at the end (the tail)
+ * goes element by element. Per-channel values are spread to `width` first. */
 #ifndef GODWIT_WORKER_ENGINES_ONEDNN_COLUMNS_H
 #define GODWIT_WORKER_ENGINES_ONEDNN_COLUMNS_H
 
 #include <math.h>
 
 #include "shared/op.h"
+#include "worker/engines/onednn/vector.h"
 
-#define COLUMNS_TILE 64
+#define COLUMNS_TILE (4 * VEC)
 
 struct columns {
     int64_t channels, width, rows, tail; /* rows*width + tail elements */

@@ -1,23 +1,28 @@
 #include "worker/engines/onednn/product.h"
 #include "worker/engines/onednn/vector.h"
 
-/* Rows and vectors of c held in registers: 16 sums, enough to hide the latency of a multiply-add. */
+/* Rows and vectors of c held in registers: enough sums to hide the latency of a multiply-add, few enough for
+ * the processor's registers. */
+#ifdef __AVX512F__
 enum { ROWS = 8, VECTORS = 2 };
+#else
+enum { ROWS = 6, VECTORS = 2 };
+#endif
 
 #define INLINE static inline __attribute__((always_inline))
 
 /* `rows` and `vectors` are constants where this is inlined. */
 INLINE void tile(const int rows, const int vectors, int64_t k, const float *a, int64_t ai, int64_t al,
                  const float *b, int64_t bl, bool add, float *c, int64_t ci) {
-    v16 sum[ROWS][VECTORS];
+    vec sum[ROWS][VECTORS];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) sum[r][v] = add ? *(const v16 *)(c + r * ci + 16 * v) : (v16){0};
+        for (int v = 0; v < vectors; v++) sum[r][v] = add ? *(const vec *)(c + r * ci + VEC * v) : (vec){0};
     for (int64_t l = 0; l < k; l++) {
-        v16 w[VECTORS];
+        vec w[VECTORS];
 #pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) w[v] = *(const v16 *)(b + l * bl + 16 * v);
+        for (int v = 0; v < vectors; v++) w[v] = *(const vec *)(b + l * bl + VEC * v);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
@@ -26,7 +31,7 @@ INLINE void tile(const int rows, const int vectors, int64_t k, const float *a, i
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) *(v16 *)(c + r * ci + 16 * v) = sum[r][v];
+        for (int v = 0; v < vectors; v++) *(vec *)(c + r * ci + VEC * v) = sum[r][v];
 }
 
 /* Rows of `a` whose elements follow each other, or columns. */
@@ -56,12 +61,14 @@ INLINE void rows_of_panel(const int vectors, int64_t rows, int64_t k, const floa
     case 5:
         tile_strided(5, vectors, k, a, ai, al, b, bl, add, c, ci);
         break;
+#ifdef __AVX512F__
     case 6:
         tile_strided(6, vectors, k, a, ai, al, b, bl, add, c, ci);
         break;
     case 7:
         tile_strided(7, vectors, k, a, ai, al, b, bl, add, c, ci);
         break;
+#endif
     default:
         tile_strided(ROWS, vectors, k, a, ai, al, b, bl, add, c, ci);
         break;
@@ -70,10 +77,10 @@ INLINE void rows_of_panel(const int vectors, int64_t rows, int64_t k, const floa
 
 void product(int64_t m, int64_t n, int64_t k, const float *a, int64_t ai, int64_t al, const float *b,
              int64_t bl, bool add, float *c, int64_t ci) {
-    for (int64_t j = 0; j < n; j += 16 * VECTORS)
+    for (int64_t j = 0; j < n; j += VEC * VECTORS)
         for (int64_t i = 0; i < m; i += ROWS) {
             const int64_t rows = m - i < ROWS ? m - i : ROWS;
-            if (n - j >= 16 * VECTORS)
+            if (n - j >= VEC * VECTORS)
                 rows_of_panel(VECTORS, rows, k, a + i * ai, ai, al, b + j, bl, add, c + i * ci + j, ci);
             else rows_of_panel(1, rows, k, a + i * ai, ai, al, b + j, bl, add, c + i * ci + j, ci);
         }

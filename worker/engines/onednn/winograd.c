@@ -18,10 +18,21 @@ enum {
 /* Least ratio of multiplications by the definition to those done here. */
 static const double MIN_GAIN = 1.5;
 
+/* Are the plain vectors of this build a match for oneDNN, which finds the processor's best at run time? */
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+enum { FAST = 1 };
+#else
+enum { FAST = 0 };
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 
 static int64_t ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
+}
+
+bool winograd_built(void) {
+    return FAST;
 }
 
 /* Multiplications along one dimension that do not meet padding. */
@@ -37,7 +48,7 @@ bool winograd_make(const struct conv_shape *s, bool transposed, int threads, str
         .n = s->n, .channels = s->channels, .filters = s->filters, .transposed = transposed};
     w->threads = threads;
     const struct window *window = &s->window;
-    if (s->depthwise || s->groups != 1 || s->channels % 16 || s->filters % 16) return false;
+    if (!FAST || s->depthwise || s->groups != 1 || s->channels % 16 || s->filters % 16) return false;
     for (int i = 0; i < 2; i++) {
         if (window->size[i] != 3 || window->stride[i] != 1 || window->dilation[i] != 1) return false;
         if (window->before[i] > 2) return false;
@@ -86,10 +97,10 @@ size_t winograd_gradient_scratch(const struct winograd *w) {
     return (block_floats(w) + winograd_weights(w)) * (size_t)w->threads;
 }
 
-/* ---- transforms of 16 channels, one dimension ---- */
+/* ---- transforms of one vector of channels, one dimension ---- */
 
-INLINE void inputs_1d(const v16 d[IN], v16 t[IN]) {
-    const v16 a = d[4] - 4 * d[2], b = d[3] - 4 * d[1], c = d[4] - d[2], e = 2 * (d[3] - d[1]);
+INLINE void inputs_1d(const vec d[IN], vec t[IN]) {
+    const vec a = d[4] - 4 * d[2], b = d[3] - 4 * d[1], c = d[4] - d[2], e = 2 * (d[3] - d[1]);
     t[0] = 4 * d[0] - 5 * d[2] + d[4];
     t[1] = a + b;
     t[2] = a - b;
@@ -98,8 +109,8 @@ INLINE void inputs_1d(const v16 d[IN], v16 t[IN]) {
     t[5] = 4 * d[1] - 5 * d[3] + d[5];
 }
 
-INLINE void outputs_1d(const v16 m[IN], v16 y[OUT]) {
-    const v16 s1 = m[1] + m[2], d1 = m[1] - m[2], s2 = m[3] + m[4], d2 = m[3] - m[4];
+INLINE void outputs_1d(const vec m[IN], vec y[OUT]) {
+    const vec s1 = m[1] + m[2], d1 = m[1] - m[2], s2 = m[3] + m[4], d2 = m[3] - m[4];
     y[0] = m[0] + s1 + s2;
     y[1] = d1 + 2 * d2;
     y[2] = s1 + 4 * s2;
@@ -107,8 +118,8 @@ INLINE void outputs_1d(const v16 m[IN], v16 y[OUT]) {
 }
 
 /* Transpose of outputs_1d. */
-INLINE void output_grads_1d(const v16 y[OUT], v16 m[IN]) {
-    const v16 e1 = y[0] + y[2], o1 = y[1] + y[3], e2 = y[0] + 4 * y[2], o2 = 2 * y[1] + 8 * y[3];
+INLINE void output_grads_1d(const vec y[OUT], vec m[IN]) {
+    const vec e1 = y[0] + y[2], o1 = y[1] + y[3], e2 = y[0] + 4 * y[2], o2 = 2 * y[1] + 8 * y[3];
     m[0] = y[0];
     m[1] = e1 + o1;
     m[2] = e1 - o1;
@@ -117,9 +128,9 @@ INLINE void output_grads_1d(const v16 y[OUT], v16 m[IN]) {
     m[5] = y[3];
 }
 
-INLINE void kernel_1d(const v16 g[3], v16 u[IN]) {
-    const v16 e1 = (g[0] + g[2]) * (-1.0F / 6), o1 = g[1] * (-1.0F / 6);
-    const v16 e2 = g[0] * (1.0F / 24) + g[2] * (1.0F / 6), o2 = g[1] * (1.0F / 12);
+INLINE void kernel_1d(const vec g[3], vec u[IN]) {
+    const vec e1 = (g[0] + g[2]) * (-1.0F / 6), o1 = g[1] * (-1.0F / 6);
+    const vec e2 = g[0] * (1.0F / 24) + g[2] * (1.0F / 6), o2 = g[1] * (1.0F / 12);
     u[0] = g[0] * 0.25F;
     u[1] = e1 + o1;
     u[2] = e1 - o1;
@@ -129,8 +140,8 @@ INLINE void kernel_1d(const v16 g[3], v16 u[IN]) {
 }
 
 /* Transpose of kernel_1d. */
-INLINE void kernel_grad_1d(const v16 u[IN], v16 g[3]) {
-    const v16 s1 = u[1] + u[2], d1 = u[1] - u[2], s2 = u[3] + u[4], d2 = u[3] - u[4];
+INLINE void kernel_grad_1d(const vec u[IN], vec g[3]) {
+    const vec s1 = u[1] + u[2], d1 = u[1] - u[2], s2 = u[3] + u[4], d2 = u[3] - u[4];
     g[0] = u[0] * 0.25F - s1 * (1.0F / 6) + s2 * (1.0F / 24);
     g[1] = d2 * (1.0F / 12) - d1 * (1.0F / 6);
     g[2] = s2 * (1.0F / 6) - s1 * (1.0F / 6) + u[5];
@@ -160,21 +171,21 @@ static void transform_inputs(const struct winograd *w, const float *x, int64_t t
             const bool inside = r >= 0 && r < w->in[0] && c >= 0 && c < w->in[1];
             source[i][j] = inside ? base + (r * w->in[1] + c) * w->channels : NULL;
         }
-    for (int64_t c = 0; c < w->channels; c += 16) {
-        v16 half[IN][IN];
+    for (int64_t c = 0; c < w->channels; c += VEC) {
+        vec half[IN][IN];
         for (int j = 0; j < IN; j++) {
-            v16 d[IN], u[IN];
+            vec d[IN], u[IN];
 #pragma GCC unroll 6
-            for (int i = 0; i < IN; i++) d[i] = source[i][j] ? *(const v16 *)(source[i][j] + c) : (v16){0};
+            for (int i = 0; i < IN; i++) d[i] = source[i][j] ? *(const vec *)(source[i][j] + c) : (vec){0};
             inputs_1d(d, u);
 #pragma GCC unroll 6
             for (int i = 0; i < IN; i++) half[i][j] = u[i];
         }
         for (int i = 0; i < IN; i++) {
-            v16 u[IN];
+            vec u[IN];
             inputs_1d(half[i], u);
 #pragma GCC unroll 6
-            for (int j = 0; j < IN; j++) *(v16 *)(v + (i * IN + j) * stride + c) = u[j];
+            for (int j = 0; j < IN; j++) *(vec *)(v + (i * IN + j) * stride + c) = u[j];
         }
     }
 }
@@ -186,23 +197,23 @@ static void transform_output_grads(const struct winograd *w, const float *dy, in
     tile_at(w, t, &image, &row, &column);
     const float *base = dy + ((image * w->out[0] + row) * w->out[1] + column) * w->filters;
     const int64_t rows = w->out[0] - row, columns = w->out[1] - column;
-    for (int64_t c = 0; c < w->filters; c += 16) {
-        v16 half[IN][OUT];
+    for (int64_t c = 0; c < w->filters; c += VEC) {
+        vec half[IN][OUT];
         for (int j = 0; j < OUT; j++) {
-            v16 y[OUT], u[IN];
+            vec y[OUT], u[IN];
 #pragma GCC unroll 4
             for (int i = 0; i < OUT; i++)
-                y[i] = i < rows && j < columns ? *(const v16 *)(base + (i * w->out[1] + j) * w->filters + c)
-                                               : (v16){0};
+                y[i] = i < rows && j < columns ? *(const vec *)(base + (i * w->out[1] + j) * w->filters + c)
+                                               : (vec){0};
             output_grads_1d(y, u);
 #pragma GCC unroll 6
             for (int i = 0; i < IN; i++) half[i][j] = u[i];
         }
         for (int i = 0; i < IN; i++) {
-            v16 u[IN];
+            vec u[IN];
             output_grads_1d(half[i], u);
 #pragma GCC unroll 6
-            for (int j = 0; j < IN; j++) *(v16 *)(m + (i * IN + j) * stride + c) = u[j];
+            for (int j = 0; j < IN; j++) *(vec *)(m + (i * IN + j) * stride + c) = u[j];
         }
     }
 }
@@ -212,15 +223,15 @@ struct epilogue {
     struct clamp clamp;
 };
 
-INLINE v16 finish(const struct epilogue *e, v16 v, int64_t filter, int64_t at) {
-    if (e->bias) v += *(const v16 *)(e->bias + filter);
-    if (e->addend) v += *(const v16 *)(e->addend + at);
+INLINE vec finish(const struct epilogue *e, vec v, int64_t filter, int64_t at) {
+    if (e->bias) v += *(const vec *)(e->bias + filter);
+    if (e->addend) v += *(const vec *)(e->addend + at);
     if (!e->clamp.on) return v;
-    v16 low = {0};
+    vec low = {0};
     if (e->clamp.slope > 0) low = v * e->clamp.slope;
-    const i16 over = v > e->clamp.max, under = v < 0; /* NaN is neither */
-    const i16 high = (over & (i16)((v16){0} + e->clamp.max)) | (~over & (i16)v);
-    return (v16)((under & (i16)low) | (~under & high));
+    const veci over = v > e->clamp.max, under = v < 0; /* NaN is neither */
+    const veci high = (over & (veci)((vec){0} + e->clamp.max)) | (~over & (veci)v);
+    return (vec)((under & (veci)low) | (~under & high));
 }
 
 /* Transforms the products m[point*stride + filter] of one tile back and finishes its outputs. */
@@ -230,23 +241,23 @@ static void transform_outputs(const struct winograd *w, const struct epilogue *e
     tile_at(w, t, &image, &row, &column);
     const int64_t base = ((image * w->out[0] + row) * w->out[1] + column) * w->filters;
     const int64_t rows = w->out[0] - row, columns = w->out[1] - column;
-    for (int64_t c = 0; c < w->filters; c += 16) {
-        v16 half[OUT][IN];
+    for (int64_t c = 0; c < w->filters; c += VEC) {
+        vec half[OUT][IN];
         for (int j = 0; j < IN; j++) {
-            v16 d[IN], u[OUT];
+            vec d[IN], u[OUT];
 #pragma GCC unroll 6
-            for (int i = 0; i < IN; i++) d[i] = *(const v16 *)(m + (i * IN + j) * stride + c);
+            for (int i = 0; i < IN; i++) d[i] = *(const vec *)(m + (i * IN + j) * stride + c);
             outputs_1d(d, u);
 #pragma GCC unroll 4
             for (int i = 0; i < OUT; i++) half[i][j] = u[i];
         }
         for (int i = 0; i < OUT && i < rows; i++) {
-            v16 u[OUT];
+            vec u[OUT];
             outputs_1d(half[i], u);
 #pragma GCC unroll 4
             for (int j = 0; j < OUT; j++) {
                 const int64_t at = base + (i * w->out[1] + j) * w->filters + c;
-                if (j < columns) *(v16 *)(y + at) = finish(e, u[j], c, at);
+                if (j < columns) *(vec *)(y + at) = finish(e, u[j], c, at);
             }
         }
     }
@@ -307,20 +318,20 @@ static void turn_kernel(const struct winograd *w, const float *kernel, float *tu
 /* Weights at a point are panels of at most PANEL filters, each (C, width). */
 static void pack_channel(const struct winograd *w, const float *kernel, int64_t channel, float *weights) {
     const int64_t c = w->channels, f = w->filters;
-    for (int64_t j = 0; j < f; j += 16) {
+    for (int64_t j = 0; j < f; j += VEC) {
         const int64_t panel = j / PANEL * PANEL, width = f - panel < PANEL ? f - panel : PANEL;
         float *out = weights + panel * c + channel * width + j - panel;
-        v16 half[IN][3];
+        vec half[IN][3];
         for (int k = 0; k < 3; k++) {
-            v16 g[3], u[IN];
-            for (int i = 0; i < 3; i++) g[i] = *(const v16 *)(kernel + ((i * 3 + k) * c + channel) * f + j);
+            vec g[3], u[IN];
+            for (int i = 0; i < 3; i++) g[i] = *(const vec *)(kernel + ((i * 3 + k) * c + channel) * f + j);
             kernel_1d(g, u);
             for (int i = 0; i < IN; i++) half[i][k] = u[i];
         }
         for (int i = 0; i < IN; i++) {
-            v16 u[IN];
+            vec u[IN];
             kernel_1d(half[i], u);
-            for (int k = 0; k < IN; k++) *(v16 *)(out + (i * IN + k) * c * f) = u[k];
+            for (int k = 0; k < IN; k++) *(vec *)(out + (i * IN + k) * c * f) = u[k];
         }
     }
 }
@@ -351,22 +362,22 @@ static void gradient_block(const struct winograd *w, const float *x, const float
 /* Sums of all threads, transformed back, for one channel. */
 static void gradient_channel(const struct winograd *w, const float *sums, int64_t channel, float *gradient) {
     const int64_t c = w->channels, f = w->filters, size = POINTS * c * f;
-    for (int64_t j = 0; j < f; j += 16) {
-        v16 half[3][IN];
+    for (int64_t j = 0; j < f; j += VEC) {
+        vec half[3][IN];
         for (int k = 0; k < IN; k++) {
-            v16 u[IN], g[3];
+            vec u[IN], g[3];
             for (int i = 0; i < IN; i++) {
                 const float *at = sums + ((i * IN + k) * c + channel) * f + j;
-                u[i] = *(const v16 *)at;
-                for (int t = 1; t < w->threads; t++) u[i] += *(const v16 *)(at + t * size);
+                u[i] = *(const vec *)at;
+                for (int t = 1; t < w->threads; t++) u[i] += *(const vec *)(at + t * size);
             }
             kernel_grad_1d(u, g);
             for (int i = 0; i < 3; i++) half[i][k] = g[i];
         }
         for (int i = 0; i < 3; i++) {
-            v16 g[3];
+            vec g[3];
             kernel_grad_1d(half[i], g);
-            for (int k = 0; k < 3; k++) *(v16 *)(gradient + ((i * 3 + k) * c + channel) * f + j) = g[k];
+            for (int k = 0; k < 3; k++) *(vec *)(gradient + ((i * 3 + k) * c + channel) * f + j) = g[k];
         }
     }
 }

@@ -22,6 +22,9 @@ struct winograd {
     int threads;
 };
 
+/* Was it compiled for a processor where it is fast? */
+bool winograd_built(void);
+
 /* False where it is not possible or would not be faster. With `transposed`, `shape` is still the forward one.
  */
 bool winograd_make(const struct conv_shape *shape, bool transposed, int threads, struct winograd *winograd);
