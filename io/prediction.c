@@ -8,6 +8,15 @@
 #define CAPTION_WIDTH 280 /* pixels */
 #define CAPTION_LINES 16
 
+/* A copy that ends between two characters of UTF-8. */
+static void copy_label(const char *from, char *to, size_t size) {
+    size_t n = strlen(from);
+    if (n >= size)
+        for (n = size - 1; n > 0 && ((unsigned char)from[n] & 0xc0) == 0x80;) n--;
+    memcpy(to, from, n);
+    to[n] = '\0';
+}
+
 void prediction_best(const struct preprocessing *preprocessing, const float *score, int64_t classes, int n, struct prediction_class *best) {
     for (int i = 0; i < n; i++) {
         int64_t at = -1;
@@ -18,7 +27,7 @@ void prediction_best(const struct preprocessing *preprocessing, const float *sco
         }
         best[i] = (struct prediction_class){.number = at, .score = score[at]};
         if (at < preprocessing->nlabels)
-            snprintf(best[i].label, sizeof best[i].label, "%s", preprocessing->label[at]);
+            copy_label(preprocessing->label[at], best[i].label, sizeof best[i].label);
         else
             snprintf(best[i].label, sizeof best[i].label, "class %lld", (long long)at);
     }

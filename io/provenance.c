@@ -2,7 +2,9 @@
 #include "io/file.h"
 
 #include <cjson/cJSON.h>
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -16,7 +18,8 @@ static bool add_number(cJSON *object, const char *key, double number) {
 }
 
 static bool add_all(cJSON *root, const struct provenance *p) {
-    char created[32];
+    char created[32], seed[24];
+    snprintf(seed, sizeof seed, "%" PRIu64, p->seed); /* cJSON prints 15 digits */
     time_t now = time(NULL);
     struct tm utc;
     strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
@@ -24,12 +27,11 @@ static bool add_all(cJSON *root, const struct provenance *p) {
               add_text(root, "source", p->source) && add_text(root, "source_digest", p->source_digest) &&
               add_text(root, "model_digest", p->model_digest) && add_text(root, "command_line", p->command_line) &&
               add_text(root, "godwit", GODWIT_VERSION) && add_text(root, "libraries", p->libraries) &&
-              add_text(root, "engine", p->engine) && add_number(root, "seed", (double)p->seed) &&
+              add_text(root, "engine", p->engine) && cJSON_AddRawToObject(root, "seed", seed) &&
               add_number(root, "ranks", p->ranks) && add_number(root, "threads_per_rank", p->threads);
     cJSON *metrics = ok ? cJSON_AddObjectToObject(root, "metrics") : NULL;
     for (int i = 0; i < p->nmetrics && metrics && ok; i++) ok = add_number(metrics, p->metric[i].name, p->metric[i].value);
-    cJSON *config = metrics && ok ? cJSON_Parse(p->config_json) : NULL;
-    return config && cJSON_AddItemToObject(root, "configuration", config);
+    return metrics && ok && cJSON_AddRawToObject(root, "configuration", p->config_json);
 }
 
 status provenance_write(const char *path, const struct provenance *provenance) {
