@@ -139,15 +139,56 @@ static void not_suited(void **state) {
     assert_false(winograd_make(&s, false, 1, &w));
 }
 
+/* In the engine: batch norm folded, a residual added, its gradient added to another, padding of an operation
+ * of its own. */
+static void in_networks(void **state) {
+    (void)state;
+    struct opgraph *g = net_create();
+    const struct window_options same = {.same = true, .no_bias = true};
+    int x = net_relu(
+        g, net_conv(g, net_input(g, SHAPE(-1, 8, 8, 16)), 3, 3, 16, (struct window_options){.same = true}));
+    int y = net_relu(g, net_batch_norm(g, net_conv(g, x, 3, 3, 32, same), true, true));
+    y = net_pad(g, y, (int[]){0, 1, 1, 0}, (int[]){0, 1, 1, 0});
+    y = net_batch_norm(g, net_conv(g, y, 3, 3, 16, (struct window_options){.no_bias = true}), true, true);
+    y = net_relu(g, net_binary(g, BINARY_ADD, y, x));
+    y = net_activation(g, net_conv(g, y, 3, 3, 16, same), ACTIVATION_TANH, 0, 0, 0);
+    net_finish(g, 1, &y);
+    struct trial *t = trial_create(g, 4, 7);
+    trial_check(t);
+    trial_destroy(t);
+}
+
+/* What oneDNN's fused ReLU would hide. */
+static void diverged_weights(void **state) {
+    (void)state;
+    struct opgraph *g = net_create();
+    int y = net_relu(
+        g, net_conv(g, net_input(g, SHAPE(-1, 8, 8, 3)), 3, 3, 8, (struct window_options){.same = true}));
+    net_finish(g, 1, &y);
+    struct trial *t = trial_create(g, 2, 7);
+    const struct engine *engine;
+    must(engine_find("onednn", &engine));
+    struct exec_options options = {.batch = 2, .mode = EXEC_TRAIN, .threads = 1};
+    struct exec *exec = exec_must(engine, t->graph, &options);
+    must(exec_set_params(exec, t->params));
+    must(exec_forward(exec, trial_inputs(t)));
+    params_at(t->params, 0)[5] = NAN;
+    status error = exec_forward(exec, trial_inputs(t));
+    assert_int_equal(status_code(error), STATUS_DATA);
+    assert_non_null(strstr(status_message(error), "not finite"));
+    status_drop(&error);
+    exec_destroy(&exec);
+    trial_destroy(t);
+}
+
 int main(void) {
     if (!winograd_built()) {
         print_message("not compiled for this processor: skipped\n");
         return 77;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes),
-        cmocka_unit_test(idle_thread),
-        cmocka_unit_test(not_suited),
+        cmocka_unit_test(shapes),      cmocka_unit_test(idle_thread),      cmocka_unit_test(not_suited),
+        cmocka_unit_test(in_networks), cmocka_unit_test(diverged_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -145,6 +145,7 @@ static status conv_prepare(struct onednn_exec *exec, struct step *step) {
     if (!clamp_of(step->act, &c->clamp) && step_trains(exec))
         return step_mismatch(exec, step, "its activation cannot be fused");
     STATUS_TRY(conv_prepare_forward(exec, step, c));
+    step->implementation = c->minimal[PHASE_FORWARD] ? "winograd" : prim_implementation(c->forward);
     size_t *nbytes = &step->scratch_bytes[PHASE_FORWARD];
     size_t scratchpad =
         largest(prim_bytes(c->forward, PRIM_SCRATCHPAD), prim_bytes(c->pack_forward, PRIM_SCRATCHPAD));

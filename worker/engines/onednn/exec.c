@@ -356,7 +356,7 @@ bool onednn_profile_step(const struct exec *exec, int i, struct onednn_profile *
     const struct step *s = &e->step[i];
     *profile = (struct onednn_profile){
         .kind = op_name(s->op->kind),
-        .implementation = "",
+        .implementation = s->implementation ? s->implementation : "",
         .node = s->op->node,
         .flops = op_flops(e->graph, s->op) * (double)e->options.batch,
         .forward_s = s->seconds[PHASE_FORWARD],

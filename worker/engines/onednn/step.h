@@ -29,7 +29,8 @@ struct step {
     bool needs_in, needs_out; /* backward reads the inputs, the output */
     size_t saved_bytes;       /* kept from forward to backward */
     size_t scratch_bytes[PHASES];
-    void *state; /* the kind's own, released by its destroy */
+    const char *implementation; /* for profiles: what computes it, borrowed; NULL: own loops */
+    void *state;                /* the kind's own, released by its destroy */
 
     /* Set by the exec. */
     void *saved, *scratch[PHASES];
