@@ -1,7 +1,7 @@
 #include "worker/fit.h"
 #include "worker/normal.h"
+#include "worker/matmul.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +92,7 @@ static const float *group_rows(const struct fit *f, int64_t g, int64_t n) {
 
 static void gather_outputs(const struct fit *f, int64_t g, int64_t first, int64_t n) {
     const struct fit_data *d = f->data;
+#pragma omp parallel for num_threads(f->machine->threads) schedule(static)
     for (int64_t r = 0; r < n; r++) {
         const float *row = d->y + (first + r) * d->width;
         for (int64_t j = 0; j < f->m; j++) {
@@ -101,27 +102,40 @@ static void gather_outputs(const struct fit *f, int64_t g, int64_t first, int64_
     }
 }
 
-static float clamp(float v, float maximum) {
-    return v < 0 ? 0 : v > maximum ? maximum : v;
+static inline float clamp(float v, float minimum, float maximum) {
+    return v < minimum ? minimum : v > maximum ? maximum : v;
 }
 
-/* Compares predictions with the wanted outputs; with `replace`, dead outputs become the clipped prediction. */
-static void compare_outputs(struct fit *f, int64_t n, bool replace) {
-    const struct fit_options *o = f->options;
-    double error = 0, base = 0;
-    for (int64_t i = 0; i < n * f->m; i++) {
-        float y = f->y[i], p = f->p[i];
-        float a = o->relu ? clamp(y, o->maximum) : y, b = o->relu ? clamp(p, o->maximum) : p;
-        error += (double)(a - b) * (a - b);
-        base += (double)a * a;
-        if (!replace) continue;
-        if (y <= 0)
-            f->y[i] = p < 0 ? p : 0;
-        else if (y >= o->maximum)
-            f->y[i] = p > o->maximum ? p : o->maximum;
+/* Squared error and squares of some outputs; y becomes what the predictions leave of it. Solving for the
+ * correction of the present weights rounds far less than solving anew. With `replace`, dead outputs take the
+ * clipped prediction first. */
+static void compare_rows(const struct fit_options *o, int64_t n, bool replace, float *y, const float *p, double *sum) {
+    float maximum = o->relu ? o->maximum : INFINITY, minimum = o->relu ? 0 : -INFINITY, error = 0, base = 0;
+#pragma omp simd reduction(+ : error, base)
+    for (int64_t i = 0; i < n; i++) {
+        float a = clamp(y[i], minimum, maximum), b = clamp(p[i], minimum, maximum);
+        error += (a - b) * (a - b);
+        base += a * a;
+        float dead = p[i] < 0 ? p[i] : 0, full = p[i] > maximum ? p[i] : maximum;
+        float wanted = y[i] <= 0 ? dead : y[i] >= maximum ? full : y[i];
+        y[i] = (replace ? wanted : y[i]) - p[i];
     }
-    f->error += error;
-    f->base += base;
+    sum[0] = error;
+    sum[1] = base;
+}
+
+static void compare_outputs(struct fit *f, int64_t n, bool replace) {
+    enum { ROWS = 64 };
+    double sum[NORMAL_ROWS / ROWS][2];
+#pragma omp parallel for num_threads(f->machine->threads) schedule(static)
+    for (int64_t first = 0; first < n; first += ROWS) {
+        int64_t rows = n - first < ROWS ? n - first : ROWS;
+        compare_rows(f->options, rows * f->m, replace, f->y + first * f->m, f->p + first * f->m, sum[first / ROWS]);
+    }
+    for (int64_t i = 0; i * ROWS < n; i++) {
+        f->error += sum[i][0];
+        f->base += sum[i][1];
+    }
 }
 
 enum pass { PASS_FIRST /* G and H of the plain fit, error of the start */, PASS_ROUND /* H again */, PASS_LAST /* error */ };
@@ -130,16 +144,12 @@ static void add_run(struct fit *f, int64_t first, int64_t n, enum pass pass) {
     int threads = f->machine->threads;
     int64_t stride = f->patches.columns + (f->k - f->inputs);
     patches_gather(&f->patches, f->data->x, first, n, stride, threads, f->u);
-    openblas_set_num_threads(threads);
     for (int64_t g = 0; g < f->groups; g++) {
         const float *u = group_rows(f, g, n), *w = f->wf + g * f->k * f->m;
         gather_outputs(f, g, first, n);
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)f->m, (int)f->k, 1, u, (int)f->k, w, (int)f->m, 0,
-                    f->p, (int)f->m);
+        matmul(n, f->m, f->k, u, w, f->p, threads);
         compare_outputs(f, n, pass == PASS_ROUND);
         if (pass == PASS_FIRST) normal_add_gram(f->normal[g], n, u, threads);
-        /* What the weights of this pass leave: solving for their correction rounds far less than solving anew. */
-        for (int64_t i = 0; i < n * f->m && pass != PASS_LAST; i++) f->y[i] -= f->p[i];
         if (pass != PASS_LAST) normal_add_cross(f->normal[g], n, u, f->y, threads);
     }
 }
@@ -171,7 +181,6 @@ static status run_pass(struct fit *f, const double *w, enum pass pass) {
 static status solve(struct fit *f, bool factor) {
     const struct comm *world = f->machine->world;
     status error = SUCCESS;
-    openblas_set_num_threads(f->machine->threads);
     for (int64_t g = 0; g < f->groups && comm_is_root(world) && !error; g++) {
         int64_t at = g * f->k * f->m;
         if (factor) error = normal_factor(f->normal[g], f->inputs, f->options->ridge, &f->penalty[g]);

@@ -1,6 +1,6 @@
 #include "worker/normal.h"
+#include "worker/matmul.h"
 
-#include <cblas.h>
 #include <lapacke.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,17 +35,14 @@ void normal_destroy(struct normal **normal) {
 }
 
 void normal_add_gram(struct normal *n, int64_t rows, const float *u, int threads) {
-    openblas_set_num_threads(threads);
-    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)n->k, (int)rows, 1, u, (int)n->k, 0, n->part, (int)n->k);
+    matmul_gram(n->k, rows, u, n->part, threads);
 #pragma omp parallel for num_threads(threads) schedule(static, 8)
     for (int64_t i = 0; i < n->k; i++)
         for (int64_t j = i; j < n->k; j++) n->g[i * n->k + j] += n->part[i * n->k + j];
 }
 
 void normal_add_cross(struct normal *n, int64_t rows, const float *u, const float *y, int threads) {
-    openblas_set_num_threads(threads);
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)n->k, (int)n->m, (int)rows, 1, u, (int)n->k, y, (int)n->m, 0,
-                n->part, (int)n->m);
+    matmul_transposed(n->k, n->m, rows, u, y, n->part, threads);
     for (int64_t i = 0; i < n->k * n->m; i++) n->h[i] += n->part[i];
 }
 

@@ -18,19 +18,31 @@ status patches_init(const struct opgraph *graph, const struct op *op, struct pat
     return SUCCESS;
 }
 
+/* One row of the window: `size` cells from `x`, `step` apart, of which those outside [0, width) are zero. */
+static void gather_row(const float *x, int64_t at, int size, int step, int64_t width, int64_t channels, float *u) {
+    if (step == 1 && at >= 0 && at + size <= width) {
+        memcpy(u, x + at * channels, (size_t)(size * channels) * sizeof *u);
+        return;
+    }
+    for (int k = 0; k < size; k++, at += step, u += channels) {
+        if (at < 0 || at >= width)
+            memset(u, 0, (size_t)channels * sizeof *u);
+        else
+            memcpy(u, x + at * channels, (size_t)channels * sizeof *u);
+    }
+}
+
 /* The patch at output position (oy, ox) of one sample. */
 static void gather_window(const struct patches *p, const float *x, int64_t oy, int64_t ox, float *u) {
     const struct window *w = &p->op->u.conv.window;
-    int64_t height = p->in.dim[1], width = p->in.dim[2], channels = p->in.dim[3];
-    for (int ky = 0; ky < w->size[0]; ky++) {
+    int64_t height = p->in.dim[1], width = p->in.dim[2], channels = p->in.dim[3], row = w->size[1] * channels;
+    int64_t left = ox * w->stride[1] - w->before[1];
+    for (int ky = 0; ky < w->size[0]; ky++, u += row) {
         int64_t y = oy * w->stride[0] - w->before[0] + (int64_t)ky * w->dilation[0];
-        for (int kx = 0; kx < w->size[1]; kx++, u += channels) {
-            int64_t at = ox * w->stride[1] - w->before[1] + (int64_t)kx * w->dilation[1];
-            if (y < 0 || y >= height || at < 0 || at >= width)
-                memset(u, 0, (size_t)channels * sizeof *u);
-            else
-                memcpy(u, x + (y * width + at) * channels, (size_t)channels * sizeof *u);
-        }
+        if (y < 0 || y >= height)
+            memset(u, 0, (size_t)row * sizeof *u);
+        else
+            gather_row(x + y * width * channels, left, w->size[1], w->dilation[1], width, channels, u);
     }
 }
 

@@ -1,4 +1,5 @@
 #include "worker/pursuit.h"
+#include "worker/matmul.h"
 
 #include "shared/tensor.h"
 
@@ -80,13 +81,13 @@ static double gain(const struct pursuit_reader *r, int class, struct work *w) {
 }
 
 /* Takes the class's part out of g and h. */
-static void project_out(struct pursuit_reader *r, int class, struct work *w) {
+static void project_out(struct pursuit_reader *r, int class, int threads, struct work *w) {
     int64_t b, k = r->k;
     if (!whiten(r, class, w, &b)) return;
     for (int64_t i = 0; i < b; i++) memcpy(w->g + i * k, r->g + w->entry[i] * k, (size_t)k * sizeof *w->g);
     cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)b, (int)k, 1, w->block, (int)b, w->g, (int)k);
-    cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)k, (int)k, (int)b, -1, w->g, (int)k, w->g, (int)k, 1, r->g, (int)k);
-    cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)k, (int)r->m, (int)b, -1, w->g, (int)k, w->h, (int)r->m, 1, r->h, (int)r->m);
+    matmul_downdate(k, k, b, w->g, w->g, r->g, threads);
+    matmul_downdate(k, r->m, b, w->g, w->h, r->h, threads);
 }
 
 status pursuit_choose(int nreaders, struct pursuit_reader *reader, int classes, int kept, int threads, int64_t *chosen) {
@@ -94,8 +95,8 @@ status pursuit_choose(int nreaders, struct pursuit_reader *reader, int classes, 
     bool *taken = calloc((size_t)classes + 1, 1);
     status error = taken ? work_open(nreaders, reader, classes, &w) : status_no_memory("a choice of channels", (size_t)classes);
     if (error) goto done;
-    openblas_set_num_threads(threads);
-    for (int i = 0; i < nreaders; i++) project_out(&reader[i], -1, &w);
+    openblas_set_num_threads(1);
+    for (int i = 0; i < nreaders; i++) project_out(&reader[i], -1, threads, &w);
     for (int n = 0; n < kept; n++) {
         int best = -1;
         double best_gain = -1;
@@ -109,7 +110,7 @@ status pursuit_choose(int nreaders, struct pursuit_reader *reader, int classes, 
             }
         }
         taken[best] = true;
-        for (int i = 0; i < nreaders; i++) project_out(&reader[i], best, &w);
+        for (int i = 0; i < nreaders; i++) project_out(&reader[i], best, threads, &w);
     }
     int n = 0;
     for (int c = 0; c < classes; c++)
