@@ -150,6 +150,24 @@ static status accuracy_of(struct migration_run *m, const struct opgraph *logits,
 
 /* ---- fine-tune ---- */
 
+/* The refitted target is kept in the run folder, so that nothing is lost if fine-tuning fails. Collective. */
+static status keep_refitted(struct migration_run *m) {
+    char *path = NULL;
+    status error = SUCCESS;
+    if (comm_is_root(m->job.session->world)) {
+        if (asprintf(&path, "%s/refit.h5", run_folder_path(m->job.folder)) < 0) error = status_no_memory("a path", 0);
+        if (!error) error = model_write(path, m->target);
+        free(path);
+    }
+    return comm_agree(m->job.session->world, error);
+}
+
+static void warn_if_worse(const struct migration_run *m) {
+    if (m->report.target.accuracy < m->report.refit_accuracy)
+        log_line(m->job.session->log, LOG_WARN, "fine-tuning made the target worse; lower training.schedule.rate, or set "
+                 "data.holdout so that the best weights are kept (the refitted ones are in %s/refit.h5)", run_folder_path(m->job.folder));
+}
+
 static status fine_tune(struct migration_run *m) {
     const struct config *c = m->job.config;
     struct teacher *teacher = NULL;
@@ -231,9 +249,11 @@ static status run_phases(struct migration_run *m) {
     m->report.target.accuracy = m->report.refit_accuracy;
     if (c->training.epochs > 0) {
         next_phase(m, "fine-tune");
+        STATUS_TRY(keep_refitted(m));
         STATUS_TRY(fine_tune(m));
         next_phase(m, "final evaluation");
         STATUS_TRY(accuracy_of(m, m->target_logits, m->target->params, "target", &m->report.target.accuracy));
+        warn_if_worse(m);
     }
     STATUS_TRY(describe(m, m->source, m->source_graph, &m->report.source));
     STATUS_TRY(describe(m, m->target, m->target->graph, &m->report.target));

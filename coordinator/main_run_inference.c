@@ -71,16 +71,25 @@ static bool ends_in(const char *text, const char *ending) {
     return n >= m && !strcasecmp(text + n - m, ending);
 }
 
+/* Are the model's outputs probabilities? */
+static bool gives_probabilities(const struct opgraph *ops) {
+    int i = opgraph_producer(ops, ops->output[0]);
+    return i >= 0 && (ops->op[i].kind == OP_SOFTMAX || (ops->op[i].kind == OP_ACTIVATION && ops->op[i].u.act.kind == ACTIVATION_SIGMOID));
+}
+
 /* A classifier: its best classes on standard output, and drawn or written as JSON. */
 static status answer_classes(const struct options *o, const struct preprocessing *preprocessing, const struct image *image,
-                             const float *score, int64_t classes, double latency) {
+                             const struct opgraph *ops, const float *score, double latency) {
+    int64_t classes = ops->value[ops->output[0]].dim[1];
     int n = o->top < classes ? (int)o->top : (int)classes;
     struct prediction_class *best = calloc((size_t)n, sizeof *best);
     if (!best) return status_no_memory("a prediction", (size_t)n * sizeof *best);
     prediction_best(preprocessing, score, classes, n, best);
-    for (int i = 0; i < n; i++) printf("%d. %-24s %6.2f %%\n", i + 1, best[i].label, 100 * best[i].score);
+    struct prediction p = {.model = o->name, .image = o->input, .probabilities = gives_probabilities(ops),
+                           .latency_s = latency, .n = n, .best = best};
+    char text[PREDICTION_SCORE_MAX];
+    for (int i = 0; i < n; i++) printf("%d. %-24s %8s\n", i + 1, best[i].label, prediction_score(&p, best[i].score, text));
     printf("computed in %.3f ms\n", 1e3 * latency);
-    struct prediction p = {.model = o->name, .image = o->input, .latency_s = latency, .n = n, .best = best};
     status error = SUCCESS;
     if (o->output && ends_in(o->output, ".json")) {
         char *json = NULL;
@@ -130,7 +139,7 @@ static status infer(const struct options *o, const struct machine *machine, stru
         const float *y = forward_output(forward, 0);
         char text[SHAPE_TEXT_MAX];
         if (out->rank == 2)
-            error = answer_classes(o, preprocessing, image, y, out->dim[1], latency);
+            error = answer_classes(o, preprocessing, image, model->ops, y, latency);
         else if (out->rank == 4 && (out->dim[3] == 1 || out->dim[3] == 3))
             error = answer_image(o, preprocessing, y, out, latency);
         else

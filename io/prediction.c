@@ -33,6 +33,14 @@ void prediction_best(const struct preprocessing *preprocessing, const float *sco
     }
 }
 
+const char *prediction_score(const struct prediction *p, double score, char *text) {
+    if (p->probabilities)
+        snprintf(text, PREDICTION_SCORE_MAX, "%.1f %%", 100 * score);
+    else
+        snprintf(text, PREDICTION_SCORE_MAX, "%.4g", score);
+    return text;
+}
+
 static bool add_classes(cJSON *root, const struct prediction *p) {
     cJSON *classes = cJSON_AddArrayToObject(root, "classes");
     for (int i = 0; i < p->n && classes; i++) {
@@ -61,11 +69,11 @@ status prediction_json(const struct prediction *p, char **json) {
 }
 
 status prediction_draw(const struct prediction *p, const struct image *image, const char *path) {
-    char text[CAPTION_LINES][96];
+    char text[CAPTION_LINES][96], score[PREDICTION_SCORE_MAX];
     const char *line[CAPTION_LINES];
     int n = p->n < CAPTION_LINES ? p->n : CAPTION_LINES;
     for (int i = 0; i < n; i++) {
-        snprintf(text[i], sizeof text[i], "%d. %s %.1f %%", i + 1, p->best[i].label, 100 * p->best[i].score);
+        snprintf(text[i], sizeof text[i], "%d. %s %s", i + 1, p->best[i].label, prediction_score(p, p->best[i].score, score));
         line[i] = text[i];
     }
     struct image *captioned = NULL;

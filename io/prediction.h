@@ -15,10 +15,15 @@ void prediction_best(const struct preprocessing *preprocessing, const float *sco
 
 struct prediction {
     const char *model, *image;
+    bool probabilities; /* scores are shown as percentages */
     double latency_s;
     int n;
     const struct prediction_class *best; /* [n] */
 };
+
+#define PREDICTION_SCORE_MAX 32
+/* A score as "99.1 %" or, if it is no probability, "12.34", in text[PREDICTION_SCORE_MAX]; returns text. */
+const char *prediction_score(const struct prediction *prediction, double score, char *text);
 
 /* {"model", "image", "latency_ms", "classes": [{"label", "class", "score"}]}; owned. */
 status prediction_json(const struct prediction *prediction, char **json) STATUS_MUST_USE;

@@ -5,6 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* A name in quotation marks, with \" and \\ for those in it. */
+static void print_name(FILE *out, const char *layer, const char *weight) {
+    fputc('"', out);
+    for (const char *c = layer; *c; c++) {
+        if (*c == '"' || *c == '\\') fputc('\\', out);
+        fputc(*c, out);
+    }
+    fprintf(out, "%s%s\"", weight ? "/" : "", weight ? weight : "");
+}
+
 static void print_index(FILE *out, const struct keep *k) {
     fputs("  # [", out);
     for (int64_t i = 0; i < k->n; i++) fprintf(out, "%s%" PRId64, i ? " " : "", k->index[i]);
@@ -13,8 +23,9 @@ static void print_index(FILE *out, const struct keep *k) {
 
 static void print_keep(FILE *out, const struct plan *plan, const struct keep *k) {
     const char *layer = plan->target->layer[plan->target->node[k->node].layer].name;
-    fprintf(out, "keep %s = %s(\"%s\", %" PRId64 " of %" PRId64 "%s", k->name, k->group >= 0 ? "select" : "channels", layer,
-            k->n, k->of, k->repeat > 1 ? "" : ")");
+    fprintf(out, "keep %s = %s(", k->name, k->group >= 0 ? "select" : "channels");
+    print_name(out, layer, NULL);
+    fprintf(out, ", %" PRId64 " of %" PRId64 "%s", k->n, k->of, k->repeat > 1 ? "" : ")");
     if (k->repeat > 1) fprintf(out, ", repeat %d)", k->repeat);
     if (k->index) print_index(out, k);
     fputs("\n", out);
@@ -24,7 +35,9 @@ static void print_expr(FILE *out, const struct plan *plan, const struct expr *e)
     const struct graph *source = plan->source;
     switch (e->kind) {
     case EXPR_SOURCE:
-        fprintf(out, "source[\"%s/%s\"]", source->layer[e->layer].name, source->layer[e->layer].weight[e->weight].name);
+        fputs("source[", out);
+        print_name(out, source->layer[e->layer].name, source->layer[e->layer].weight[e->weight].name);
+        fputs("]", out);
         return;
     case EXPR_ZEROS:
         fputs("zeros", out);
@@ -40,7 +53,9 @@ static void print_expr(FILE *out, const struct plan *plan, const struct expr *e)
     case EXPR_FOLD_BN_BIAS:
         fputs(e->kind == EXPR_FOLD_BN ? "fold_bn(" : "fold_bn_bias(", out);
         print_expr(out, plan, e->arg);
-        fprintf(out, ", \"%s\")", source->layer[e->layer].name);
+        fputs(", ", out);
+        print_name(out, source->layer[e->layer].name, NULL);
+        fputs(")", out);
         return;
     case EXPR_REFIT:
         fputs("refit(", out);
@@ -53,7 +68,9 @@ static void print_expr(FILE *out, const struct plan *plan, const struct expr *e)
 static void print_statement(FILE *out, const struct plan *plan, const struct plan_statement *s) {
     const struct layer *layer = &plan->target->layer[s->layer];
     char text[SHAPE_TEXT_MAX];
-    fprintf(out, "  \"%s/%s\" %s = ", layer->name, layer->weight[s->weight].name, shape_format(&s->shape, text));
+    fputs("  ", out);
+    print_name(out, layer->name, layer->weight[s->weight].name);
+    fprintf(out, " %s = ", shape_format(&s->shape, text));
     print_expr(out, plan, s->value);
     if (!isnan(s->residual)) fprintf(out, "  # residual %.3g", s->residual);
     fputs("\n", out);

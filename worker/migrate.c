@@ -20,11 +20,16 @@ struct migrator {
 /* What happens to one chunk: rows [first, first + n) of a statement's tensor. */
 typedef status chunk_visit(struct migrator *m, const struct plan_statement *s, int owner, int64_t first, int64_t n);
 
-static int64_t chunk_rows(const struct migration *job, const struct shape *shape) {
-    int64_t rows, columns;
-    shape_rows(shape, &rows, &columns);
+/* Rows of a chunk: neither they nor the source rows that they come from may pass the chunk's bytes. */
+static int64_t chunk_rows(const struct migration *job, const struct plan_statement *s) {
+    int64_t rows, columns, widest = 1, any;
+    shape_rows(&s->shape, &rows, &columns);
     if (!job->chunk_bytes) return rows;
-    int64_t n = job->chunk_bytes / (columns * (int64_t)sizeof(float));
+    for (const struct expr *x = s->value; x; x = x->arg) {
+        shape_rows(&x->shape, &any, &columns);
+        if (columns > widest) widest = columns;
+    }
+    int64_t n = job->chunk_bytes / (widest * (int64_t)sizeof(float));
     return n < 1 ? 1 : n > rows ? rows : n;
 }
 
@@ -34,7 +39,7 @@ static status for_each_chunk(struct migrator *m, chunk_visit *visit) {
     long long chunk = 0;
     for (int i = 0; i < plan->nstatements; i++) {
         const struct plan_statement *s = &plan->statement[i];
-        int64_t rows, columns, step = chunk_rows(m->job, &s->shape);
+        int64_t rows, columns, step = chunk_rows(m->job, s);
         shape_rows(&s->shape, &rows, &columns);
         for (int64_t first = 0; first < rows; first += step, chunk++)
             STATUS_TRY(visit(m, s, partition_owner(m->job->partition, s->slice, chunk), first,
@@ -86,7 +91,7 @@ static status migrator_open(struct migrator *m) {
     if (!job->chunk_bytes) return SUCCESS;
     int64_t largest = 0;
     for (int i = 0; i < job->plan->nstatements; i++) {
-        int64_t rows, columns, n = chunk_rows(job, &job->plan->statement[i].shape);
+        int64_t rows, columns, n = chunk_rows(job, &job->plan->statement[i]);
         shape_rows(&job->plan->statement[i].shape, &rows, &columns);
         if (n * columns > largest) largest = n * columns;
     }

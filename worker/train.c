@@ -199,6 +199,9 @@ static status run_epochs(struct trainer *t, struct params *candidate, struct par
     struct log *log = t->machine->log;
     bool holdout = dataset_size(task->data, DATASET_HOLDOUT) > 0;
     size_t nbytes = (size_t)task->params->total * sizeof(float);
+    struct evaluation begin = {0};
+    if (holdout) STATUS_TRY(evaluate(t->machine, task->graph, best, task->data, DATASET_HOLDOUT, &begin));
+    result->holdout_accuracy = begin.accuracy;
     for (int64_t epoch = 0; epoch < task->config->epochs; epoch++) {
         struct loss_result loss = {0};
         double start = comm_time();
@@ -212,7 +215,7 @@ static status run_epochs(struct trainer *t, struct params *candidate, struct par
         memcpy(candidate->data, current(t)->data, nbytes);
         if (holdout)
             STATUS_TRY(evaluate(t->machine, task->graph, candidate, task->data, DATASET_HOLDOUT, &e));
-        if (!holdout || e.accuracy > result->holdout_accuracy || epoch == 0) {
+        if (!holdout || e.accuracy > result->holdout_accuracy) {
             memcpy(best->data, candidate->data, nbytes);
             result->holdout_accuracy = e.accuracy;
             result->best_epoch = epoch + 1;
