@@ -81,15 +81,20 @@ status plan_print(const struct plan *plan, char **text) {
     *text = NULL;
     FILE *out = open_memstream(text, &size);
     if (!out) return status_no_memory("a plan's text", 0);
-    fprintf(out, "plan 1\nsource \"%s\"", plan->source_path);
+    fputs("plan 1\nsource ", out);
+    print_name(out, plan->source_path, NULL);
     if (plan->source_digest) fprintf(out, " digest %s", plan->source_digest);
-    fprintf(out, "\ntarget \"%s\"\n", plan->target->name);
+    fputs("\ntarget ", out);
+    print_name(out, plan->target->name, NULL);
+    fputs("\n", out);
     if (plan->nkeeps) fputs("\n", out);
     for (int i = 0; i < plan->nkeeps; i++) print_keep(out, plan, &plan->keep[i]);
     int at = 0;
     for (int slice = 0; slice < plan->nslices; slice++) {
         const struct graph *t = plan->target;
-        fprintf(out, "\nslice %d \"%s\" {\n", slice, t->layer[t->node[plan->slice_node[slice]].layer].name);
+        fprintf(out, "\nslice %d ", slice);
+        print_name(out, t->layer[t->node[plan->slice_node[slice]].layer].name, NULL);
+        fputs(" {\n", out);
         for (; at < plan->nstatements && plan->statement[at].slice == slice; at++)
             print_statement(out, plan, &plan->statement[at]);
         fputs("}\n", out);

@@ -76,6 +76,15 @@ static void test_json(void **state) {
     free(json);
 }
 
+static void test_scores(void **state) {
+    (void)state;
+    char text[PREDICTION_SCORE_MAX];
+    struct prediction p = {.probabilities = true};
+    assert_string_equal(prediction_score(&p, 0.991, text), "99.1 %");
+    p.probabilities = false; /* a model without a softmax */
+    assert_string_equal(prediction_score(&p, 12.345, text), "12.35");
+}
+
 static void test_draw(void **state) {
     (void)state;
     char *label[2];
@@ -142,7 +151,7 @@ static void test_provenance(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_best), cmocka_unit_test(test_long_label), cmocka_unit_test(test_json),
-        IN_FOLDER(test_draw),        IN_FOLDER(test_provenance),
+        IN_FOLDER(test_draw),        IN_FOLDER(test_provenance),     cmocka_unit_test(test_scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

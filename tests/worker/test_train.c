@@ -254,6 +254,31 @@ static void test_best_epoch_is_kept(void **state) {
     dataset_close(&data);
 }
 
+/* With a hold-out part, training that only does harm returns what it started from. */
+static void test_start_is_kept_if_best(void **state) {
+    (void)state;
+    write_data(-1);
+    const struct engine *engine = NULL;
+    must(engine_find("openblas", &engine));
+    struct machine machine = machine_of(engine, world);
+    struct dataset *data = open_data(node, 0.4, true);
+    struct training_config c = config_of(25, 12), harm = config_of(1, 14);
+    harm.schedule.rate = 30;
+    harm.optimizer.clip = 1;
+    struct train_result good, bad;
+    struct params *params = trained(&machine, &c, data, &good), *before = NULL;
+    must(params_clone(params, &before));
+    struct opgraph *g = net();
+    struct train_task task = {.config = &harm, .seed = 21, .data = data, .graph = g, .params = params};
+    must(train(&machine, &task, &bad));
+    all_true(bad.best_epoch == 0 && bad.holdout_accuracy == good.holdout_accuracy);
+    all_true(!memcmp(params->data, before->data, (size_t)params->total * sizeof(float)));
+    opgraph_destroy(&g);
+    params_destroy(&params);
+    params_destroy(&before);
+    dataset_close(&data);
+}
+
 /* A cached teacher and one that computes give the same training, on any number of ranks. */
 static void test_distillation(void **state) {
     (void)state;
@@ -366,7 +391,7 @@ int main(int argc, char **argv) {
         IN_SHARED_FOLDER(test_ranks_do_not_matter), IN_SHARED_FOLDER(test_learns),
         IN_SHARED_FOLDER(test_best_epoch_is_kept),  IN_SHARED_FOLDER(test_distillation),
         IN_SHARED_FOLDER(test_loss_not_finite),     IN_SHARED_FOLDER(test_batch_that_does_not_fit),
-        IN_SHARED_FOLDER(test_failing_rank),
+        IN_SHARED_FOLDER(test_failing_rank),        IN_SHARED_FOLDER(test_start_is_kept_if_best),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     log_destroy(&quiet);
