@@ -41,7 +41,8 @@ static int64_t kept_positions(const struct compiled *c, int node, int64_t *const
         int g = channel[i].group, kept = c->kept[g];
         bool stays = kept == channel_map_width(c->map, g);
         if (!stays && (!chosen || !chosen[g])) stays = channel[i].index < kept;
-        for (int j = 0; !stays && chosen && chosen[g] && j < kept; j++) stays = chosen[g][j] == channel[i].index;
+        for (int j = 0; !stays && chosen && chosen[g] && j < kept; j++)
+            stays = chosen[g][j] == channel[i].index;
         if (!stays) continue;
         if (index) index[n] = i;
         n++;
@@ -77,7 +78,8 @@ static int whole_group(const struct compiled *c, int node) {
     return channel[0].group;
 }
 
-/* The list of what stays of a node's output, each position repeated; made at first use. -1: everything stays. */
+/* The list of what stays of a node's output, each position repeated; made at first use. -1: everything stays.
+ */
 static status keep_of(struct compiled *c, struct plan *plan, int node, int repeat, int *index) {
     int width, group = whole_group(c, node);
     channel_map_of(c->map, node, &width);
@@ -91,7 +93,8 @@ static status keep_of(struct compiled *c, struct plan *plan, int node, int repea
             return SUCCESS;
         }
     }
-    struct keep keep = {.group = group, .node = node, .repeat = repeat, .n = n * repeat, .of = (int64_t)width * repeat};
+    struct keep keep = {
+        .group = group, .node = node, .repeat = repeat, .n = n * repeat, .of = (int64_t)width * repeat};
     if (asprintf(&keep.name, "k%d", plan->nkeeps) < 0) return status_no_memory("a name", 16);
     status error = plan_add_keep(plan, &keep, index);
     if (error) free(keep.name);
@@ -108,8 +111,11 @@ status compile_choose(struct compiled *c, int64_t *const *chosen) {
         int64_t n = kept_positions(c, k->node, chosen, index);
         if (n * k->repeat != k->n) {
             free(index);
-            return status_fail(STATUS_UNSUPPORTED, "the choice of channels leaves %lld of \"%s\" instead of %lld: its channels are coupled unevenly",
-                               (long long)(n * k->repeat), c->target->layer[c->target->node[k->node].layer].name, (long long)k->n);
+            return status_fail(STATUS_UNSUPPORTED,
+                               "the choice of channels leaves %lld of \"%s\" instead of %lld: its channels "
+                               "are coupled unevenly",
+                               (long long)(n * k->repeat),
+                               c->target->layer[c->target->node[k->node].layer].name, (long long)k->n);
         }
         for (int64_t j = n - 1; j >= 0; j--)
             for (int r = k->repeat - 1; r >= 0; r--) index[j * k->repeat + r] = index[j] * k->repeat + r;
@@ -160,12 +166,15 @@ static status source_expr(const struct compiled *c, int layer, int weight, struc
 /* The keep lists of a tensor's axes: by its layer's input and output channels. */
 static status index_expr(struct compiled *c, struct plan *plan, int layer, int weight, struct expr **expr) {
     const struct graph *folded = c->fold->graph;
-    const struct weight *w = &folded->layer[layer].weight[weight], *to = &plan->target->layer[layer].weight[weight];
+    const struct weight *w = &folded->layer[layer].weight[weight],
+                        *to = &plan->target->layer[layer].weight[weight];
     int node = graph_layer_node(folded, layer), keep[SHAPE_MAX_RANK];
     bool any = false;
     for (int i = 0; i < SHAPE_MAX_RANK; i++) keep[i] = -1;
     for (int axis = 0; axis < w->shape.rank && node >= 0; axis++) {
-        int of = axis == w->out_axis ? node : axis == w->in_axis && folded->node[node].nin ? folded->node[node].in[0].node : -1;
+        int of = axis == w->out_axis                            ? node
+                 : axis == w->in_axis && folded->node[node].nin ? folded->node[node].in[0].node
+                                                                : -1;
         if (of < 0 || w->shape.dim[axis] == to->shape.dim[axis]) continue;
         int width;
         channel_map_of(c->map, of, &width);
@@ -179,20 +188,23 @@ static status index_expr(struct compiled *c, struct plan *plan, int layer, int w
     }
     char a[SHAPE_TEXT_MAX], b[SHAPE_TEXT_MAX];
     if (!shape_equal(&(*expr)->shape, &to->shape))
-        return status_fail(STATUS_UNSUPPORTED, "cannot narrow \"%s/%s\" from %s to %s", folded->layer[layer].name, w->name,
-                           shape_format(&w->shape, a), shape_format(&to->shape, b));
+        return status_fail(STATUS_UNSUPPORTED, "cannot narrow \"%s/%s\" from %s to %s",
+                           folded->layer[layer].name, w->name, shape_format(&w->shape, a),
+                           shape_format(&to->shape, b));
     return SUCCESS;
 }
 
 static bool is_refit(const struct layer *layer, int weight) {
     /* Layers with a kernel are refitted, kernels and bias; a batch norm that stays is only narrowed. */
-    return layer->weight[weight].trainable && find_weight(layer, "gamma") < 0 && find_weight(layer, "moving_mean") < 0;
+    return layer->weight[weight].trainable && find_weight(layer, "gamma") < 0 &&
+           find_weight(layer, "moving_mean") < 0;
 }
 
 static status add_statements(struct compiled *c, struct plan *plan, int layer, int slice) {
     const struct layer *l = &plan->target->layer[layer];
     for (int w = 0; w < l->nweights; w++) {
-        struct plan_statement s = {.layer = layer, .weight = w, .slice = slice, .shape = l->weight[w].shape, .residual = NAN};
+        struct plan_statement s = {
+            .layer = layer, .weight = w, .slice = slice, .shape = l->weight[w].shape, .residual = NAN};
         status error = source_expr(c, layer, w, &s.value);
         if (!error && plan == c->plan) error = index_expr(c, plan, layer, w, &s.value);
         if (!error && plan == c->plan && is_refit(l, w)) error = expr_create(EXPR_REFIT, s.value, &s.value);

@@ -7,20 +7,21 @@
 #include "shared/channels.h"
 #include "shared/plan.h"
 
-/* What comes out. The folded graph and the target have the same layers and nodes by number, and their operation
- * graphs the same operations and values: the target differs in widths only. */
+/* What comes out. The folded graph and the target have the same layers and nodes by number, and their
+ * operation graphs the same operations and values: the target differs in widths only. */
 struct compiled {
     struct fold *fold;
     struct graph *target;
-    struct channel_map *map;      /* of the folded graph */
-    int *kept;                    /* [groups] classes kept of each group */
-    struct plan *whole;           /* source -> folded graph: the source itself, batch norms folded */
-    struct plan *plan;            /* source -> target */
+    struct channel_map *map; /* of the folded graph */
+    int *kept;               /* [groups] classes kept of each group */
+    struct plan *whole;      /* source -> folded graph: the source itself, batch norms folded */
+    struct plan *plan;       /* source -> target */
 };
 
 /* `source` is inferred and borrowed by the result. `digest` may be NULL. Errors: USAGE, UNSUPPORTED. */
 status compile_target(const struct graph *source, const char *source_path, const char *digest,
-                      const struct target_config *config, const char *name, struct compiled **compiled) STATUS_MUST_USE;
+                      const struct target_config *config, const char *name,
+                      struct compiled **compiled) STATUS_MUST_USE;
 void compiled_destroy(struct compiled **compiled);
 
 /* Gives the classes chosen for every group that is pruned: chosen[group] has kept[group] ascending class

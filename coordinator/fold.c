@@ -22,8 +22,8 @@ static bool takes_norm(const struct graph *g, int node) {
     const struct layer *l = &g->layer[g->node[node].layer];
     if (!l->nweights || !layer_has_attr(l, "use_bias") || !layer_has_attr(l, "activation")) return false;
     const struct attr *activation = layer_attr(l, "activation");
-    return (!activation->present || !strcmp(activation->u.s, "linear")) && count_calls(g, g->node[node].layer) == 1 &&
-           count_readers(g, node) == 1;
+    return (!activation->present || !strcmp(activation->u.s, "linear")) &&
+           count_calls(g, g->node[node].layer) == 1 && count_readers(g, node) == 1;
 }
 
 static bool is_norm(const struct graph *g, int node) {
@@ -50,7 +50,8 @@ static void find_foldable(const struct graph *g, bool *folded_node, int *norm_of
     }
 }
 
-static status copy_layers(const struct graph *g, const bool *dropped, const int *norm_of, struct fold *f, int *new_layer) {
+static status copy_layers(const struct graph *g, const bool *dropped, const int *norm_of, struct fold *f,
+                          int *new_layer) {
     for (int i = 0; i < g->nlayers; i++) {
         if (dropped[i]) continue;
         struct layer copy;
@@ -70,7 +71,8 @@ static status copy_layers(const struct graph *g, const bool *dropped, const int 
     return SUCCESS;
 }
 
-static status copy_nodes(const struct graph *g, const bool *folded_node, const int *new_layer, struct fold *f, int *new_node) {
+static status copy_nodes(const struct graph *g, const bool *folded_node, const int *new_layer, struct fold *f,
+                         int *new_node) {
     struct edge in[64];
     for (int i = 0; i < g->nnodes; i++) {
         const struct node *n = &g->node[i];
@@ -103,7 +105,8 @@ status fold_create(const struct graph *source, struct fold **fold) {
         f->source_layer = malloc(layers * sizeof *f->source_layer);
         f->norm_layer = malloc(layers * sizeof *f->norm_layer);
     }
-    if (!f || !f->source_layer || !f->norm_layer || !folded_node || !dropped || !norm_of || !new_layer || !new_node) {
+    if (!f || !f->source_layer || !f->norm_layer || !folded_node || !dropped || !norm_of || !new_layer ||
+        !new_node) {
         error = status_no_memory("a graph", layers * sizeof *norm_of);
         goto done;
     }

@@ -6,9 +6,9 @@
 
 /* The source without its foldable batch norms; computes the same once the weights are folded. */
 struct fold {
-    struct graph *graph;  /* owned, inferred */
-    int *source_layer;    /* [graph->nlayers] the layer it copies */
-    int *norm_layer;      /* [graph->nlayers] batch norm folded into it, source layer; -1 if none */
+    struct graph *graph; /* owned, inferred */
+    int *source_layer;   /* [graph->nlayers] the layer it copies */
+    int *norm_layer;     /* [graph->nlayers] batch norm folded into it, source layer; -1 if none */
 };
 
 /* A batch norm is foldable if it alone reads the output of a layer with weights, a bias option and no

@@ -5,11 +5,11 @@
 
 #include "coordinator/command.h"
 
-#define COMMANDS(X)                                                                                         \
-    X(inspect)                                                                                              \
-    X(train)                                                                                                \
-    X(plan)                                                                                                 \
-    X(migrate)                                                                                              \
+#define COMMANDS(X)                                                                                          \
+    X(inspect)                                                                                               \
+    X(train)                                                                                                 \
+    X(plan)                                                                                                  \
+    X(migrate)                                                                                               \
     X(evaluate)
 
 #define COMMAND_DECLARE(name) extern const struct command command_##name;

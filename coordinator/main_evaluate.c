@@ -19,7 +19,8 @@ struct options {
 };
 
 static const struct argp_option argp_options[] = {
-    {"data", 'd', "SPEC", 0, "The data set: a folder or file, or a configuration (.json) whose \"data\" is used", 0},
+    {"data", 'd', "SPEC", 0,
+     "The data set: a folder or file, or a configuration (.json) whose \"data\" is used", 0},
     {"engine", 'e', "NAME", 0, "What computes: auto (default), onednn, openblas", 0},
     {"json", 'j', NULL, 0, "Print JSON, for programs", 0},
     {"models", 'm', "DIR", 0, "The registry's folder (default: GODWIT_MODELS, or models)", 0},
@@ -68,16 +69,18 @@ static status data_configuration(const char *spec, struct config **config) {
 
 static void print(const struct options *o, const struct evaluation *e, double latency) {
     if (o->json)
-        printf("{\"samples\": %lld, \"correct\": %lld, \"accuracy\": %.9g, \"loss\": %.9g, \"latency_ms\": %.6g}\n",
+        printf("{\"samples\": %lld, \"correct\": %lld, \"accuracy\": %.9g, \"loss\": %.9g, \"latency_ms\": "
+               "%.6g}\n",
                (long long)e->samples, (long long)e->correct, e->accuracy, e->loss, 1e3 * latency);
     else
-        printf("accuracy %.2f %% (%lld of %lld), loss %.4f, latency of one sample %.3f ms\n", 100 * e->accuracy,
-               (long long)e->correct, (long long)e->samples, e->loss, 1e3 * latency);
+        printf("accuracy %.2f %% (%lld of %lld), loss %.4f, latency of one sample %.3f ms\n",
+               100 * e->accuracy, (long long)e->correct, (long long)e->samples, e->loss, 1e3 * latency);
 }
 
 static status run(const struct session *session, const void *parsed) {
     const struct options *o = parsed;
-    struct machine machine = {.world = session->world, .node = session->node, .log = session->log, .threads = session->threads};
+    struct machine machine = {
+        .world = session->world, .node = session->node, .log = session->log, .threads = session->threads};
     struct config *config = NULL;
     struct model *model = NULL;
     struct opgraph *logits = NULL;
@@ -95,7 +98,8 @@ static status run(const struct session *session, const void *parsed) {
     if (!error) error = model_classes(model, &classes);
     if (!error) error = model_logits(model, &logits);
     error = comm_agree(session->world, error);
-    if (!error) error = dataset_open(&config->data, &input, classes, (uint64_t)config->seed, session->node, &data);
+    if (!error)
+        error = dataset_open(&config->data, &input, classes, (uint64_t)config->seed, session->node, &data);
     error = comm_agree(session->world, error);
     if (!error && dataset_size(data, DATASET_TEST) == 0)
         error = status_fail(STATUS_DATA, "\"%s\" has no test part to evaluate on", config->data.path);
@@ -116,10 +120,15 @@ static const struct argp argp = {
     .options = argp_options,
     .parser = parse,
     .args_doc = "MODEL",
-    .doc = "Computes the model's accuracy and cross-entropy over the test part of a data set, split over the ranks, and the "
+    .doc = "Computes the model's accuracy and cross-entropy over the test part of a data set, split over the "
+           "ranks, and the "
            "median latency of one sample on the first rank's threads.\v"
            "MODEL is a Keras file (.h5), or NAME[:VERSION] in the registry.",
 };
 
-const struct command command_evaluate = {.name = "evaluate", .summary = "loss, accuracy and latency of a model on a data set", .parallel = true,
-                                         .argp = &argp, .options_size = sizeof(struct options), .run = run};
+const struct command command_evaluate = {.name = "evaluate",
+                                         .summary = "loss, accuracy and latency of a model on a data set",
+                                         .parallel = true,
+                                         .argp = &argp,
+                                         .options_size = sizeof(struct options),
+                                         .run = run};

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Can what job_publish writes be written? Better asked before the work than after it. Not collective: rank 0. */
+/* Can what job_publish writes be written? Better asked before the work than after it. Not collective: rank 0.
+ */
 static status check_output(const struct config *c) {
     if (c->output[0]) {
         char *temporary = NULL;
@@ -29,19 +30,23 @@ status job_open(const struct session *session, const struct config_arguments *ar
     log_phase(session->log, "prepare");
     STATUS_TRY(config_load(session->world, arguments, &job->config));
     const struct config *c = job->config;
-    job->machine = (struct machine){.world = session->world, .node = session->node, .log = session->log,
+    job->machine = (struct machine){.world = session->world,
+                                    .node = session->node,
+                                    .log = session->log,
                                     .threads = session_threads(session, c->threads)};
     status error = config_require(c, "name");
     if (!error) error = engine_find(c->engine, &job->machine.engine);
     if (!error) error = config_print(c, &job->config_json);
     if (!error && comm_is_root(session->world)) error = check_output(c);
     STATUS_TRY(comm_agree(session->world, error));
-    STATUS_TRY(run_folder_create(c->runs, c->name, job->config_json, session->world, session->log, &job->folder));
-    log_line(session->log, LOG_INFO, "%d rank%s x %d thread%s, engine %s, run folder %s", comm_size(session->world),
-             comm_size(session->world) == 1 ? "" : "s", job->machine.threads, job->machine.threads == 1 ? "" : "s",
-             job->machine.engine->name, run_folder_path(job->folder));
-    LOG_EVENT(session->log, "start", {"ranks", comm_size(session->world), NULL}, {"threads", job->machine.threads, NULL},
-              {"engine", 0, job->machine.engine->name}, {"command", 0, session->command_line});
+    STATUS_TRY(
+        run_folder_create(c->runs, c->name, job->config_json, session->world, session->log, &job->folder));
+    log_line(session->log, LOG_INFO, "%d rank%s x %d thread%s, engine %s, run folder %s",
+             comm_size(session->world), comm_size(session->world) == 1 ? "" : "s", job->machine.threads,
+             job->machine.threads == 1 ? "" : "s", job->machine.engine->name, run_folder_path(job->folder));
+    LOG_EVENT(session->log, "start", {"ranks", comm_size(session->world), NULL},
+              {"threads", job->machine.threads, NULL}, {"engine", 0, job->machine.engine->name},
+              {"command", 0, session->command_line});
     return SUCCESS;
 }
 
@@ -52,16 +57,20 @@ status job_open_data(struct job *job, const struct model *model) {
     if (!error) error = model_input(model, &input);
     if (!error) error = model_classes(model, &classes);
     STATUS_TRY(comm_agree(job->session->world, error));
-    error = dataset_open(&job->config->data, &input, classes, (uint64_t)job->config->seed, job->session->node, &job->data);
+    error = dataset_open(&job->config->data, &input, classes, (uint64_t)job->config->seed, job->session->node,
+                         &job->data);
     if (!error && dataset_size(job->data, DATASET_TRAIN) == 0)
-        error = status_fail(STATUS_DATA, "\"%s\" has no training samples; give its training part (data.x_train)", job->config->data.path);
+        error =
+            status_fail(STATUS_DATA, "\"%s\" has no training samples; give its training part (data.x_train)",
+                        job->config->data.path);
     return comm_agree(job->session->world, error);
 }
 
 status job_close(struct job *job, status error) {
     dataset_close(&job->data);
     if (error && job->session->log)
-        LOG_EVENT(job->session->log, "error", {"message", 0, status_message(error)}, {"code", status_exit_code(status_code(error)), NULL});
+        LOG_EVENT(job->session->log, "error", {"message", 0, status_message(error)},
+                  {"code", status_exit_code(status_code(error)), NULL});
     error = status_first(error, run_folder_close(&job->folder));
     config_destroy(&job->config);
     free(job->config_json);
@@ -83,16 +92,25 @@ static status join_path(const char *folder, const char *file, char **path) {
 }
 
 /* model.json beside the model. */
-static status write_provenance(const struct job *job, const struct job_result *result, const char *model_path, const char *path) {
+static status write_provenance(const struct job *job, const struct job_result *result, const char *model_path,
+                               const char *path) {
     char io_text[LIBRARIES_TEXT_MAX], worker_text[LIBRARIES_TEXT_MAX], libraries[2 * LIBRARIES_TEXT_MAX + 4];
     snprintf(libraries, sizeof libraries, "%s, %s", io_libraries(io_text), worker_libraries(worker_text));
     char *digest = NULL;
     STATUS_TRY(file_digest(model_path, &digest));
-    struct provenance p = {.name = job->config->name, .source = result->source, .source_digest = result->source_digest,
-                           .model_digest = digest, .command_line = job->session->command_line,
-                           .config_json = job->config_json, .libraries = libraries, .engine = job->machine.engine->name,
-                           .seed = (uint64_t)job->config->seed, .ranks = comm_size(job->session->world),
-                           .threads = job->machine.threads, .nmetrics = result->nmetrics, .metric = result->metric};
+    struct provenance p = {.name = job->config->name,
+                           .source = result->source,
+                           .source_digest = result->source_digest,
+                           .model_digest = digest,
+                           .command_line = job->session->command_line,
+                           .config_json = job->config_json,
+                           .libraries = libraries,
+                           .engine = job->machine.engine->name,
+                           .seed = (uint64_t)job->config->seed,
+                           .ranks = comm_size(job->session->world),
+                           .threads = job->machine.threads,
+                           .nmetrics = result->nmetrics,
+                           .metric = result->metric};
     status error = provenance_write(path, &p);
     free(digest);
     return error;

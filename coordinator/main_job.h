@@ -17,13 +17,14 @@ struct job {
     char *config_json;
     struct machine machine;
     struct run_folder *folder;
-    struct dataset *data;  /* NULL until job_open_data */
+    struct dataset *data; /* NULL until job_open_data */
     double start, phase_start;
 };
 
-/* Reads the configuration, finds the engine, makes the run folder, says ranks x threads. Collective; all ranks
- * return the same status. After an error job_close must still be called. */
-status job_open(const struct session *session, const struct config_arguments *arguments, struct job *job) STATUS_MUST_USE;
+/* Reads the configuration, finds the engine, makes the run folder, says ranks x threads. Collective; all
+ * ranks return the same status. After an error job_close must still be called. */
+status job_open(const struct session *session, const struct config_arguments *arguments,
+                struct job *job) STATUS_MUST_USE;
 /* Opens the data set for a model's input and classes. Collective. */
 status job_open_data(struct job *job, const struct model *model) STATUS_MUST_USE;
 /* Ends the data set and the run folder. Collective. Returns `error`, or what closing found. */

@@ -40,11 +40,11 @@ struct migration_run {
     struct keras_file *file;
     struct graph *source_graph;
     struct compiled *compiled;
-    struct model *source;          /* batch norms folded */
+    struct model *source; /* batch norms folded */
     struct model *target;
     struct opgraph *source_logits, *target_logits;
     struct calibration *calibration;
-    int64_t **chosen;              /* [groups] */
+    int64_t **chosen; /* [groups] */
     struct report report;
     struct report_phase phase[PHASES_MAX];
 };
@@ -52,7 +52,8 @@ struct migration_run {
 static void next_phase(struct migration_run *m, const char *name) {
     const char *ending = log_current_phase(m->job.session->log);
     double seconds = job_phase(&m->job, name);
-    if (m->report.nphases < PHASES_MAX) m->phase[m->report.nphases++] = (struct report_phase){ending, seconds};
+    if (m->report.nphases < PHASES_MAX)
+        m->phase[m->report.nphases++] = (struct report_phase){ending, seconds};
 }
 
 /* ---- compile ---- */
@@ -75,7 +76,8 @@ static status locate_source(struct migration_run *m) {
 static status compile_plan(struct migration_run *m) {
     const struct config *c = m->job.config;
     STATUS_TRY(keras_open(m->source_path, &m->file, &m->source_graph));
-    STATUS_TRY(compile_target(m->source_graph, m->source_path, m->source_digest, &c->target, c->name, &m->compiled));
+    STATUS_TRY(
+        compile_target(m->source_graph, m->source_path, m->source_digest, &c->target, c->name, &m->compiled));
     struct graph *folded = NULL, *target = NULL;
     STATUS_TRY(graph_clone(m->compiled->fold->graph, &folded));
     STATUS_TRY(model_create(folded, &m->source));
@@ -88,7 +90,8 @@ static status compile_plan(struct migration_run *m) {
 /* ---- migrate ---- */
 
 /* Executes a plan: slices are shared out by the bytes that they have. */
-static status execute_plan(struct migration_run *m, const struct plan *plan, bool dynamic, struct params *params) {
+static status execute_plan(struct migration_run *m, const struct plan *plan, bool dynamic,
+                           struct params *params) {
     const struct config *c = m->job.config;
     struct partition *partition = NULL;
     double *cost = calloc((size_t)plan->nslices + 1, sizeof *cost);
@@ -102,8 +105,11 @@ static status execute_plan(struct migration_run *m, const struct plan *plan, boo
     free(cost);
     error = comm_agree(m->job.session->world, error);
     if (!error) {
-        struct migration migration = {.file = m->file, .plan = plan, .partition = partition,
-                                      .chunk_bytes = dynamic ? (int64_t)(c->migration.chunk_mib * 1048576) : 0,
+        struct migration migration = {.file = m->file,
+                                      .plan = plan,
+                                      .partition = partition,
+                                      .chunk_bytes =
+                                          dynamic ? (int64_t)(c->migration.chunk_mib * 1048576) : 0,
                                       .folder = run_folder_path(m->job.folder)};
         error = migrate(&m->job.machine, &migration, params);
     }
@@ -115,36 +121,52 @@ static status choose_channels(struct migration_run *m) {
     const struct config *c = m->job.config;
     struct log *log = m->job.session->log;
     struct compiled *k = m->compiled;
-    STATUS_TRY(calibration_create(&m->job.machine, m->job.data, c->refit.samples, (uint64_t)c->seed, &m->calibration));
+    STATUS_TRY(calibration_create(&m->job.machine, m->job.data, c->refit.samples, (uint64_t)c->seed,
+                                  &m->calibration));
     m->chosen = calloc((size_t)channel_map_groups(k->map) + 1, sizeof *m->chosen);
     STATUS_TRY(comm_agree(m->job.session->world, m->chosen ? SUCCESS : status_no_memory("channels", 0)));
     const char *method = c->refit.select;
-    if (!m->calibration->total && !strcmp(method, "next_layer")) method = "norm"; /* there is nothing to measure on */
-    struct selection selection = {.method = method, .calibration = m->calibration, .graph = k->fold->graph,
-                                  .ops = m->source->ops, .value_of = m->source->value_of, .params = m->source->params,
-                                  .map = k->map, .kept = k->kept};
+    if (!m->calibration->total && !strcmp(method, "next_layer"))
+        method = "norm"; /* there is nothing to measure on */
+    struct selection selection = {.method = method,
+                                  .calibration = m->calibration,
+                                  .graph = k->fold->graph,
+                                  .ops = m->source->ops,
+                                  .value_of = m->source->value_of,
+                                  .params = m->source->params,
+                                  .map = k->map,
+                                  .kept = k->kept};
     STATUS_TRY(select_channels(&m->job.machine, &selection, m->chosen));
     STATUS_TRY(comm_agree(m->job.session->world, compile_choose(k, m->chosen)));
-    log_line(log, LOG_INFO, "channels chosen by %s from %lld samples", method, (long long)m->calibration->total);
+    log_line(log, LOG_INFO, "channels chosen by %s from %lld samples", method,
+             (long long)m->calibration->total);
     return SUCCESS;
 }
 
 static status refit_target(struct migration_run *m) {
     const struct config *c = m->job.config;
-    struct refit task = {.config = &c->refit, .calibration = m->calibration, .source = m->source->ops, .target = m->target->ops,
-                         .source_params = m->source->params, .target_params = m->target->params, .plan = m->compiled->plan};
+    struct refit task = {.config = &c->refit,
+                         .calibration = m->calibration,
+                         .source = m->source->ops,
+                         .target = m->target->ops,
+                         .source_params = m->source->params,
+                         .target_params = m->target->params,
+                         .plan = m->compiled->plan};
     return refit(&m->job.machine, &task);
 }
 
 /* ---- evaluate ---- */
 
-static status accuracy_of(struct migration_run *m, const struct opgraph *logits, struct params *params, const char *what, double *accuracy) {
+static status accuracy_of(struct migration_run *m, const struct opgraph *logits, struct params *params,
+                          const char *what, double *accuracy) {
     struct evaluation e = {0};
     STATUS_TRY(evaluate(&m->job.machine, logits, params, m->job.data, DATASET_TEST, &e));
     *accuracy = e.samples ? e.accuracy : NAN;
     if (e.samples)
-        log_line(m->job.session->log, LOG_INFO, "%s: test accuracy %.2f %% (%lld of %lld)", what, 100 * e.accuracy, (long long)e.correct, (long long)e.samples);
-    LOG_EVENT(m->job.session->log, "test", {"model", 0, what}, {"accuracy", e.accuracy, NULL}, {"loss", e.loss, NULL});
+        log_line(m->job.session->log, LOG_INFO, "%s: test accuracy %.2f %% (%lld of %lld)", what,
+                 100 * e.accuracy, (long long)e.correct, (long long)e.samples);
+    LOG_EVENT(m->job.session->log, "test", {"model", 0, what}, {"accuracy", e.accuracy, NULL},
+              {"loss", e.loss, NULL});
     return SUCCESS;
 }
 
@@ -155,7 +177,8 @@ static status keep_refitted(struct migration_run *m) {
     char *path = NULL;
     status error = SUCCESS;
     if (comm_is_root(m->job.session->world)) {
-        if (asprintf(&path, "%s/refit.h5", run_folder_path(m->job.folder)) < 0) error = status_no_memory("a path", 0);
+        if (asprintf(&path, "%s/refit.h5", run_folder_path(m->job.folder)) < 0)
+            error = status_no_memory("a path", 0);
         if (!error) error = model_write(path, m->target);
         free(path);
     }
@@ -164,8 +187,10 @@ static status keep_refitted(struct migration_run *m) {
 
 static void warn_if_worse(const struct migration_run *m) {
     if (m->report.target.accuracy < m->report.refit_accuracy)
-        log_line(m->job.session->log, LOG_WARN, "fine-tuning made the target worse; lower training.schedule.rate, or set "
-                 "data.holdout so that the best weights are kept (the refitted ones are in %s/refit.h5)", run_folder_path(m->job.folder));
+        log_line(m->job.session->log, LOG_WARN,
+                 "fine-tuning made the target worse; lower training.schedule.rate, or set "
+                 "data.holdout so that the best weights are kept (the refitted ones are in %s/refit.h5)",
+                 run_folder_path(m->job.folder));
 }
 
 static status fine_tune(struct migration_run *m) {
@@ -175,9 +200,15 @@ static status fine_tune(struct migration_run *m) {
     int ranks = comm_size(m->job.session->world);
     int64_t batch = (c->training.batch + ranks - 1) / ranks;
     if (distil)
-        STATUS_TRY(teacher_create(&m->job.machine, m->source_logits, m->source->params, m->job.data, !augment, batch, &teacher));
-    struct train_task task = {.config = &c->training, .seed = (uint64_t)c->seed, .data = m->job.data, .augment = augment,
-                              .graph = m->target_logits, .params = m->target->params, .teacher = teacher};
+        STATUS_TRY(teacher_create(&m->job.machine, m->source_logits, m->source->params, m->job.data, !augment,
+                                  batch, &teacher));
+    struct train_task task = {.config = &c->training,
+                              .seed = (uint64_t)c->seed,
+                              .data = m->job.data,
+                              .augment = augment,
+                              .graph = m->target_logits,
+                              .params = m->target->params,
+                              .teacher = teacher};
     struct train_result result;
     status error = train(&m->job.machine, &task, &result);
     teacher_destroy(&teacher);
@@ -186,13 +217,15 @@ static status fine_tune(struct migration_run *m) {
 
 /* ---- report and publish ---- */
 
-static status describe(struct migration_run *m, const struct model *model, const struct graph *graph, struct report_model *r) {
+static status describe(struct migration_run *m, const struct model *model, const struct graph *graph,
+                       struct report_model *r) {
     struct graph_counts counts;
     const struct comm *world = m->job.session->world;
     status error = graph_count(graph, &counts);
     r->latency_s = 0;
     if (!error && comm_is_root(world))
-        error = measure_latency(&m->job.machine, model->ops, model->params, 1, LATENCY_SECONDS, &r->latency_s);
+        error =
+            measure_latency(&m->job.machine, model->ops, model->params, 1, LATENCY_SECONDS, &r->latency_s);
     r->parameters = counts.params;
     r->flops = counts.flops;
     return comm_agree(world, error);
@@ -210,13 +243,21 @@ static status publish(struct migration_run *m, char **path) {
         free(m->target->preprocessing);
         m->target->preprocessing = preprocessing;
         preprocessing = NULL;
-        struct provenance_metric metrics[] = {
-            {"source_test_accuracy", r->source.accuracy}, {"refit_test_accuracy", r->refit_accuracy},
-            {"test_accuracy", r->target.accuracy}, {"source_parameters", (double)r->source.parameters},
-            {"parameters", (double)r->target.parameters}, {"source_flops", r->source.flops}, {"flops", r->target.flops},
-            {"source_latency_s", r->source.latency_s}, {"latency_s", r->target.latency_s}};
-        struct job_result result = {.model = m->target, .source = m->source_path, .source_digest = m->source_digest, .plan = text,
-                                    .metric = metrics, .nmetrics = (int)(sizeof metrics / sizeof *metrics)};
+        struct provenance_metric metrics[] = {{"source_test_accuracy", r->source.accuracy},
+                                              {"refit_test_accuracy", r->refit_accuracy},
+                                              {"test_accuracy", r->target.accuracy},
+                                              {"source_parameters", (double)r->source.parameters},
+                                              {"parameters", (double)r->target.parameters},
+                                              {"source_flops", r->source.flops},
+                                              {"flops", r->target.flops},
+                                              {"source_latency_s", r->source.latency_s},
+                                              {"latency_s", r->target.latency_s}};
+        struct job_result result = {.model = m->target,
+                                    .source = m->source_path,
+                                    .source_digest = m->source_digest,
+                                    .plan = text,
+                                    .metric = metrics,
+                                    .nmetrics = (int)(sizeof metrics / sizeof *metrics)};
         error = job_publish(&m->job, &result, path);
     }
     free(text);
@@ -231,7 +272,8 @@ static status run_phases(struct migration_run *m) {
     next_phase(m, "compile");
     STATUS_TRY(locate_source(m));
     STATUS_TRY(comm_agree(world, compile_plan(m)));
-    log_line(log, LOG_INFO, "compiled: %d slices, %d statements", m->compiled->plan->nslices, m->compiled->plan->nstatements);
+    log_line(log, LOG_INFO, "compiled: %d slices, %d statements", m->compiled->plan->nslices,
+             m->compiled->plan->nstatements);
     STATUS_TRY(job_open_data(&m->job, m->source));
     next_phase(m, "read source");
     STATUS_TRY(execute_plan(m, m->compiled->whole, false, m->source->params));
@@ -245,7 +287,8 @@ static status run_phases(struct migration_run *m) {
     }
     next_phase(m, "evaluate");
     STATUS_TRY(accuracy_of(m, m->source_logits, m->source->params, "source", &m->report.source.accuracy));
-    STATUS_TRY(accuracy_of(m, m->target_logits, m->target->params, "target after refit", &m->report.refit_accuracy));
+    STATUS_TRY(
+        accuracy_of(m, m->target_logits, m->target->params, "target after refit", &m->report.refit_accuracy));
     m->report.target.accuracy = m->report.refit_accuracy;
     if (c->training.epochs > 0) {
         next_phase(m, "fine-tune");
@@ -297,13 +340,21 @@ static status run(const struct session *session, const void *options) {
 
 static const struct argp argp = {
     .parser = parse,
-    .doc = "Carries the source model into a smaller target: compiles a migration program, migrates slice by slice over the "
-           "ranks, refits in closed form, fine-tunes by distillation, evaluates, and publishes the target in the registry "
+    .doc = "Carries the source model into a smaller target: compiles a migration program, migrates slice by "
+           "slice over the "
+           "ranks, refits in closed form, fine-tunes by distillation, evaluates, and publishes the target in "
+           "the registry "
            "(or writes the configuration's \"output\").\v"
-           "Ends with a table of source against target and the time of each phase. The executed program, with the chosen "
+           "Ends with a table of source against target and the time of each phase. The executed program, "
+           "with the chosen "
            "channels and each refit's residual, lies beside the model and in the run folder as plan.txt.",
     .children = (const struct argp_child[]){{&config_argp, 0, NULL, 0}, {0}},
 };
 
-const struct command command_migrate = {.name = "migrate", .summary = "the main job: source to smaller target, under mpirun or alone", .parallel = true,
-                                        .argp = &argp, .options_size = sizeof(struct options), .run = run};
+const struct command command_migrate = {.name = "migrate",
+                                        .summary =
+                                            "the main job: source to smaller target, under mpirun or alone",
+                                        .parallel = true,
+                                        .argp = &argp,
+                                        .options_size = sizeof(struct options),
+                                        .run = run};

@@ -53,10 +53,8 @@ static status run(const struct session *session, const void *parsed) {
     STATUS_GOTO(error, done, keras_open(path, &file, &source));
     STATUS_GOTO(error, done, compile_target(source, path, digest, &config->target, config->name, &compiled));
     STATUS_GOTO(error, done, plan_print(compiled->plan, &text));
-    if (options->output)
-        error = file_write_atomic(options->output, text, strlen(text));
-    else
-        fputs(text, stdout);
+    if (options->output) error = file_write_atomic(options->output, text, strlen(text));
+    else fputs(text, stdout);
 done:
     free(text);
     compiled_destroy(&compiled);
@@ -71,12 +69,17 @@ done:
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse,
-    .doc = "Compiles the source and the target of a configuration and prints the migration program: which source tensor each "
+    .doc = "Compiles the source and the target of a configuration and prints the migration program: which "
+           "source tensor each "
            "target tensor comes from, which part of it and through which transforms. Reads no weights.\v"
-           "After a run of godwit migrate the executed program, with the chosen channels and the residual of each refit, lies "
+           "After a run of godwit migrate the executed program, with the chosen channels and the residual of "
+           "each refit, lies "
            "beside the target as plan.txt.",
     .children = (const struct argp_child[]){{&config_argp, 0, NULL, 0}, {0}},
 };
 
-const struct command command_plan = {.name = "plan", .summary = "compiles and prints the migration program",
-                                     .argp = &argp, .options_size = sizeof(struct options), .run = run};
+const struct command command_plan = {.name = "plan",
+                                     .summary = "compiles and prints the migration program",
+                                     .argp = &argp,
+                                     .options_size = sizeof(struct options),
+                                     .run = run};

@@ -18,14 +18,25 @@ struct options {
     long top;
 };
 
-enum { OPTION_ENGINE = 0x6001, OPTION_NAME, OPTION_VERSION, OPTION_INPUT, OPTION_OUTPUT, OPTION_MODELS, OPTION_TOP };
+enum {
+    OPTION_ENGINE = 0x6001,
+    OPTION_NAME,
+    OPTION_VERSION,
+    OPTION_INPUT,
+    OPTION_OUTPUT,
+    OPTION_MODELS,
+    OPTION_TOP
+};
 
 static const struct argp_option argp_options[] = {
-    {"inference-engine", OPTION_ENGINE, "ENGINE", 0, "CPU (default: the fastest one built in), onednn or openblas", 0},
+    {"inference-engine", OPTION_ENGINE, "ENGINE", 0,
+     "CPU (default: the fastest one built in), onednn or openblas", 0},
     {"model-name", OPTION_NAME, "NAME", 0, "The model: its name in the registry, or a file", 0},
     {"model-version", OPTION_VERSION, "VERSION", 0, "Its version in the registry (default: the highest)", 0},
     {"input", OPTION_INPUT, "IMAGE", 0, "A PNG or JPEG image", 0},
-    {"output", OPTION_OUTPUT, "FILE", 0, "The image with the best classes below it (.png, .jpg), or .json; of an image-to-image model its image", 0},
+    {"output", OPTION_OUTPUT, "FILE", 0,
+     "The image with the best classes below it (.png, .jpg), or .json; of an image-to-image model its image",
+     0},
     {"top", OPTION_TOP, "N", 0, "How many classes (default 5)", 0},
     {"models", OPTION_MODELS, "DIR", 0, "The registry's folder (default: GODWIT_MODELS, or models)", 0},
     {0},
@@ -34,20 +45,38 @@ static const struct argp_option argp_options[] = {
 static error_t parse(int key, char *arg, struct argp_state *state) {
     struct options *o = state->input;
     switch (key) {
-    case ARGP_KEY_INIT: o->top = 5; return 0;
-    case OPTION_ENGINE: o->engine = arg; return 0;
-    case OPTION_NAME: o->name = arg; return 0;
-    case OPTION_VERSION: o->version = arg; return 0;
-    case OPTION_INPUT: o->input = arg; return 0;
-    case OPTION_OUTPUT: o->output = arg; return 0;
-    case OPTION_MODELS: o->models = arg; return 0;
-    case OPTION_TOP: return command_argument_int(state, "--top", arg, 1, 1000, &o->top);
-    case ARGP_KEY_ARG: return command_argument_error(state, "unexpected argument \"%s\"; options are written --name=value", arg);
+    case ARGP_KEY_INIT:
+        o->top = 5;
+        return 0;
+    case OPTION_ENGINE:
+        o->engine = arg;
+        return 0;
+    case OPTION_NAME:
+        o->name = arg;
+        return 0;
+    case OPTION_VERSION:
+        o->version = arg;
+        return 0;
+    case OPTION_INPUT:
+        o->input = arg;
+        return 0;
+    case OPTION_OUTPUT:
+        o->output = arg;
+        return 0;
+    case OPTION_MODELS:
+        o->models = arg;
+        return 0;
+    case OPTION_TOP:
+        return command_argument_int(state, "--top", arg, 1, 1000, &o->top);
+    case ARGP_KEY_ARG:
+        return command_argument_error(state, "unexpected argument \"%s\"; options are written --name=value",
+                                      arg);
     case ARGP_KEY_END:
         if (!o->name) return command_argument_error(state, "--model-name is missing");
         if (!o->input) return command_argument_error(state, "--input is missing");
         return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -74,21 +103,28 @@ static bool ends_in(const char *text, const char *ending) {
 /* Are the model's outputs probabilities? */
 static bool gives_probabilities(const struct opgraph *ops) {
     int i = opgraph_producer(ops, ops->output[0]);
-    return i >= 0 && (ops->op[i].kind == OP_SOFTMAX || (ops->op[i].kind == OP_ACTIVATION && ops->op[i].u.act.kind == ACTIVATION_SIGMOID));
+    return i >= 0 && (ops->op[i].kind == OP_SOFTMAX ||
+                      (ops->op[i].kind == OP_ACTIVATION && ops->op[i].u.act.kind == ACTIVATION_SIGMOID));
 }
 
 /* A classifier: its best classes on standard output, and drawn or written as JSON. */
-static status answer_classes(const struct options *o, const struct preprocessing *preprocessing, const struct image *image,
-                             const struct opgraph *ops, const float *score, double latency) {
+static status answer_classes(const struct options *o, const struct preprocessing *preprocessing,
+                             const struct image *image, const struct opgraph *ops, const float *score,
+                             double latency) {
     int64_t classes = ops->value[ops->output[0]].dim[1];
     int n = o->top < classes ? (int)o->top : (int)classes;
     struct prediction_class *best = calloc((size_t)n, sizeof *best);
     if (!best) return status_no_memory("a prediction", (size_t)n * sizeof *best);
     prediction_best(preprocessing, score, classes, n, best);
-    struct prediction p = {.model = o->name, .image = o->input, .probabilities = gives_probabilities(ops),
-                           .latency_s = latency, .n = n, .best = best};
+    struct prediction p = {.model = o->name,
+                           .image = o->input,
+                           .probabilities = gives_probabilities(ops),
+                           .latency_s = latency,
+                           .n = n,
+                           .best = best};
     char text[PREDICTION_SCORE_MAX];
-    for (int i = 0; i < n; i++) printf("%d. %-24s %8s\n", i + 1, best[i].label, prediction_score(&p, best[i].score, text));
+    for (int i = 0; i < n; i++)
+        printf("%d. %-24s %8s\n", i + 1, best[i].label, prediction_score(&p, best[i].score, text));
     printf("computed in %.3f ms\n", 1e3 * latency);
     status error = SUCCESS;
     if (o->output && ends_in(o->output, ".json")) {
@@ -113,7 +149,8 @@ static status answer_image(const struct options *o, const struct preprocessing *
         double pixel = (y[i] - preprocessing->offset) / preprocessing->scale;
         out->pixel[i] = (uint8_t)lrint(pixel < 0 || isnan(pixel) ? 0 : pixel > 255 ? 255 : pixel);
     }
-    printf("%lld x %lld image computed in %.3f ms\n", (long long)shape->dim[2], (long long)shape->dim[1], 1e3 * latency);
+    printf("%lld x %lld image computed in %.3f ms\n", (long long)shape->dim[2], (long long)shape->dim[1],
+           1e3 * latency);
     status error = image_write(o->output, out);
     image_destroy(&out);
     return error;
@@ -138,12 +175,12 @@ static status infer(const struct options *o, const struct machine *machine, stru
         const struct shape *out = &model->ops->value[model->ops->output[0]];
         const float *y = forward_output(forward, 0);
         char text[SHAPE_TEXT_MAX];
-        if (out->rank == 2)
-            error = answer_classes(o, preprocessing, image, model->ops, y, latency);
+        if (out->rank == 2) error = answer_classes(o, preprocessing, image, model->ops, y, latency);
         else if (out->rank == 4 && (out->dim[3] == 1 || out->dim[3] == 3))
             error = answer_image(o, preprocessing, y, out, latency);
         else
-            error = status_fail(STATUS_UNSUPPORTED, "the model's output %s is neither classes nor an image", shape_format(out, text));
+            error = status_fail(STATUS_UNSUPPORTED, "the model's output %s is neither classes nor an image",
+                                shape_format(out, text));
     }
     forward_destroy(&forward);
     tensor_destroy(&x);
@@ -173,12 +210,16 @@ static status run(const struct session *session, const void *parsed) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse,
-    .doc = "Runs a model of the registry on an image. The image is made grey or RGB, cropped at its centre and resized as the "
+    .doc = "Runs a model of the registry on an image. The image is made grey or RGB, cropped at its centre "
+           "and resized as the "
            "model needs; how pixels become inputs is stored with the model.",
 };
 
-static const struct command command_run_inference = {.name = "run_inference", .summary = "runs a model of the registry on an image",
-                                                     .argp = &argp, .options_size = sizeof(struct options), .run = run};
+static const struct command command_run_inference = {.name = "run_inference",
+                                                     .summary = "runs a model of the registry on an image",
+                                                     .argp = &argp,
+                                                     .options_size = sizeof(struct options),
+                                                     .run = run};
 
 int main(int argc, char **argv) {
     return command_execute(&command_run_inference, "run_inference", argc, argv, argc, argv);

@@ -48,8 +48,12 @@ static status train_model(struct job *job, struct model *model, struct opgraph *
     const struct config *c = job->config;
     struct log *log = job->session->log;
     initialize_params(model->graph, model->ops, (uint64_t)c->seed, model->params);
-    struct train_task task = {.config = &c->training, .seed = (uint64_t)c->seed, .data = job->data,
-                              .augment = c->data.flip || c->data.shift > 0, .graph = logits, .params = model->params};
+    struct train_task task = {.config = &c->training,
+                              .seed = (uint64_t)c->seed,
+                              .data = job->data,
+                              .augment = c->data.flip || c->data.shift > 0,
+                              .graph = logits,
+                              .params = model->params};
     struct train_result result;
     job_phase(job, "train");
     STATUS_TRY(train(&job->machine, &task, &result));
@@ -58,17 +62,22 @@ static status train_model(struct job *job, struct model *model, struct opgraph *
     STATUS_TRY(evaluate(&job->machine, logits, model->params, job->data, DATASET_TEST, &test));
     LOG_EVENT(log, "test", {"accuracy", test.accuracy, NULL}, {"loss", test.loss, NULL});
 
-    struct provenance_metric metrics[] = {{"test_accuracy", test.samples ? test.accuracy : NAN}, {"test_loss", test.samples ? test.loss : NAN},
-                                          {"holdout_accuracy", result.holdout_accuracy}, {"best_epoch", (double)result.best_epoch},
-                                          {"train_seconds", seconds}, {"samples_per_s", result.samples_per_s}};
-    struct job_result published = {.model = model, .metric = metrics, .nmetrics = (int)(sizeof metrics / sizeof *metrics)};
+    struct provenance_metric metrics[] = {{"test_accuracy", test.samples ? test.accuracy : NAN},
+                                          {"test_loss", test.samples ? test.loss : NAN},
+                                          {"holdout_accuracy", result.holdout_accuracy},
+                                          {"best_epoch", (double)result.best_epoch},
+                                          {"train_seconds", seconds},
+                                          {"samples_per_s", result.samples_per_s}};
+    struct job_result published = {
+        .model = model, .metric = metrics, .nmetrics = (int)(sizeof metrics / sizeof *metrics)};
     char *path = NULL;
     job_phase(job, "publish");
     STATUS_TRY(job_publish(job, &published, &path));
     if (test.samples)
-        log_line(log, LOG_INFO, "test accuracy %.2f %% (%lld of %lld), loss %.4f", 100 * test.accuracy, (long long)test.correct,
-                 (long long)test.samples, test.loss);
-    log_line(log, LOG_INFO, "trained in %.1f s (%.0f samples/s); model written to %s", seconds, result.samples_per_s, path);
+        log_line(log, LOG_INFO, "test accuracy %.2f %% (%lld of %lld), loss %.4f", 100 * test.accuracy,
+                 (long long)test.correct, (long long)test.samples, test.loss);
+    log_line(log, LOG_INFO, "trained in %.1f s (%.0f samples/s); model written to %s", seconds,
+             result.samples_per_s, path);
     free(path);
     return SUCCESS;
 }
@@ -96,5 +105,9 @@ static const struct argp argp = {
     .children = (const struct argp_child[]){{&config_argp, 0, NULL, 0}, {0}},
 };
 
-const struct command command_train = {.name = "train", .summary = "trains a model from its topology (makes sources)", .parallel = true,
-                                      .argp = &argp, .options_size = sizeof(struct options), .run = run};
+const struct command command_train = {.name = "train",
+                                      .summary = "trains a model from its topology (makes sources)",
+                                      .parallel = true,
+                                      .argp = &argp,
+                                      .options_size = sizeof(struct options),
+                                      .run = run};

@@ -16,7 +16,8 @@ static const char *with_commas(int64_t n, char *text, size_t size) {
     return text;
 }
 
-static void print_row(FILE *out, const char *what, const char *source, const char *target, const char *ratio) {
+static void print_row(FILE *out, const char *what, const char *source, const char *target,
+                      const char *ratio) {
     fprintf(out, "%-28s %14s %14s %10s\n", what, source, target, ratio);
 }
 
@@ -44,12 +45,15 @@ static void print_number(FILE *out, const char *what, const char *format, double
 void report_print(FILE *out, const struct report *r) {
     char a[32], b[32], c[32];
     print_row(out, "", "source", "target", "ratio");
-    snprintf(c, sizeof c, "%.2f", (double)r->target.parameters / (double)(r->source.parameters ? r->source.parameters : 1));
-    print_row(out, "parameters", with_commas(r->source.parameters, a, sizeof a), with_commas(r->target.parameters, b, sizeof b), c);
+    snprintf(c, sizeof c, "%.2f",
+             (double)r->target.parameters / (double)(r->source.parameters ? r->source.parameters : 1));
+    print_row(out, "parameters", with_commas(r->source.parameters, a, sizeof a),
+              with_commas(r->target.parameters, b, sizeof b), c);
     print_number(out, "MFLOP a sample", "%.2f", r->source.flops / 1e6, r->target.flops / 1e6);
     print_percent(out, "test accuracy, refit only", r->source.accuracy, r->refit_accuracy);
     print_percent(out, "test accuracy", r->source.accuracy, r->target.accuracy);
-    print_number(out, "latency of one sample, ms", "%.3f", 1e3 * r->source.latency_s, 1e3 * r->target.latency_s);
+    print_number(out, "latency of one sample, ms", "%.3f", 1e3 * r->source.latency_s,
+                 1e3 * r->target.latency_s);
     double total = 0;
     fprintf(out, "\n%-28s %14s\n", "phase", "seconds");
     for (int i = 0; i < r->nphases; i++) {

@@ -9,9 +9,9 @@
 
 struct report_model {
     int64_t parameters;
-    double flops;      /* a sample */
-    double accuracy;   /* of the test part, NAN if there is none */
-    double latency_s;  /* of one sample */
+    double flops;     /* a sample */
+    double accuracy;  /* of the test part, NAN if there is none */
+    double latency_s; /* of one sample */
 };
 
 struct report_phase {

@@ -220,9 +220,10 @@ static status syntax_error(const char *json, const char *at) {
         line += *c == '\n';
     }
     size_t length = strcspn(at, "\r\n");
-    if (length == 0) return status_fail(STATUS_USAGE, "not JSON: mistake at or before line %d, column %d", line, column);
-    return status_fail(STATUS_USAGE, "not JSON: mistake at or before line %d, column %d: \"%.*s\"", line, column,
-                       length > 16 ? 16 : (int)length, at);
+    if (length == 0)
+        return status_fail(STATUS_USAGE, "not JSON: mistake at or before line %d, column %d", line, column);
+    return status_fail(STATUS_USAGE, "not JSON: mistake at or before line %d, column %d: \"%.*s\"", line,
+                       column, length > 16 ? 16 : (int)length, at);
 }
 
 static status parse(const char *json, struct config *config) {

@@ -1,6 +1,6 @@
-/* Configuration of a run: JSON, checked strictly against the tables in io/config_schema.c, where every key's type,
- * range, default and explanation stand once. An unknown key, a wrong type or a value out of range is a USAGE
- * error of one line that names the key's path, what is allowed and the nearest known key. */
+/* Configuration of a run: JSON, checked strictly against the tables in io/config_schema.c, where every key's
+ * type, range, default and explanation stand once. An unknown key, a wrong type or a value out of range is a
+ * USAGE error of one line that names the key's path, what is allowed and the nearest known key. */
 #ifndef GODWIT_IO_CONFIG_H
 #define GODWIT_IO_CONFIG_H
 
@@ -10,76 +10,77 @@
 
 /* Where samples come from; see io/dataset.h. "data" in the configuration. */
 struct data_config {
-    char *format;          /* "auto", "idx", "hdf5", "folder" */
-    char *path;            /* folder or file */
-    char *x_train, *y_train, *x_test, *y_test; /* data set names in HDF5, file names of IDX; "" = the usual ones */
-    char **labels;         /* names of classes, may be empty */
+    char *format; /* "auto", "idx", "hdf5", "folder" */
+    char *path;   /* folder or file */
+    char *x_train, *y_train, *x_test,
+        *y_test;   /* data set names in HDF5, file names of IDX; "" = the usual ones */
+    char **labels; /* names of classes, may be empty */
     int nlabels;
-    double scale, offset;  /* x * scale + offset; scale 0: 1/255 for uint8, 1 for float */
-    double holdout;        /* fraction of the training samples held out, chosen by seed */
-    bool flip;             /* augmentation: mirror left-right with probability 1/2 */
-    int64_t shift;         /* augmentation: shift by up to this many pixels, zeros come in */
-    bool in_memory;        /* keep one decoded copy a node */
+    double scale, offset; /* x * scale + offset; scale 0: 1/255 for uint8, 1 for float */
+    double holdout;       /* fraction of the training samples held out, chosen by seed */
+    bool flip;            /* augmentation: mirror left-right with probability 1/2 */
+    int64_t shift;        /* augmentation: shift by up to this many pixels, zeros come in */
+    bool in_memory;       /* keep one decoded copy a node */
 };
 
 struct schedule_config {
-    char *kind;            /* "constant", "cosine", "one_cycle" */
-    double rate;           /* peak learning rate */
-    double warmup;         /* fraction of the steps spent rising linearly from 0 (constant, cosine) */
-    double final;          /* last rate as a fraction of the peak (cosine, one_cycle) */
+    char *kind;    /* "constant", "cosine", "one_cycle" */
+    double rate;   /* peak learning rate */
+    double warmup; /* fraction of the steps spent rising linearly from 0 (constant, cosine) */
+    double final;  /* last rate as a fraction of the peak (cosine, one_cycle) */
 };
 
 struct optimizer_config {
-    char *kind;            /* "sgd", "adamw" */
-    double momentum;       /* sgd */
+    char *kind;      /* "sgd", "adamw" */
+    double momentum; /* sgd */
     bool nesterov;
     double beta1, beta2, epsilon; /* adamw */
-    double weight_decay;   /* decoupled; kernels only */
-    double clip;           /* global norm of the gradient, 0: off */
+    double weight_decay;          /* decoupled; kernels only */
+    double clip;                  /* global norm of the gradient, 0: off */
 };
 
 struct loss_config {
-    char *kind;            /* "cross_entropy", "mean_squared_error" */
+    char *kind; /* "cross_entropy", "mean_squared_error" */
     double label_smoothing;
-    double distillation;   /* weight of the source's outputs against the labels, 0..1 */
+    double distillation; /* weight of the source's outputs against the labels, 0..1 */
     double temperature;
 };
 
 struct training_config {
     int64_t epochs;
-    int64_t batch;         /* global: split over the ranks */
-    char *batch_norm;      /* "batch" or "frozen" */
-    int64_t average;       /* steps over which weights are averaged exponentially (decay 1 - 1/steps); 0: off */
+    int64_t batch;    /* global: split over the ranks */
+    char *batch_norm; /* "batch" or "frozen" */
+    int64_t average;  /* steps over which weights are averaged exponentially (decay 1 - 1/steps); 0: off */
     struct schedule_config schedule;
     struct optimizer_config optimizer;
     struct loss_config loss;
 };
 
 struct target_config {
-    double width;          /* factor on the channels, (0, 1] */
+    double width; /* factor on the channels, (0, 1] */
 };
 
 struct refit_config {
-    int64_t samples;       /* calibration samples */
-    double ridge;          /* relative to the mean diagonal of the Gram matrix */
-    int64_t relu_rounds;   /* ReLU-aware rounds; 0: plain least squares */
-    char *select;          /* "next_layer", "norm", "first": how channels are chosen */
+    int64_t samples;     /* calibration samples */
+    double ridge;        /* relative to the mean diagonal of the Gram matrix */
+    int64_t relu_rounds; /* ReLU-aware rounds; 0: plain least squares */
+    char *select;        /* "next_layer", "norm", "first": how channels are chosen */
 };
 
 struct migration_config {
-    char *mode;            /* "dynamic", "static" */
-    double chunk_mib;      /* dynamic: most bytes of a chunk */
+    char *mode;       /* "dynamic", "static" */
+    double chunk_mib; /* dynamic: most bytes of a chunk */
 };
 
 struct config {
-    char *name;            /* of the model made: the registry's folder */
-    char *source;          /* migrate: a .h5 or name[:version] */
-    char *topology;        /* train: a JSON file of the topology */
-    char *output;          /* train: where to write the .h5; "" = the registry */
-    char *models;          /* registry's folder */
-    char *runs;            /* folder of run folders */
+    char *name;     /* of the model made: the registry's folder */
+    char *source;   /* migrate: a .h5 or name[:version] */
+    char *topology; /* train: a JSON file of the topology */
+    char *output;   /* train: where to write the .h5; "" = the registry */
+    char *models;   /* registry's folder */
+    char *runs;     /* folder of run folders */
     char *engine;
-    int64_t threads;       /* a rank; 0: cores / ranks of the node */
+    int64_t threads; /* a rank; 0: cores / ranks of the node */
     int64_t seed;
     struct data_config data;
     struct target_config target;
@@ -88,17 +89,20 @@ struct config {
     struct training_config training;
 };
 
-/* Reads and checks a file, resolves nothing. Errors: IO, USAGE. Every field is set, by the file or its default. */
+/* Reads and checks a file, resolves nothing. Errors: IO, USAGE. Every field is set, by the file or its
+ * default. */
 status config_read(const char *path, struct config **config) STATUS_MUST_USE;
 status config_parse(const char *json, const char *what, struct config **config) STATUS_MUST_USE;
-/* "key.path=value" from the command line (--set training.epochs=3). The value is JSON; a text may do without its
- * quotation marks. After an error the configuration is as before, but for objects, which are partly set. */
+/* "key.path=value" from the command line (--set training.epochs=3). The value is JSON; a text may do without
+ * its quotation marks. After an error the configuration is as before, but for objects, which are partly set.
+ */
 status config_set(struct config *config, const char *assignment) STATUS_MUST_USE;
 /* USAGE error with the key's meaning if the text at `path` ("source", "data.path") is empty. */
 status config_require(const struct config *config, const char *path) STATUS_MUST_USE;
 /* The effective configuration, all keys, as JSON; owned. */
 status config_print(const struct config *config, char **json) STATUS_MUST_USE;
-/* A table (Markdown) of all keys, defaults, meanings and ranges, for `godwit help config` and the README; owned. */
+/* A table (Markdown) of all keys, defaults, meanings and ranges, for `godwit help config` and the README;
+ * owned. */
 status config_describe(char **text) STATUS_MUST_USE;
 void config_destroy(struct config **config);
 

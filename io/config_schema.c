@@ -67,7 +67,8 @@ TABLE(target, target_config);
 static const struct field migration_fields[] = {
     TEXT(migration_config, mode, "dynamic", "dynamic|static",
          "dynamic: chunk by chunk; static: all is read, then written"),
-    REAL(migration_config, chunk_mib, 8, 1e-5, 65536, 0, "dynamic: most MiB of a chunk, but a row of a tensor at least"),
+    REAL(migration_config, chunk_mib, 8, 1e-5, 65536, 0,
+         "dynamic: most MiB of a chunk, but a row of a tensor at least"),
 };
 TABLE(migration, migration_config);
 

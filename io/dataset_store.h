@@ -19,30 +19,30 @@ struct dataset_store {
     size_t nbytes;                /* of a sample */
     enum dtype dtype;
     double scale, offset;
-    float table[256];             /* DTYPE_U8: value -> value * scale + offset */
-    bool resident;                /* samples are kept in memory */
-    void *x;                      /* (n, sample), if resident; borrowed from the data set's memory */
-    int32_t *label;               /* [n], NULL: none; borrowed likewise */
-    struct dataset_slab *slab;    /* [nslabs], where samples are read slab by slab */
+    float table[256];          /* DTYPE_U8: value -> value * scale + offset */
+    bool resident;             /* samples are kept in memory */
+    void *x;                   /* (n, sample), if resident; borrowed from the data set's memory */
+    int32_t *label;            /* [n], NULL: none; borrowed likewise */
+    struct dataset_slab *slab; /* [nslabs], where samples are read slab by slab */
     int64_t nslabs;
     uint64_t clock;
 };
 
 struct dataset {
     uint64_t seed;
-    struct shape sample;          /* as the model wants it, batch unknown */
+    struct shape sample;             /* as the model wants it, batch unknown */
     int64_t height, width, channels; /* 0 if samples are not images */
     int64_t classes;
     bool flip;
     int64_t shift;
-    char **class_name;            /* [nclass_names], owned */
+    char **class_name; /* [nclass_names], owned */
     int nclass_names;
     struct dataset_store store[2]; /* training, test */
     int64_t *index[2];             /* training and hold-out samples in store[0], ascending; NULL: all */
     int64_t size[2];
-    void *memory;                 /* of samples and labels: private ... */
-    struct comm_window *window;   /* ... or shared by the node */
-    uint8_t *scratch;             /* one sample as stored, and one augmented */
+    void *memory;               /* of samples and labels: private ... */
+    struct comm_window *window; /* ... or shared by the node */
+    uint8_t *scratch;           /* one sample as stored, and one augmented */
 };
 
 /* Splits store[0] into training and hold-out samples by the seed. */

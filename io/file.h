@@ -6,15 +6,15 @@
 
 #include <stddef.h>
 
-/* The whole of a text file as one owned, NUL-terminated string. Errors: IO; DATA if it is longer than `max_bytes`
- * or has a NUL byte in it. */
+/* The whole of a text file as one owned, NUL-terminated string. Errors: IO; DATA if it is longer than
+ * `max_bytes` or has a NUL byte in it. */
 status file_read_text(const char *path, size_t max_bytes, char **text) STATUS_MUST_USE;
 /* Replaces `path` by `nbytes` of `data`, synced to the disk; on an error `path` is what it was before. */
 status file_write_atomic(const char *path, const void *data, size_t nbytes) STATUS_MUST_USE;
 
-/* A temporary name beside `path` (owned; made as an empty file, hidden by a leading dot), to be written and then
- * given to file_commit, which syncs the file and its folder and renames it over `path`; file_abandon removes it.
- * A failed file_commit removes it too. `path` may not name a folder or a device. Error: IO. */
+/* A temporary name beside `path` (owned; made as an empty file, hidden by a leading dot), to be written and
+ * then given to file_commit, which syncs the file and its folder and renames it over `path`; file_abandon
+ * removes it. A failed file_commit removes it too. `path` may not name a folder or a device. Error: IO. */
 status file_temporary(const char *path, char **temporary) STATUS_MUST_USE;
 status file_commit(const char *temporary, const char *path) STATUS_MUST_USE;
 void file_abandon(const char *temporary); /* accepts NULL */

@@ -75,15 +75,18 @@ status model_classes(const struct model *model, int64_t *classes) {
     const struct shape *out = &model->ops->value[model->ops->output[0]];
     char text[SHAPE_TEXT_MAX];
     if (model->ops->noutputs != 1 || out->rank != 2 || out->dim[1] < 1)
-        return status_fail(STATUS_UNSUPPORTED, "the output of \"%s\" is %s; a classifier with one output (batch, classes) is needed",
-                           model->graph->name, shape_format(out, text));
+        return status_fail(
+            STATUS_UNSUPPORTED,
+            "the output of \"%s\" is %s; a classifier with one output (batch, classes) is needed",
+            model->graph->name, shape_format(out, text));
     *classes = out->dim[1];
     return SUCCESS;
 }
 
 status model_input(const struct model *model, struct shape *shape) {
     if (model->ops->ninputs != 1)
-        return status_fail(STATUS_UNSUPPORTED, "\"%s\" has %d inputs; one is needed", model->graph->name, model->ops->ninputs);
+        return status_fail(STATUS_UNSUPPORTED, "\"%s\" has %d inputs; one is needed", model->graph->name,
+                           model->ops->ninputs);
     *shape = model->ops->value[model->ops->input[0]];
     return SUCCESS;
 }

@@ -12,7 +12,8 @@ struct model {
     char *preprocessing;   /* JSON, NULL if there is none */
 };
 
-/* Around a graph, which it owns from now on (destroyed on failure too); parameters are zero. Not collective. */
+/* Around a graph, which it owns from now on (destroyed on failure too); parameters are zero. Not collective.
+ */
 status model_create(struct graph *graph, struct model **model) STATUS_MUST_USE;
 /* Topology and all weights of a file. Errors as keras_open and keras_read_params. Not collective. */
 status model_read(const char *path, struct model **model) STATUS_MUST_USE;

@@ -17,7 +17,8 @@ static void copy_label(const char *from, char *to, size_t size) {
     to[n] = '\0';
 }
 
-void prediction_best(const struct preprocessing *preprocessing, const float *score, int64_t classes, int n, struct prediction_class *best) {
+void prediction_best(const struct preprocessing *preprocessing, const float *score, int64_t classes, int n,
+                     struct prediction_class *best) {
     for (int i = 0; i < n; i++) {
         int64_t at = -1;
         for (int64_t c = 0; c < classes; c++) {
@@ -28,16 +29,13 @@ void prediction_best(const struct preprocessing *preprocessing, const float *sco
         best[i] = (struct prediction_class){.number = at, .score = score[at]};
         if (at < preprocessing->nlabels)
             copy_label(preprocessing->label[at], best[i].label, sizeof best[i].label);
-        else
-            snprintf(best[i].label, sizeof best[i].label, "class %lld", (long long)at);
+        else snprintf(best[i].label, sizeof best[i].label, "class %lld", (long long)at);
     }
 }
 
 const char *prediction_score(const struct prediction *p, double score, char *text) {
-    if (p->probabilities)
-        snprintf(text, PREDICTION_SCORE_MAX, "%.1f %%", 100 * score);
-    else
-        snprintf(text, PREDICTION_SCORE_MAX, "%.4g", score);
+    if (p->probabilities) snprintf(text, PREDICTION_SCORE_MAX, "%.1f %%", 100 * score);
+    else snprintf(text, PREDICTION_SCORE_MAX, "%.4g", score);
     return text;
 }
 
@@ -59,7 +57,8 @@ static bool add_classes(cJSON *root, const struct prediction *p) {
 
 status prediction_json(const struct prediction *p, char **json) {
     cJSON *root = cJSON_CreateObject();
-    bool ok = root && cJSON_AddStringToObject(root, "model", p->model) && cJSON_AddStringToObject(root, "image", p->image) &&
+    bool ok = root && cJSON_AddStringToObject(root, "model", p->model) &&
+              cJSON_AddStringToObject(root, "image", p->image) &&
               cJSON_AddNumberToObject(root, "latency_ms", 1e3 * p->latency_s) && add_classes(root, p);
     char *printed = ok ? cJSON_Print(root) : NULL;
     cJSON_Delete(root);
@@ -73,7 +72,8 @@ status prediction_draw(const struct prediction *p, const struct image *image, co
     const char *line[CAPTION_LINES];
     int n = p->n < CAPTION_LINES ? p->n : CAPTION_LINES;
     for (int i = 0; i < n; i++) {
-        snprintf(text[i], sizeof text[i], "%d. %s %s", i + 1, p->best[i].label, prediction_score(p, p->best[i].score, score));
+        snprintf(text[i], sizeof text[i], "%d. %s %s", i + 1, p->best[i].label,
+                 prediction_score(p, p->best[i].score, score));
         line[i] = text[i];
     }
     struct image *captioned = NULL;

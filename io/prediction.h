@@ -11,7 +11,8 @@ struct prediction_class {
 };
 
 /* The n best of `classes` scores, best first; n <= classes. `best` has room for n. */
-void prediction_best(const struct preprocessing *preprocessing, const float *score, int64_t classes, int n, struct prediction_class *best);
+void prediction_best(const struct preprocessing *preprocessing, const float *score, int64_t classes, int n,
+                     struct prediction_class *best);
 
 struct prediction {
     const char *model, *image;
@@ -29,6 +30,7 @@ const char *prediction_score(const struct prediction *prediction, double score, 
 status prediction_json(const struct prediction *prediction, char **json) STATUS_MUST_USE;
 
 /* The image with the best classes in a caption below it, written to `path`. */
-status prediction_draw(const struct prediction *prediction, const struct image *image, const char *path) STATUS_MUST_USE;
+status prediction_draw(const struct prediction *prediction, const struct image *image,
+                       const char *path) STATUS_MUST_USE;
 
 #endif

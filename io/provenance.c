@@ -14,7 +14,8 @@ static bool add_text(cJSON *object, const char *key, const char *text) {
 }
 
 static bool add_number(cJSON *object, const char *key, double number) {
-    return (isfinite(number) ? cJSON_AddNumberToObject(object, key, number) : cJSON_AddNullToObject(object, key)) != NULL;
+    return (isfinite(number) ? cJSON_AddNumberToObject(object, key, number)
+                             : cJSON_AddNullToObject(object, key)) != NULL;
 }
 
 static bool add_all(cJSON *root, const struct provenance *p) {
@@ -25,12 +26,14 @@ static bool add_all(cJSON *root, const struct provenance *p) {
     strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     bool ok = add_text(root, "name", p->name) && add_text(root, "created", created) &&
               add_text(root, "source", p->source) && add_text(root, "source_digest", p->source_digest) &&
-              add_text(root, "model_digest", p->model_digest) && add_text(root, "command_line", p->command_line) &&
-              add_text(root, "godwit", GODWIT_VERSION) && add_text(root, "libraries", p->libraries) &&
-              add_text(root, "engine", p->engine) && cJSON_AddRawToObject(root, "seed", seed) &&
-              add_number(root, "ranks", p->ranks) && add_number(root, "threads_per_rank", p->threads);
+              add_text(root, "model_digest", p->model_digest) &&
+              add_text(root, "command_line", p->command_line) && add_text(root, "godwit", GODWIT_VERSION) &&
+              add_text(root, "libraries", p->libraries) && add_text(root, "engine", p->engine) &&
+              cJSON_AddRawToObject(root, "seed", seed) && add_number(root, "ranks", p->ranks) &&
+              add_number(root, "threads_per_rank", p->threads);
     cJSON *metrics = ok ? cJSON_AddObjectToObject(root, "metrics") : NULL;
-    for (int i = 0; i < p->nmetrics && metrics && ok; i++) ok = add_number(metrics, p->metric[i].name, p->metric[i].value);
+    for (int i = 0; i < p->nmetrics && metrics && ok; i++)
+        ok = add_number(metrics, p->metric[i].name, p->metric[i].value);
     return metrics && ok && cJSON_AddRawToObject(root, "configuration", p->config_json);
 }
 

@@ -13,11 +13,11 @@ struct provenance_metric {
 
 struct provenance {
     const char *name;
-    const char *source, *source_digest;  /* NULL for a trained model */
-    const char *model_digest;            /* of model.h5 */
+    const char *source, *source_digest; /* NULL for a trained model */
+    const char *model_digest;           /* of model.h5 */
     const char *command_line;
-    const char *config_json;             /* the effective configuration */
-    const char *libraries;               /* versions */
+    const char *config_json; /* the effective configuration */
+    const char *libraries;   /* versions */
     const char *engine;
     uint64_t seed;
     int ranks, threads;

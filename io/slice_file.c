@@ -54,7 +54,8 @@ static const struct part *find(const struct slice_file *f, const char *tensor) {
     return NULL;
 }
 
-static status add(struct slice_file *f, const char *tensor, int64_t rows, int64_t columns, const struct part **part) {
+static status add(struct slice_file *f, const char *tensor, int64_t rows, int64_t columns,
+                  const struct part **part) {
     int64_t count, nbytes;
     if (rows < 0 || columns < 0 || __builtin_mul_overflow(rows, columns, &count) ||
         __builtin_mul_overflow(count, (int64_t)sizeof(float), &nbytes))
@@ -74,8 +75,8 @@ static status add(struct slice_file *f, const char *tensor, int64_t rows, int64_
     return SUCCESS;
 }
 
-status slice_file_write(struct slice_file *f, const char *tensor, int64_t rows, int64_t columns, int64_t first, int64_t n,
-                        const float *data) {
+status slice_file_write(struct slice_file *f, const char *tensor, int64_t rows, int64_t columns,
+                        int64_t first, int64_t n, const float *data) {
     const struct part *p = find(f, tensor);
     if (!p) STATUS_TRY(add(f, tensor, rows, columns, &p));
     size_t row = (size_t)p->columns * sizeof *data, nbytes = (size_t)n * row;
@@ -98,7 +99,9 @@ status slice_file_read(struct slice_file *f, const char *tensor, int64_t first, 
         ssize_t got = pread(f->fd, (char *)data + done, nbytes - done, at + (off_t)done);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return file_fail("read", f->path, errno);
-        if (got == 0) return status_fail(STATUS_IO, "cannot read \"%s\" from %s: it ends too early; run again", tensor, f->path);
+        if (got == 0)
+            return status_fail(STATUS_IO, "cannot read \"%s\" from %s: it ends too early; run again", tensor,
+                               f->path);
         done += (size_t)got;
     }
     return SUCCESS;

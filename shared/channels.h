@@ -2,9 +2,9 @@
  *
  * Every position on the last axis of every node's output carries an *atom*, one channel of some producer.
  * Layers make fresh atoms (Conv2D), pass them on (pooling), tie them (Add), line them up (Concatenate) or
- * repeat them (Flatten, depthwise). Atoms that have been tied form a class; classes made by the same producers
- * form a group. A group is pruned as one; what must be kept whole is fixed. Computed from each layer kind's
- * own rule (layer_kind.channels). */
+ * repeat them (Flatten, depthwise). Atoms that have been tied form a class; classes made by the same
+ * producers form a group. A group is pruned as one; what must be kept whole is fixed. Computed from each
+ * layer kind's own rule (layer_kind.channels). */
 #ifndef GODWIT_SHARED_CHANNELS_H
 #define GODWIT_SHARED_CHANNELS_H
 
@@ -48,7 +48,9 @@ bool channel_map_fixed(const struct channel_map *map, int group);
 int channel_map_width(const struct channel_map *map, int group); /* number of classes */
 
 /* Per position on the last axis of a node's output: group and class within the group. Borrowed, [width]. */
-struct channel { int group, index; };
+struct channel {
+    int group, index;
+};
 const struct channel *channel_map_of(const struct channel_map *map, int node, int *width);
 
 #endif

@@ -73,7 +73,8 @@ status comm_split(const struct comm *comm, int color, int key, struct comm **par
 
 status comm_split_node(const struct comm *comm, struct comm **node) {
     MPI_Comm mpi;
-    MPI_TRY(MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &mpi), "split by node");
+    MPI_TRY(MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &mpi),
+            "split by node");
     return comm_wrap(mpi, node);
 }
 
@@ -100,7 +101,9 @@ status comm_agree(const struct comm *comm, status local) {
     }
     error = comm_mpi_check(MPI_Bcast(header, 2, MPI_INT, first, comm->mpi), "agreement");
     char *message = error ? NULL : malloc((size_t)header[1]);
-    if (!message) return status_first(local, status_first(error, status_no_memory("an error message", (size_t)header[1])));
+    if (!message)
+        return status_first(local,
+                            status_first(error, status_no_memory("an error message", (size_t)header[1])));
     if (comm->rank == first) memcpy(message, status_message(local), (size_t)header[1]);
     error = comm_mpi_check(MPI_Bcast(message, header[1], MPI_CHAR, first, comm->mpi), "agreement");
     if (!error)
@@ -140,11 +143,13 @@ status comm_bcast_text(const struct comm *comm, int root, const char *text, char
     return SUCCESS;
 }
 
-static status reduce(const struct comm *comm, void *data, size_t n, size_t size, MPI_Datatype type, MPI_Op op) {
+static status reduce(const struct comm *comm, void *data, size_t n, size_t size, MPI_Datatype type,
+                     MPI_Op op) {
     if (comm->size == 1) return SUCCESS;
     for (size_t at = 0; at < n; at += COUNT_MAX) {
         size_t part = n - at < COUNT_MAX ? n - at : COUNT_MAX;
-        MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, (char *)data + at * size, (int)part, type, op, comm->mpi), "all-reduce");
+        MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, (char *)data + at * size, (int)part, type, op, comm->mpi),
+                "all-reduce");
     }
     return SUCCESS;
 }
@@ -186,7 +191,8 @@ status comm_recv(const struct comm *comm, int from, int tag, void *data, size_t 
     size_t at = 0;
     do {
         size_t n = nbytes - at < COUNT_MAX ? nbytes - at : COUNT_MAX;
-        MPI_TRY(MPI_Recv((char *)data + at, (int)n, MPI_BYTE, from, tag, comm->mpi, MPI_STATUS_IGNORE), "receive");
+        MPI_TRY(MPI_Recv((char *)data + at, (int)n, MPI_BYTE, from, tag, comm->mpi, MPI_STATUS_IGNORE),
+                "receive");
         at += n;
     } while (at < nbytes);
     return SUCCESS;

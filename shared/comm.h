@@ -20,7 +20,9 @@ _Noreturn void comm_abort(const struct comm *comm, int exit_code);
 
 int comm_rank(const struct comm *comm);
 int comm_size(const struct comm *comm);
-static inline bool comm_is_root(const struct comm *comm) { return comm_rank(comm) == 0; }
+static inline bool comm_is_root(const struct comm *comm) {
+    return comm_rank(comm) == 0;
+}
 
 /* Ranks with the same color, ordered by key. Collective. */
 status comm_split(const struct comm *comm, int color, int key, struct comm **part) STATUS_MUST_USE;
@@ -48,7 +50,8 @@ status comm_any(const struct comm *comm, bool flag, bool *any) STATUS_MUST_USE;
 
 /* A sum under way. begin/end are collective in order; progress is not and may be called at any time. */
 struct comm_sum;
-status comm_sum_f32_begin(const struct comm *comm, float *data, size_t n, struct comm_sum **sum) STATUS_MUST_USE;
+status comm_sum_f32_begin(const struct comm *comm, float *data, size_t n,
+                          struct comm_sum **sum) STATUS_MUST_USE;
 void comm_sum_progress(struct comm_sum *sum);
 status comm_sum_end(struct comm_sum **sum) STATUS_MUST_USE;
 
@@ -58,7 +61,8 @@ status comm_recv(const struct comm *comm, int from, int tag, void *data, size_t 
 /* Memory that the ranks of a node share: rank 0 of `node` owns `nbytes`, all see them at *data. Writers must
  * be separated from readers by comm_window_sync. Collective over `node`. */
 struct comm_window;
-status comm_window_create(const struct comm *node, size_t nbytes, void **data, struct comm_window **window) STATUS_MUST_USE;
+status comm_window_create(const struct comm *node, size_t nbytes, void **data,
+                          struct comm_window **window) STATUS_MUST_USE;
 status comm_window_sync(struct comm_window *window) STATUS_MUST_USE;
 void comm_window_destroy(struct comm_window **window);
 

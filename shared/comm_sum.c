@@ -10,11 +10,13 @@ struct comm_sum {
 };
 
 status comm_sum_f32_begin(const struct comm *comm, float *data, size_t n, struct comm_sum **sum) {
-    if (n > INT_MAX) return status_fail(STATUS_INTERNAL, "a sum of %zu numbers at once; use smaller buckets", n);
+    if (n > INT_MAX)
+        return status_fail(STATUS_INTERNAL, "a sum of %zu numbers at once; use smaller buckets", n);
     struct comm_sum *s = malloc(sizeof *s);
     if (!s) return status_no_memory("a sum", sizeof *s);
     status error = comm_mpi_check(
-        MPI_Iallreduce(MPI_IN_PLACE, data, (int)n, MPI_FLOAT, MPI_SUM, comm_mpi(comm), &s->request), "all-reduce");
+        MPI_Iallreduce(MPI_IN_PLACE, data, (int)n, MPI_FLOAT, MPI_SUM, comm_mpi(comm), &s->request),
+        "all-reduce");
     if (error) {
         free(s);
         return error;
@@ -26,7 +28,8 @@ status comm_sum_f32_begin(const struct comm *comm, float *data, size_t n, struct
 void comm_sum_progress(struct comm_sum *sum) {
     int done;
     /* An error shows again in comm_sum_end, which can report it. */
-    if (sum && sum->request != MPI_REQUEST_NULL) MPI_Request_get_status(sum->request, &done, MPI_STATUS_IGNORE);
+    if (sum && sum->request != MPI_REQUEST_NULL)
+        MPI_Request_get_status(sum->request, &done, MPI_STATUS_IGNORE);
 }
 
 status comm_sum_end(struct comm_sum **sum) {

@@ -22,9 +22,9 @@ struct node {
 };
 
 struct graph {
-    char *name;         /* owned */
-    int keras_version;  /* major of the file it came from: 1, 2, 3 */
-    bool sequential;    /* written as Sequential */
+    char *name;        /* owned */
+    int keras_version; /* major of the file it came from: 1, 2, 3 */
+    bool sequential;   /* written as Sequential */
     int nlayers, nnodes, ninputs, noutputs;
     struct layer *layer; /* [nlayers] in the file's order */
     struct node *node;   /* [nnodes], topologically sorted after graph_infer */
@@ -39,14 +39,15 @@ void graph_destroy(struct graph **graph);
 /* Adds a layer (moved from *layer, which is cleared, on failure too) and one call of it; either may be used
  * alone. Edges may name nodes that are added later. `index` and `node` may be NULL. */
 status graph_add_layer(struct graph *graph, struct layer *layer, int *index) STATUS_MUST_USE;
-status graph_add_node(struct graph *graph, int layer, int nin, const struct edge *in, int *node) STATUS_MUST_USE;
+status graph_add_node(struct graph *graph, int layer, int nin, const struct edge *in,
+                      int *node) STATUS_MUST_USE;
 status graph_add_input(struct graph *graph, struct edge input) STATUS_MUST_USE;
 status graph_add_output(struct graph *graph, struct edge output) STATUS_MUST_USE;
 int graph_find_layer(const struct graph *graph, const char *name); /* -1 if none */
 int graph_layer_node(const struct graph *graph, int layer);        /* first node that calls it, -1 if none */
 
-/* Gives input `input` a shape (dimension 0 is the batch and is ignored), e.g. the size of the images at hand for
- * a model that takes any, and infers again. */
+/* Gives input `input` a shape (dimension 0 is the batch and is ignored), e.g. the size of the images at hand
+ * for a model that takes any, and infers again. */
 status graph_set_input_shape(struct graph *graph, int input, const struct shape *shape) STATUS_MUST_USE;
 
 /* Sorts the nodes, checks every layer's options, infers shapes and weights. Errors: DATA for a cycle, a
@@ -57,9 +58,9 @@ status graph_infer(struct graph *graph) STATUS_MUST_USE;
 status graph_check(const struct graph *graph) STATUS_MUST_USE;
 
 /* The operation graph of an inferred graph. Parameters are numbered by layer, then weight. `value_of`, if
- * not NULL, receives an owned array [nnodes] of the value of each node's first output. Where height or width is
- * unknown, so is the padding that depends on it: numbers of parameters are right, but engines refuse to compile
- * such a graph (see graph_set_input_shape). */
+ * not NULL, receives an owned array [nnodes] of the value of each node's first output. Where height or width
+ * is unknown, so is the padding that depends on it: numbers of parameters are right, but engines refuse to
+ * compile such a graph (see graph_set_input_shape). */
 status graph_lower(const struct graph *graph, struct opgraph **ops, int **value_of) STATUS_MUST_USE;
 
 /* Number of the first parameter of a layer in that numbering. */
@@ -67,14 +68,14 @@ int graph_first_param(const struct graph *graph, int layer);
 
 struct graph_counts {
     int64_t params, trainable;
-    double flops;            /* one sample, multiply-add is two; -1 if shapes are unknown */
+    double flops;             /* one sample, multiply-add is two; -1 if shapes are unknown */
     int64_t activation_bytes; /* one sample, all node outputs, float32; -1 if shapes are unknown */
 };
 status graph_count(const struct graph *graph, struct graph_counts *counts) STATUS_MUST_USE;
 
 /* Boundaries: nodes whose output is an articulation point, i.e. every path from an input to an output goes
- * through it (first node: the input, if there is one; last: the output). `nodes` is owned by the caller, [*n],
- * ascending in topological order. A graph with several inputs or outputs may have few. */
+ * through it (first node: the input, if there is one; last: the output). `nodes` is owned by the caller,
+ * [*n], ascending in topological order. A graph with several inputs or outputs may have few. */
 status graph_boundaries(const struct graph *graph, int **nodes, int *n) STATUS_MUST_USE;
 
 #endif

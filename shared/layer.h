@@ -10,7 +10,7 @@
 
 enum attr_type {
     ATTR_BOOL,
-    ATTR_INT,    /* a list of one number is read as that number: BatchNormalization's axis [3] */
+    ATTR_INT, /* a list of one number is read as that number: BatchNormalization's axis [3] */
     ATTR_FLOAT,
     ATTR_STRING, /* one of `choices` if given */
     ATTR_INTS,   /* Keras writes a scalar or a list, possibly nested: stored flat */
@@ -19,16 +19,16 @@ enum attr_type {
 };
 
 struct attr_spec {
-    const char *name;    /* key in Keras 3, and Godwit's name */
-    const char *keras2;  /* key in Keras 2 where it differs, else NULL */
+    const char *name;   /* key in Keras 3, and Godwit's name */
+    const char *keras2; /* key in Keras 2 where it differs, else NULL */
     enum attr_type type;
     const char *initial; /* default as text: "true", "3", "0.001", "valid", "1,1"; NULL: required;
                             "null": absent (attr.present is false). Where the default is a value, a null in a
                             file stands for the default */
     const char *choices; /* for strings: "valid|same"; NULL: any */
     enum { ATTR_EITHER, ATTR_KERAS2_ONLY, ATTR_KERAS3_ONLY } dialect; /* which writer writes it */
-    int length;          /* ATTR_INTS: a scalar is repeated to this many; 0: as read */
-    bool pairs;          /* ATTR_INTS: four numbers are written as [[a,b],[c,d]] */
+    int length; /* ATTR_INTS: a scalar is repeated to this many; 0: as read */
+    bool pairs; /* ATTR_INTS: four numbers are written as [[a,b],[c,d]] */
 };
 
 struct attr {
@@ -37,9 +37,15 @@ struct attr {
         bool b;
         int64_t i;
         double f;
-        char *s;                                /* owned */
-        struct { int n; int64_t *v; } ints;     /* owned; also ATTR_SHAPE */
-        struct { int n; double *v; } floats;    /* owned */
+        char *s; /* owned */
+        struct {
+            int n;
+            int64_t *v;
+        } ints; /* owned; also ATTR_SHAPE */
+        struct {
+            int n;
+            double *v;
+        } floats; /* owned */
     } u;
 };
 
@@ -48,19 +54,20 @@ status attr_parse(const struct attr_spec *spec, const char *text, struct attr *a
 status attr_copy(const struct attr_spec *spec, const struct attr *from, struct attr *to) STATUS_MUST_USE;
 bool attr_equal(const struct attr_spec *spec, const struct attr *a, const struct attr *b);
 void attr_clear(const struct attr_spec *spec, struct attr *attr); /* frees, sets absent */
-/* Absent though not "null" by default, or of the wrong length: DATA error. A string not among the choices: UNSUPPORTED. */
+/* Absent though not "null" by default, or of the wrong length: DATA error. A string not among the choices:
+ * UNSUPPORTED. */
 status attr_check(const struct attr_spec *spec, const struct attr *attr) STATUS_MUST_USE;
 
 /* ---- layers ---- */
 
 struct weight {
-    const char *name;     /* Keras 3 name, "kernel"; borrowed from the kind */
-    const char *keras2;   /* Keras 2 name where it differs ("depthwise_kernel"), else NULL */
+    const char *name;   /* Keras 3 name, "kernel"; borrowed from the kind */
+    const char *keras2; /* Keras 2 name where it differs ("depthwise_kernel"), else NULL */
     struct shape shape;
     bool trainable;
-    int in_axis;          /* axis indexed by the layer's input channels, -1 if none */
-    int out_axis;         /* axis indexed by the layer's output channels, -1 if none. One axis may be both, */
-                          /* where channels pass straight through: batch norm, depthwise with multiplier 1 */
+    int in_axis;  /* axis indexed by the layer's input channels, -1 if none */
+    int out_axis; /* axis indexed by the layer's output channels, -1 if none. One axis may be both, */
+                  /* where channels pass straight through: batch norm, depthwise with multiplier 1 */
 };
 #define LAYER_MAX_WEIGHTS 16
 #define LAYER_MAX_OUTPUTS 4
@@ -69,10 +76,10 @@ struct layer_kind;
 
 struct layer {
     const struct layer_kind *kind;
-    char *name;           /* owned, unique in the graph */
+    char *name; /* owned, unique in the graph */
     bool trainable;
-    struct attr *attr;    /* [kind->nattrs], owned */
-    int nweights;         /* known after shape inference */
+    struct attr *attr; /* [kind->nattrs], owned */
+    int nweights;      /* known after shape inference */
     struct weight weight[LAYER_MAX_WEIGHTS];
 };
 
@@ -80,10 +87,10 @@ struct lowering;
 struct channels;
 
 struct layer_kind {
-    const char *class_name;       /* in Keras: "Conv2D" */
+    const char *class_name; /* in Keras: "Conv2D" */
     const struct attr_spec *attrs;
     int nattrs;
-    int min_inputs, max_inputs;   /* max -1: any number */
+    int min_inputs, max_inputs; /* max -1: any number */
 
     /* Options that this program cannot honour: UNSUPPORTED, naming the attribute. May be NULL. */
     status (*check)(const struct layer *layer);
@@ -92,7 +99,8 @@ struct layer_kind {
     status (*infer)(const struct layer *layer, const struct shape *in, int nin, struct shape *out, int *nout);
 
     /* Fills weight[] in Keras's order (all trainable first, then the others) for these inputs; NULL: none. */
-    status (*weights)(const struct layer *layer, const struct shape *in, int nin, struct weight *weight, int *nweights);
+    status (*weights)(const struct layer *layer, const struct shape *in, int nin, struct weight *weight,
+                      int *nweights);
 
     /* How channels (the last axis) pass through; see shared/channels.h. NULL: cannot be pruned. */
     status (*channels)(const struct layer *layer, struct channels *channels);
@@ -100,7 +108,8 @@ struct layer_kind {
     /* Emits operations; see struct lowering. */
     status (*lower)(const struct layer *layer, struct lowering *lowering);
 
-    /* Changes attributes so that the layer has `n` output channels (a width change). NULL: follows its inputs. */
+    /* Changes attributes so that the layer has `n` output channels (a width change). NULL: follows its
+     * inputs. */
     status (*set_width)(struct layer *layer, int64_t n);
 };
 
@@ -108,23 +117,25 @@ struct layer_kind {
 struct lowering {
     struct opgraph *graph;
     int node;
-    int keras_version;            /* major: 1, 2 or 3 */
+    int keras_version; /* major: 1, 2 or 3 */
     int nin;
-    const int *in;                /* [nin] values */
-    const int *param;             /* [layer->nweights] parameters */
-    int nout;                     /* to be set */
-    int out[LAYER_MAX_OUTPUTS];   /* to be set: values */
+    const int *in;              /* [nin] values */
+    const int *param;           /* [layer->nweights] parameters */
+    int nout;                   /* to be set */
+    int out[LAYER_MAX_OUTPUTS]; /* to be set: values */
 };
 
 /* Appends an operation to lowering->graph: kind, inputs and attributes from *op (whose `node` is filled in;
  * unused entries of op->param must be -1). The new value is returned in *value. */
-status lowering_add(struct lowering *lowering, const struct op *op, const struct shape *shape, int *value) STATUS_MUST_USE;
+status lowering_add(struct lowering *lowering, const struct op *op, const struct shape *shape,
+                    int *value) STATUS_MUST_USE;
 /* An operation template: all params -1, one input. */
 struct op op_make(enum op_kind kind, int *in, int nin);
 /* Shape of a value; the pointer is good until the next lowering_add(). */
 const struct shape *lowering_shape(const struct lowering *lowering, int value);
 /* Appends the activation a layer names in its attribute "activation" ("linear" appends nothing). */
-status lowering_add_activation(struct lowering *lowering, const char *name, int value, int *out) STATUS_MUST_USE;
+status lowering_add_activation(struct lowering *lowering, const char *name, int value,
+                               int *out) STATUS_MUST_USE;
 /* Is this an activation we know? UNSUPPORTED error naming it otherwise. */
 status activation_check(const char *name) STATUS_MUST_USE;
 
@@ -143,9 +154,17 @@ status layer_check(const struct layer *layer) STATUS_MUST_USE;
 /* Attribute by its name, which must be in the kind's table (aborts otherwise: a programming error). */
 struct attr *layer_attr(const struct layer *layer, const char *name);
 bool layer_has_attr(const struct layer *layer, const char *name);
-static inline int64_t layer_int(const struct layer *layer, const char *name) { return layer_attr(layer, name)->u.i; }
-static inline double layer_float(const struct layer *layer, const char *name) { return layer_attr(layer, name)->u.f; }
-static inline bool layer_bool(const struct layer *layer, const char *name) { return layer_attr(layer, name)->u.b; }
-static inline const char *layer_string(const struct layer *layer, const char *name) { return layer_attr(layer, name)->u.s; }
+static inline int64_t layer_int(const struct layer *layer, const char *name) {
+    return layer_attr(layer, name)->u.i;
+}
+static inline double layer_float(const struct layer *layer, const char *name) {
+    return layer_attr(layer, name)->u.f;
+}
+static inline bool layer_bool(const struct layer *layer, const char *name) {
+    return layer_attr(layer, name)->u.b;
+}
+static inline const char *layer_string(const struct layer *layer, const char *name) {
+    return layer_attr(layer, name)->u.s;
+}
 
 #endif

@@ -19,24 +19,27 @@ struct log_figure {
 
 /* Receives every event of the log, and its lines of WARN and ERROR as events "warning" and "error" with the
  * figure "message"; `data` as given to log_listen. */
-typedef void log_listener(void *data, int rank, const char *phase, const char *event, const struct log_figure *figures, int n);
+typedef void log_listener(void *data, int rank, const char *phase, const char *event,
+                          const struct log_figure *figures, int n);
 
 /* Only rank 0 prints lines of INFO and progress; other lines of other ranks carry their rank. All goes to
  * standard error, one line in one write. */
 status log_create(int rank, enum log_level level, struct log **log) STATUS_MUST_USE;
 void log_destroy(struct log **log);
 void log_listen(struct log *log, log_listener *listener, void *data); /* one at a time; NULL: none */
-status log_level_parse(const char *text, enum log_level *level) STATUS_MUST_USE; /* error, warn, info, debug */
+status log_level_parse(const char *text,
+                       enum log_level *level) STATUS_MUST_USE; /* error, warn, info, debug */
 
-void log_line(struct log *log, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void log_line(struct log *log, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* The phase that following events belong to ("refit"). `phase` is borrowed and must outlive the phase. */
 void log_phase(struct log *log, const char *phase);
 const char *log_current_phase(const struct log *log);
 /* An event with figures, for the run folder; not printed. */
 void log_event(struct log *log, const char *event, const struct log_figure *figures, int n);
-#define LOG_EVENT(log, event, ...)                                                                          \
-    log_event(log, event, (struct log_figure[]){__VA_ARGS__},                                               \
+#define LOG_EVENT(log, event, ...)                                                                           \
+    log_event(log, event, (struct log_figure[]){__VA_ARGS__},                                                \
               (int)(sizeof((struct log_figure[]){__VA_ARGS__}) / sizeof(struct log_figure)))
 
 /* Progress of `what` in `unit`s ("samples") with rate and remaining time: a line rewritten in place on a

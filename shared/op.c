@@ -6,7 +6,8 @@
 const char *op_name(enum op_kind kind) {
     switch (kind) {
 #define OP_CASE(name, text, inputs, params)                                                                  \
-    case OP_##name: return text;
+    case OP_##name:                                                                                          \
+        return text;
         OP_KINDS(OP_CASE)
 #undef OP_CASE
     }
@@ -16,7 +17,8 @@ const char *op_name(enum op_kind kind) {
 const char *activation_name(enum activation kind) {
     switch (kind) {
 #define ACTIVATION_CASE(name, text)                                                                          \
-    case ACTIVATION_##name: return text;
+    case ACTIVATION_##name:                                                                                  \
+        return text;
         ACTIVATIONS(ACTIVATION_CASE)
 #undef ACTIVATION_CASE
     }
@@ -104,7 +106,8 @@ static status copy_ints(const int *from, int n, int **to) {
     return SUCCESS;
 }
 
-status opgraph_set_io(struct opgraph *graph, int ninputs, const int *inputs, int noutputs, const int *outputs) {
+status opgraph_set_io(struct opgraph *graph, int ninputs, const int *inputs, int noutputs,
+                      const int *outputs) {
     STATUS_TRY(copy_ints(inputs, ninputs, &graph->input));
     graph->ninputs = ninputs;
     STATUS_TRY(copy_ints(outputs, noutputs, &graph->output));
@@ -145,8 +148,8 @@ static status cut_op(struct opgraph *cut, const struct op *op) {
     return error;
 }
 
-status opgraph_cut(const struct opgraph *graph, int ninputs, const int *inputs, int noutputs, const int *outputs,
-                   struct opgraph **cut) {
+status opgraph_cut(const struct opgraph *graph, int ninputs, const int *inputs, int noutputs,
+                   const int *outputs, struct opgraph **cut) {
     struct opgraph *g = NULL;
     status error = SUCCESS;
     bool *given = calloc((size_t)graph->nvalues + 1, 1);
@@ -182,7 +185,9 @@ status opgraph_cut(const struct opgraph *graph, int ninputs, const int *inputs, 
     }
     for (int i = 0; i < graph->nvalues; i++)
         if (needed[i]) {
-            error = status_fail(STATUS_INTERNAL, "value %d of the operation graph cannot be computed from the given inputs", i);
+            error =
+                status_fail(STATUS_INTERNAL,
+                            "value %d of the operation graph cannot be computed from the given inputs", i);
             goto done;
         }
     *cut = g;

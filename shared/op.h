@@ -10,22 +10,22 @@
 #include "shared/tensor.h"
 
 /* X(name, text, inputs (-1: one or more), parameters at most) */
-#define OP_KINDS(X)                                                                                         \
-    X(CONV, "conv", 1, 2)             /* kernel (kh,kw,C/groups,M), [bias (M)] */                           \
-    X(DEPTHWISE, "depthwise", 1, 2)   /* kernel (kh,kw,C,m), [bias (C*m)]; output channel c*m+j */          \
-    X(DENSE, "dense", 1, 2)           /* kernel (K,M), [bias (M)]; on the last axis */                      \
-    X(BATCH_NORM, "batch_norm", 1, 4) /* gamma, beta, mean, variance (C), gamma and beta may be absent */   \
-    X(ACTIVATION, "activation", 1, 0)                                                                       \
-    X(SOFTMAX, "softmax", 1, 0)                                                                             \
-    X(BINARY, "binary", 2, 0)         /* numpy broadcasting */                                              \
-    X(CONCAT, "concat", -1, 0)                                                                              \
-    X(POOL, "pool", 1, 0)             /* over windows of (N,H,W,C) */                                       \
-    X(REDUCE, "reduce", 1, 0)         /* over whole axes, e.g. global pooling */                            \
-    X(PAD, "pad", 1, 0)               /* zeros */                                                           \
-    X(RESIZE, "resize", 1, 0)         /* (N,H,W,C) by whole factors */                                      \
-    X(AFFINE, "affine", 1, 0)         /* x*scale + offset with constants, scalar or per channel */          \
-    X(RESHAPE, "reshape", 1, 0)                                                                             \
-    X(DROPOUT, "dropout", 1, 0)       /* identity except in training */
+#define OP_KINDS(X)                                                                                          \
+    X(CONV, "conv", 1, 2)             /* kernel (kh,kw,C/groups,M), [bias (M)] */                            \
+    X(DEPTHWISE, "depthwise", 1, 2)   /* kernel (kh,kw,C,m), [bias (C*m)]; output channel c*m+j */           \
+    X(DENSE, "dense", 1, 2)           /* kernel (K,M), [bias (M)]; on the last axis */                       \
+    X(BATCH_NORM, "batch_norm", 1, 4) /* gamma, beta, mean, variance (C), gamma and beta may be absent */    \
+    X(ACTIVATION, "activation", 1, 0)                                                                        \
+    X(SOFTMAX, "softmax", 1, 0)                                                                              \
+    X(BINARY, "binary", 2, 0) /* numpy broadcasting */                                                       \
+    X(CONCAT, "concat", -1, 0)                                                                               \
+    X(POOL, "pool", 1, 0)     /* over windows of (N,H,W,C) */                                                \
+    X(REDUCE, "reduce", 1, 0) /* over whole axes, e.g. global pooling */                                     \
+    X(PAD, "pad", 1, 0)       /* zeros */                                                                    \
+    X(RESIZE, "resize", 1, 0) /* (N,H,W,C) by whole factors */                                               \
+    X(AFFINE, "affine", 1, 0) /* x*scale + offset with constants, scalar or per channel */                   \
+    X(RESHAPE, "reshape", 1, 0)                                                                              \
+    X(DROPOUT, "dropout", 1, 0) /* identity except in training */
 
 enum op_kind {
 #define OP_ENUM(name, text, inputs, params) OP_##name,
@@ -33,20 +33,20 @@ enum op_kind {
 #undef OP_ENUM
 };
 
-#define ACTIVATIONS(X)                                                                                      \
-    X(LINEAR, "linear")                                                                                     \
-    X(RELU, "relu") /* alpha: negative slope, beta: maximum (INFINITY if none), gamma: threshold */         \
-    X(SIGMOID, "sigmoid")                                                                                   \
-    X(TANH, "tanh")                                                                                         \
-    X(SOFTPLUS, "softplus")                                                                                 \
-    X(SOFTSIGN, "softsign")                                                                                 \
-    X(ELU, "elu") /* alpha */                                                                               \
-    X(SELU, "selu")                                                                                         \
-    X(EXPONENTIAL, "exponential")                                                                           \
-    X(SILU, "silu")                                                                                         \
-    X(GELU, "gelu")           /* exact, by erf */                                                           \
-    X(GELU_TANH, "gelu_tanh") /* the tanh approximation */                                                  \
-    X(HARD_SIGMOID, "hard_sigmoid") /* clip(alpha*x + beta, 0, 1) */                                        \
+#define ACTIVATIONS(X)                                                                                       \
+    X(LINEAR, "linear")                                                                                      \
+    X(RELU, "relu") /* alpha: negative slope, beta: maximum (INFINITY if none), gamma: threshold */          \
+    X(SIGMOID, "sigmoid")                                                                                    \
+    X(TANH, "tanh")                                                                                          \
+    X(SOFTPLUS, "softplus")                                                                                  \
+    X(SOFTSIGN, "softsign")                                                                                  \
+    X(ELU, "elu") /* alpha */                                                                                \
+    X(SELU, "selu")                                                                                          \
+    X(EXPONENTIAL, "exponential")                                                                            \
+    X(SILU, "silu")                                                                                          \
+    X(GELU, "gelu")                 /* exact, by erf */                                                      \
+    X(GELU_TANH, "gelu_tanh")       /* the tanh approximation */                                             \
+    X(HARD_SIGMOID, "hard_sigmoid") /* clip(alpha*x + beta, 0, 1) */                                         \
     X(HARD_SILU, "hard_silu")       /* x * clip(x/6 + 1/2, 0, 1) */
 
 enum activation {
@@ -68,23 +68,51 @@ struct window {
 
 struct op {
     enum op_kind kind;
-    int node;    /* graph node it comes from, for reports; -1 if none */
+    int node; /* graph node it comes from, for reports; -1 if none */
     int nin;
-    int *in;     /* [nin] values, owned */
-    int out;     /* value */
+    int *in;      /* [nin] values, owned */
+    int out;      /* value */
     int param[4]; /* parameters, -1 where absent, in the order of OP_KINDS */
     union {
-        struct { struct window window; int groups; } conv; /* CONV and DEPTHWISE */
-        struct { float epsilon, momentum; } norm;
-        struct { enum activation kind; float alpha, beta, gamma; } act;
-        struct { int axis; } axis;       /* SOFTMAX, CONCAT; counted from 0 with the batch */
-        struct { enum binary kind; } binary;
-        struct { enum pool kind; struct window window; } pool;
-        struct { enum reduce kind; unsigned axes; /* bit i: axis i */ } reduce; /* output shape says keepdims */
-        struct { int before[SHAPE_MAX_RANK], after[SHAPE_MAX_RANK]; } pad;
-        struct { enum resize kind; int factor[2]; } resize;
-        struct { int n; /* 1 or C */ float *scale, *offset; /* [n], owned */ } affine;
-        struct { float rate; } dropout;
+        struct {
+            struct window window;
+            int groups;
+        } conv; /* CONV and DEPTHWISE */
+        struct {
+            float epsilon, momentum;
+        } norm;
+        struct {
+            enum activation kind;
+            float alpha, beta, gamma;
+        } act;
+        struct {
+            int axis;
+        } axis; /* SOFTMAX, CONCAT; counted from 0 with the batch */
+        struct {
+            enum binary kind;
+        } binary;
+        struct {
+            enum pool kind;
+            struct window window;
+        } pool;
+        struct {
+            enum reduce kind;
+            unsigned axes; /* bit i: axis i */
+        } reduce;          /* output shape says keepdims */
+        struct {
+            int before[SHAPE_MAX_RANK], after[SHAPE_MAX_RANK];
+        } pad;
+        struct {
+            enum resize kind;
+            int factor[2];
+        } resize;
+        struct {
+            int n;                 /* 1 or C */
+            float *scale, *offset; /* [n], owned */
+        } affine;
+        struct {
+            float rate;
+        } dropout;
     } u;
 };
 
@@ -112,13 +140,15 @@ void opgraph_destroy(struct opgraph **graph);
  * `op->out` set to a new value of shape `*shape`, whose index goes to *value. AFFINE's arrays are moved. */
 status opgraph_add_value(struct opgraph *graph, const struct shape *shape, int *value) STATUS_MUST_USE;
 status opgraph_add_param(struct opgraph *graph, const struct param *param, int *index) STATUS_MUST_USE;
-status opgraph_add_op(struct opgraph *graph, const struct op *op, const struct shape *shape, int *value) STATUS_MUST_USE;
-status opgraph_set_io(struct opgraph *graph, int ninputs, const int *inputs, int noutputs, const int *outputs) STATUS_MUST_USE;
+status opgraph_add_op(struct opgraph *graph, const struct op *op, const struct shape *shape,
+                      int *value) STATUS_MUST_USE;
+status opgraph_set_io(struct opgraph *graph, int ninputs, const int *inputs, int noutputs,
+                      const int *outputs) STATUS_MUST_USE;
 
 /* A new graph with only the operations between the values `inputs` and `outputs` of `graph`. Values and
  * parameters keep their numbers. Error: INTERNAL if an output cannot be computed from the inputs. */
-status opgraph_cut(const struct opgraph *graph, int ninputs, const int *inputs, int noutputs, const int *outputs,
-                   struct opgraph **cut) STATUS_MUST_USE;
+status opgraph_cut(const struct opgraph *graph, int ninputs, const int *inputs, int noutputs,
+                   const int *outputs, struct opgraph **cut) STATUS_MUST_USE;
 
 /* The operation that computes `value`, or -1 (an input). */
 int opgraph_producer(const struct opgraph *graph, int value);
@@ -139,7 +169,8 @@ void window_pad_same(struct window *window, const int64_t in[2]);
 void window_output(const struct window *window, const int64_t in[2], int64_t out[2]);
 
 /* Values of all parameters of a model: one arena, parameter i at data + offset[i]. The trainable ones lie
- * first, so that an optimizer and an all-reduce see one range [0, ntrainable). Offsets are multiples of 16. */
+ * first, so that an optimizer and an all-reduce see one range [0, ntrainable). Offsets are multiples of 16.
+ */
 struct params {
     int n;
     int64_t *offset;    /* [n] floats */

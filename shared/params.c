@@ -27,7 +27,8 @@ status params_create(const struct opgraph *graph, struct params **params) {
             if (graph->param[i].trainable != (trainable == 1)) continue;
             p->offset[i] = p->total;
             p->count[i] = graph->param[i].count;
-            int64_t count = graph->param[i].count, padding = (ALIGN_FLOATS - count % ALIGN_FLOATS) % ALIGN_FLOATS;
+            int64_t count = graph->param[i].count,
+                    padding = (ALIGN_FLOATS - count % ALIGN_FLOATS) % ALIGN_FLOATS;
             if (__builtin_add_overflow(p->total, count, &p->total) ||
                 __builtin_add_overflow(p->total, padding, &p->total)) {
                 params_destroy(&p);

@@ -35,10 +35,8 @@ static double least_limit(int n, const double *cost, int nranks) {
     }
     for (int round = 0; round < 60; round++) {
         double middle = low + (high - low) / 2;
-        if (groups_needed(n, cost, middle, NULL) <= nranks)
-            high = middle;
-        else
-            low = middle;
+        if (groups_needed(n, cost, middle, NULL) <= nranks) high = middle;
+        else low = middle;
     }
     return high;
 }

@@ -12,7 +12,8 @@ struct partition {
 };
 
 /* Minimises the load of the most loaded rank; cost[nslices] >= 0 in any unit. The same on every rank. */
-status partition_create(int nslices, const double *cost, int nranks, struct partition **partition) STATUS_MUST_USE;
+status partition_create(int nslices, const double *cost, int nranks,
+                        struct partition **partition) STATUS_MUST_USE;
 void partition_destroy(struct partition **partition);
 
 /* The rank that works on chunk `chunk` of a slice. */

@@ -92,7 +92,8 @@ status plan_add_slice(struct plan *plan, int node) {
 
 struct plan_statement *plan_find(const struct plan *plan, int layer, int weight) {
     for (int i = 0; i < plan->nstatements; i++)
-        if (plan->statement[i].layer == layer && plan->statement[i].weight == weight) return &plan->statement[i];
+        if (plan->statement[i].layer == layer && plan->statement[i].weight == weight)
+            return &plan->statement[i];
     return NULL;
 }
 

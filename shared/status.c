@@ -66,8 +66,9 @@ const char *status_message(status error) {
 
 const char *status_meaning(enum status_code code) {
     switch (code) {
-#define STATUS_CASE(name, exit_code, meaning)                                                               \
-    case STATUS_##name: return meaning;
+#define STATUS_CASE(name, exit_code, meaning)                                                                \
+    case STATUS_##name:                                                                                      \
+        return meaning;
         STATUS_CODES(STATUS_CASE)
 #undef STATUS_CASE
     }
@@ -76,8 +77,9 @@ const char *status_meaning(enum status_code code) {
 
 int status_exit_code(enum status_code code) {
     switch (code) {
-#define STATUS_CASE(name, exit_code, meaning)                                                               \
-    case STATUS_##name: return exit_code;
+#define STATUS_CASE(name, exit_code, meaning)                                                                \
+    case STATUS_##name:                                                                                      \
+        return exit_code;
         STATUS_CODES(STATUS_CASE)
 #undef STATUS_CASE
     }
@@ -99,6 +101,7 @@ status status_first(status a, status b) {
 }
 
 status status_no_memory(const char *what, unsigned long long nbytes) {
-    return status_fail(STATUS_MEMORY, "no memory for %s (%.1f MiB); use more ranks, a smaller batch or a smaller chunk",
+    return status_fail(STATUS_MEMORY,
+                       "no memory for %s (%.1f MiB); use more ranks, a smaller batch or a smaller chunk",
                        what, (double)nbytes / 1048576.0);
 }

@@ -10,14 +10,14 @@
 #include <stdbool.h>
 
 /* The one list of codes: name, exit code of the program, meaning. */
-#define STATUS_CODES(X)                                                                                     \
-    X(OK, 0, "success")                                                                                     \
-    X(USAGE, 2, "wrong command line or configuration")                                                      \
-    X(DATA, 65, "bad model or data")                                                                        \
-    X(UNSUPPORTED, 69, "unsupported layer or option")                                                       \
-    X(INTERNAL, 70, "internal error")                                                                       \
-    X(MEMORY, 71, "out of memory")                                                                          \
-    X(IO, 74, "input or output failed")                                                                     \
+#define STATUS_CODES(X)                                                                                      \
+    X(OK, 0, "success")                                                                                      \
+    X(USAGE, 2, "wrong command line or configuration")                                                       \
+    X(DATA, 65, "bad model or data")                                                                         \
+    X(UNSUPPORTED, 69, "unsupported layer or option")                                                        \
+    X(INTERNAL, 70, "internal error")                                                                        \
+    X(MEMORY, 71, "out of memory")                                                                           \
+    X(IO, 74, "input or output failed")                                                                      \
     X(CHECKPOINTED, 75, "checkpointed; run again to continue")
 
 enum status_code {
@@ -32,7 +32,8 @@ typedef struct status_error *status;
 #define STATUS_MUST_USE __attribute__((warn_unused_result))
 
 /* Creates an error. `format` is one line without a full stop at its end; it names the thing (file, key,
- * tensor) and what the user can do. Never returns NULL: if there is no memory left, returns a static error. */
+ * tensor) and what the user can do. Never returns NULL: if there is no memory left, returns a static error.
+ */
 status status_fail(enum status_code code, const char *format, ...)
     __attribute__((format(printf, 2, 3), warn_unused_result));
 
@@ -43,11 +44,11 @@ status status_context(status error, const char *format, ...)
 /* The same error with another code. SUCCESS passes through. */
 status status_recode(status error, enum status_code code) STATUS_MUST_USE;
 
-enum status_code status_code(status error);   /* STATUS_OK for SUCCESS */
-const char *status_message(status error);     /* borrowed; "" for SUCCESS */
+enum status_code status_code(status error); /* STATUS_OK for SUCCESS */
+const char *status_message(status error);   /* borrowed; "" for SUCCESS */
 const char *status_meaning(enum status_code code);
 int status_exit_code(enum status_code code);
-void status_drop(status *error);              /* frees, sets to SUCCESS; accepts SUCCESS */
+void status_drop(status *error); /* frees, sets to SUCCESS; accepts SUCCESS */
 
 /* The first of two errors; the other is dropped. For cleaning up after a failure. */
 status status_first(status a, status b) STATUS_MUST_USE;
@@ -55,17 +56,17 @@ status status_first(status a, status b) STATUS_MUST_USE;
 /* Out of memory while allocating `nbytes` for `what`. */
 status status_no_memory(const char *what, unsigned long long nbytes) STATUS_MUST_USE;
 
-#define STATUS_TRY(call)                                                                                    \
-    do {                                                                                                    \
-        status status_try_ = (call);                                                                        \
-        if (status_try_) return status_try_;                                                                \
+#define STATUS_TRY(call)                                                                                     \
+    do {                                                                                                     \
+        status status_try_ = (call);                                                                         \
+        if (status_try_) return status_try_;                                                                 \
     } while (0)
 
 /* For functions with a cleanup label: stores the error in the variable `error` and jumps. */
-#define STATUS_GOTO(error, label, call)                                                                     \
-    do {                                                                                                    \
-        (error) = (call);                                                                                   \
-        if (error) goto label;                                                                              \
+#define STATUS_GOTO(error, label, call)                                                                      \
+    do {                                                                                                     \
+        (error) = (call);                                                                                    \
+        if (error) goto label;                                                                               \
     } while (0)
 
 #endif

@@ -7,8 +7,9 @@
 
 size_t dtype_size(enum dtype dtype) {
     switch (dtype) {
-#define DTYPE_CASE(name, text, nbytes)                                                                      \
-    case DTYPE_##name: return nbytes;
+#define DTYPE_CASE(name, text, nbytes)                                                                       \
+    case DTYPE_##name:                                                                                       \
+        return nbytes;
         DTYPES(DTYPE_CASE)
 #undef DTYPE_CASE
     }
@@ -17,8 +18,9 @@ size_t dtype_size(enum dtype dtype) {
 
 const char *dtype_name(enum dtype dtype) {
     switch (dtype) {
-#define DTYPE_CASE(name, text, nbytes)                                                                      \
-    case DTYPE_##name: return text;
+#define DTYPE_CASE(name, text, nbytes)                                                                       \
+    case DTYPE_##name:                                                                                       \
+        return text;
         DTYPES(DTYPE_CASE)
 #undef DTYPE_CASE
     }
@@ -43,7 +45,8 @@ status shape_count(const struct shape *shape, int64_t *count) {
     char text[SHAPE_TEXT_MAX];
     for (int i = 0; i < shape->rank; i++) {
         if (shape->dim[i] < 0)
-            return status_fail(STATUS_DATA, "shape %s has an unknown or negative dimension", shape_format(shape, text));
+            return status_fail(STATUS_DATA, "shape %s has an unknown or negative dimension",
+                               shape_format(shape, text));
         if (__builtin_mul_overflow(product, shape->dim[i], &product))
             return status_fail(STATUS_DATA, "shape %s has too many elements", shape_format(shape, text));
     }

@@ -15,17 +15,17 @@ struct shape {
     int64_t dim[SHAPE_MAX_RANK];
 };
 
-#define SHAPE(...)                                                                                          \
+#define SHAPE(...)                                                                                           \
     ((struct shape){.rank = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .dim = {__VA_ARGS__}})
 
-#define DTYPES(X)                                                                                           \
-    X(F32, "float32", 4)                                                                                    \
-    X(F64, "float64", 8)                                                                                    \
-    X(F16, "float16", 2)                                                                                    \
-    X(BF16, "bfloat16", 2)                                                                                  \
-    X(I8, "int8", 1)                                                                                        \
-    X(U8, "uint8", 1)                                                                                       \
-    X(I32, "int32", 4)                                                                                      \
+#define DTYPES(X)                                                                                            \
+    X(F32, "float32", 4)                                                                                     \
+    X(F64, "float64", 8)                                                                                     \
+    X(F16, "float16", 2)                                                                                     \
+    X(BF16, "bfloat16", 2)                                                                                   \
+    X(I8, "int8", 1)                                                                                         \
+    X(U8, "uint8", 1)                                                                                        \
+    X(I32, "int32", 4)                                                                                       \
     X(I64, "int64", 8)
 
 enum dtype {
@@ -34,8 +34,8 @@ enum dtype {
 #undef DTYPE_ENUM
 };
 
-size_t dtype_size(enum dtype dtype);       /* bytes of one element */
-const char *dtype_name(enum dtype dtype);  /* as Keras writes it */
+size_t dtype_size(enum dtype dtype);      /* bytes of one element */
+const char *dtype_name(enum dtype dtype); /* as Keras writes it */
 
 bool shape_equal(const struct shape *a, const struct shape *b);
 bool shape_is_known(const struct shape *shape); /* no dimension is SHAPE_UNKNOWN */

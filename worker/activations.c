@@ -26,13 +26,15 @@ static int64_t floats_of(const struct activations *a, int value) {
 }
 
 static status allocate(const struct activations *a, int value, float **data) {
-    return memory_alloc("activations (lower refit.samples)", (size_t)(a->n * floats_of(a, value)), sizeof **data, (void **)data);
+    return memory_alloc("activations (lower refit.samples)", (size_t)(a->n * floats_of(a, value)),
+                        sizeof **data, (void **)data);
 }
 
-status activations_create(const struct machine *machine, const struct opgraph *graph, struct params *params, const float *x,
-                          int64_t n, int64_t batch, struct activations **activations) {
+status activations_create(const struct machine *machine, const struct opgraph *graph, struct params *params,
+                          const float *x, int64_t n, int64_t batch, struct activations **activations) {
     if (graph->ninputs != 1)
-        return status_fail(STATUS_UNSUPPORTED, "the model has %d inputs; refitting takes one", graph->ninputs);
+        return status_fail(STATUS_UNSUPPORTED, "the model has %d inputs; refitting takes one",
+                           graph->ninputs);
     struct activations *a = calloc(1, sizeof *a);
     if (!a) return status_no_memory("activations", sizeof *a);
     *a = (struct activations){.machine = machine, .graph = graph, .params = params, .n = n, .batch = batch};
@@ -63,7 +65,8 @@ static status run_blocks(struct activations *a, const struct opgraph *cut, struc
             in[i] = a->value[cut->input[i]] + first * floats;
             if (n == a->batch) continue;
             for (int64_t j = 0; j < a->batch; j++)
-                memcpy(padded[i] + j * floats, in[i] + (j < n ? j : n - 1) * floats, (size_t)floats * sizeof(float));
+                memcpy(padded[i] + j * floats, in[i] + (j < n ? j : n - 1) * floats,
+                       (size_t)floats * sizeof(float));
             in[i] = padded[i];
         }
         STATUS_TRY(exec_forward(exec, in));
@@ -80,9 +83,11 @@ static status run_cut(struct activations *a, const struct opgraph *cut, float *c
     struct exec *exec = NULL;
     float **padded = calloc((size_t)cut->ninputs + 1, sizeof *padded);
     const float **in = calloc((size_t)cut->ninputs + 1, sizeof *in);
-    status error = padded && in ? SUCCESS : status_no_memory("activations", (size_t)cut->ninputs * sizeof *in);
+    status error =
+        padded && in ? SUCCESS : status_no_memory("activations", (size_t)cut->ninputs * sizeof *in);
     for (int i = 0; i < cut->ninputs && !error; i++)
-        error = memory_alloc("activations", (size_t)(a->batch * floats_of(a, cut->input[i])), sizeof(float), (void **)&padded[i]);
+        error = memory_alloc("activations", (size_t)(a->batch * floats_of(a, cut->input[i])), sizeof(float),
+                             (void **)&padded[i]);
     if (!error) error = a->machine->engine->compile(cut, &options, &exec);
     if (!error) error = exec_set_params(exec, a->params);
     if (!error) error = run_blocks(a, cut, exec, padded, in, out);
@@ -145,7 +150,8 @@ status activations_advance(struct activations *a, int op) {
     const struct opgraph *g = a->graph;
     int n = 0, *wanted = malloc(((size_t)g->nvalues + 1) * sizeof *wanted);
     float **data = calloc((size_t)g->nvalues + 1, sizeof *data);
-    status error = wanted && data ? SUCCESS : status_no_memory("activations", (size_t)g->nvalues * sizeof *data);
+    status error =
+        wanted && data ? SUCCESS : status_no_memory("activations", (size_t)g->nvalues * sizeof *data);
     for (int i = 0; i < op && !error; i++) {
         int value = g->op[i].out;
         if (a->value[value] || !lives(g, value, op)) continue;

@@ -8,9 +8,11 @@
 struct activations;
 
 /* Starts at the input: x (n, sample), copied. Runs in blocks of `batch` samples; results do not depend on how
- * samples are split over ranks. `graph` (one input) and `params` are borrowed; params are read at each move. */
-status activations_create(const struct machine *machine, const struct opgraph *graph, struct params *params, const float *x,
-                          int64_t n, int64_t batch, struct activations **activations) STATUS_MUST_USE;
+ * samples are split over ranks. `graph` (one input) and `params` are borrowed; params are read at each move.
+ */
+status activations_create(const struct machine *machine, const struct opgraph *graph, struct params *params,
+                          const float *x, int64_t n, int64_t batch,
+                          struct activations **activations) STATUS_MUST_USE;
 void activations_destroy(struct activations **activations);
 
 /* Moves the frontier to just before operation `op` (at or after the present one). */

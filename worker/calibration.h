@@ -1,5 +1,5 @@
-/* Calibration samples: unlabelled training samples, chosen by seed and split over the ranks in whole blocks, so
- * that sums over blocks do not depend on the number of ranks. */
+/* Calibration samples: unlabelled training samples, chosen by seed and split over the ranks in whole blocks,
+ * so that sums over blocks do not depend on the number of ranks. */
 #ifndef GODWIT_WORKER_CALIBRATION_H
 #define GODWIT_WORKER_CALIBRATION_H
 
@@ -16,8 +16,8 @@ struct calibration {
 };
 
 /* Reads this rank's share of `samples` (all training samples if there are fewer). Collective. */
-status calibration_create(const struct machine *machine, struct dataset *dataset, int64_t samples, uint64_t seed,
-                          struct calibration **calibration) STATUS_MUST_USE;
+status calibration_create(const struct machine *machine, struct dataset *dataset, int64_t samples,
+                          uint64_t seed, struct calibration **calibration) STATUS_MUST_USE;
 void calibration_destroy(struct calibration **calibration);
 
 #endif

@@ -20,12 +20,12 @@ enum batch_norm_mode {
 };
 
 struct exec_options {
-    int64_t batch;              /* samples at a time, at least 1 */
+    int64_t batch; /* samples at a time, at least 1 */
     enum exec_mode mode;
     int threads;
     enum batch_norm_mode batch_norm; /* EXEC_TRAIN only */
-    uint64_t seed;              /* dropout masks depend on (seed, exec_set_step, first_sample + i) */
-    bool input_grads;           /* EXEC_TRAIN: exec_input_grad is wanted; if not, its work is saved */
+    uint64_t seed;                   /* dropout masks depend on (seed, exec_set_step, first_sample + i) */
+    bool input_grads;                /* EXEC_TRAIN: exec_input_grad is wanted; if not, its work is saved */
 
     /* Called in backward as soon as parameter `param`'s gradient is complete; also once with -1 between
      * operations, so that communication can progress. May be NULL. */
@@ -33,7 +33,7 @@ struct exec_options {
     /* Sums v[n] over the ranks in place, for batch-norm statistics over the global batch; every rank's exec
      * calls it in the same order. NULL: this rank alone. Returns SUCCESS or an error, which ends the run. */
     status (*sum)(void *context, double *v, int n);
-    int64_t global_batch;       /* samples of all ranks that `sum` sums over; 0 means `batch` */
+    int64_t global_batch; /* samples of all ranks that `sum` sums over; 0 means `batch` */
     void *context;
 };
 
@@ -69,20 +69,35 @@ const struct engine *engine_at(int i);
 
 /* Gives the parameters. EXEC_INFER packs them: call again after a change. EXEC_TRAIN keeps the pointer
  * (borrowed) and reads the values at each forward; batch norm's moving statistics are updated in it. */
-static inline status exec_set_params(struct exec *exec, struct params *params) { return exec->class->set_params(exec, params); }
+static inline status exec_set_params(struct exec *exec, struct params *params) {
+    return exec->class->set_params(exec, params);
+}
 /* inputs[i]: (batch, ...) of graph input i; read during the call only. */
-static inline status exec_forward(struct exec *exec, const float *const *inputs) { return exec->class->forward(exec, inputs); }
+static inline status exec_forward(struct exec *exec, const float *const *inputs) {
+    return exec->class->forward(exec, inputs);
+}
 /* Output i, (batch, ...); borrowed, valid until the next forward. */
-static inline const float *exec_output(const struct exec *exec, int i) { return exec->class->output(exec, i); }
+static inline const float *exec_output(const struct exec *exec, int i) {
+    return exec->class->output(exec, i);
+}
 /* After a forward in EXEC_TRAIN: output_grads[i] is dLoss/dOutput i, (batch, ...), or NULL for zero. Sets
  * (does not add to) the gradients of all trainable parameters the graph uses, in the layout of `params`. */
-static inline status exec_backward(struct exec *exec, const float *const *output_grads, struct params *grads) { return exec->class->backward(exec, output_grads, grads); }
+static inline status exec_backward(struct exec *exec, const float *const *output_grads,
+                                   struct params *grads) {
+    return exec->class->backward(exec, output_grads, grads);
+}
 /* dLoss/dInput i after backward; borrowed. Only with options.input_grads. */
-static inline const float *exec_input_grad(const struct exec *exec, int i) { return exec->class->input_grad(exec, i); }
+static inline const float *exec_input_grad(const struct exec *exec, int i) {
+    return exec->class->input_grad(exec, i);
+}
 /* Which step and which sample of the global batch comes first here: for dropout only. */
-static inline void exec_set_step(struct exec *exec, uint64_t step, uint64_t first_sample) { exec->class->set_step(exec, step, first_sample); }
+static inline void exec_set_step(struct exec *exec, uint64_t step, uint64_t first_sample) {
+    exec->class->set_step(exec, step, first_sample);
+}
 /* Bytes held. */
-static inline size_t exec_memory(const struct exec *exec) { return exec->class->memory(exec); }
+static inline size_t exec_memory(const struct exec *exec) {
+    return exec->class->memory(exec);
+}
 static inline void exec_destroy(struct exec **exec) {
     if (*exec) (*exec)->class->destroy(*exec);
     *exec = (struct exec *)0;

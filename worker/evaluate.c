@@ -7,8 +7,9 @@
 
 #define EVALUATE_BATCH 256
 
-static status evaluate_share(const struct machine *machine, const struct opgraph *graph, struct params *params,
-                             struct dataset *dataset, enum dataset_part part, struct loss_result *result) {
+static status evaluate_share(const struct machine *machine, const struct opgraph *graph,
+                             struct params *params, struct dataset *dataset, enum dataset_part part,
+                             struct loss_result *result) {
     int64_t size = dataset_size(dataset, part);
     int64_t classes = shape_sample_count(&graph->value[graph->output[0]]);
     int64_t batch = size < EVALUATE_BATCH ? size : EVALUATE_BATCH, nblocks = (size + batch - 1) / batch;
@@ -30,11 +31,12 @@ static status evaluate_share(const struct machine *machine, const struct opgraph
     return error;
 }
 
-status evaluate(const struct machine *machine, const struct opgraph *graph, struct params *params, struct dataset *dataset,
-                enum dataset_part part, struct evaluation *evaluation) {
+status evaluate(const struct machine *machine, const struct opgraph *graph, struct params *params,
+                struct dataset *dataset, enum dataset_part part, struct evaluation *evaluation) {
     struct loss_result result = {0};
     status error = SUCCESS;
-    if (dataset_size(dataset, part) > 0) error = evaluate_share(machine, graph, params, dataset, part, &result);
+    if (dataset_size(dataset, part) > 0)
+        error = evaluate_share(machine, graph, params, dataset, part, &result);
     STATUS_TRY(comm_agree(machine->world, error));
     double sum[2] = {result.loss, (double)result.correct};
     STATUS_TRY(comm_sum_f64(machine->world, sum, 2));
@@ -52,8 +54,8 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-status measure_latency(const struct machine *machine, const struct opgraph *graph, struct params *params, int64_t batch,
-                       double seconds, double *median_s) {
+status measure_latency(const struct machine *machine, const struct opgraph *graph, struct params *params,
+                       int64_t batch, double seconds, double *median_s) {
     enum { RUNS_MAX = 2000, RUNS_MIN = 5, WARM_UP = 3 };
     int64_t n = batch * shape_sample_count(&graph->value[graph->input[0]]);
     struct forward *forward = NULL;

@@ -11,11 +11,12 @@ struct evaluation {
 };
 
 /* `graph`'s output 0 is taken as logits. Samples are split over the ranks of machine->world. Collective. */
-status evaluate(const struct machine *machine, const struct opgraph *graph, struct params *params, struct dataset *dataset,
-                enum dataset_part part, struct evaluation *evaluation) STATUS_MUST_USE;
+status evaluate(const struct machine *machine, const struct opgraph *graph, struct params *params,
+                struct dataset *dataset, enum dataset_part part,
+                struct evaluation *evaluation) STATUS_MUST_USE;
 
 /* Median seconds of one run at `batch` with random inputs, over about `seconds` of runs. Not collective. */
-status measure_latency(const struct machine *machine, const struct opgraph *graph, struct params *params, int64_t batch,
-                       double seconds, double *median_s) STATUS_MUST_USE;
+status measure_latency(const struct machine *machine, const struct opgraph *graph, struct params *params,
+                       int64_t batch, double seconds, double *median_s) STATUS_MUST_USE;
 
 #endif

@@ -43,7 +43,8 @@ void evaluator_destroy(struct evaluator **evaluator) {
 }
 
 /* Reads the weight called `name` of a batch norm into v[n], or fills in `absent`. */
-static status read_vector(struct evaluator *e, int layer, const char *name, double absent, int64_t n, float *row, double *v) {
+static status read_vector(struct evaluator *e, int layer, const char *name, double absent, int64_t n,
+                          float *row, double *v) {
     const struct layer *l = &e->plan->source->layer[layer];
     for (int64_t i = 0; i < n; i++) v[i] = absent;
     for (int w = 0; w < l->nweights; w++) {
@@ -66,17 +67,19 @@ static status load_norm(struct evaluator *e, int layer, const struct norm **norm
     status error = memory_alloc("a batch norm", (size_t)n, sizeof *row, (void **)&row);
     if (!error) error = memory_alloc("a batch norm", (size_t)n, sizeof *variance, (void **)&variance);
     if (!error) error = memory_alloc("a batch norm", (size_t)n, sizeof *mean, (void **)&mean);
-    if (!error && !m->scale) error = memory_alloc("a batch norm", (size_t)n, sizeof *m->scale, (void **)&m->scale);
-    if (!error && !m->beta) error = memory_alloc("a batch norm", (size_t)n, sizeof *m->beta, (void **)&m->beta);
+    if (!error && !m->scale)
+        error = memory_alloc("a batch norm", (size_t)n, sizeof *m->scale, (void **)&m->scale);
+    if (!error && !m->beta)
+        error = memory_alloc("a batch norm", (size_t)n, sizeof *m->beta, (void **)&m->beta);
     if (!error) error = read_vector(e, layer, "gamma", 1, n, row, m->scale);
     if (!error) error = read_vector(e, layer, "beta", 0, n, row, m->beta);
     if (!error) error = read_vector(e, layer, "moving_variance", 1, n, row, variance);
     if (!error) error = read_vector(e, layer, "moving_mean", 0, n, row, mean);
     for (int64_t i = 0; !error && i < n; i++) {
         if (variance[i] + epsilon <= 0)
-            error = status_fail(STATUS_DATA, "the variance of \"%s\" is negative in channel %lld", l->name, (long long)i);
-        else
-            m->scale[i] /= sqrt(variance[i] + epsilon);
+            error = status_fail(STATUS_DATA, "the variance of \"%s\" is negative in channel %lld", l->name,
+                                (long long)i);
+        else m->scale[i] /= sqrt(variance[i] + epsilon);
     }
     free(row);
     free(variance);
@@ -103,7 +106,8 @@ static status fold_kernel(struct evaluator *e, const struct expr *x, int64_t fir
     shape_rows(&x->shape, &rows, &columns);
     bool by_row = x->out_axis >= 0 && x->out_axis < x->shape.rank - 1;
     for (int64_t r = 0; r < n; r++) {
-        int64_t channel = by_row ? row_index(&x->shape, first + r, x->out_axis) : (first + r) * columns % m->n;
+        int64_t channel =
+            by_row ? row_index(&x->shape, first + r, x->out_axis) : (first + r) * columns % m->n;
         const double *scale = m->scale + channel;
         for (int64_t c = 0; c < columns; c++)
             out[r * columns + c] = (float)(out[r * columns + c] * scale[by_row ? 0 : c]);
@@ -115,7 +119,8 @@ static status fold_bias(struct evaluator *e, const struct expr *x, int64_t first
     const struct norm *m;
     STATUS_TRY(evaluator_rows(e, x->arg, first, n, out));
     STATUS_TRY(load_norm(e, x->layer, &m));
-    for (int64_t c = 0; c < x->shape.dim[0]; c++) out[c] = (float)(m->beta[c] + (out[c] - m->mean[c]) * m->scale[c]);
+    for (int64_t c = 0; c < x->shape.dim[0]; c++)
+        out[c] = (float)(m->beta[c] + (out[c] - m->mean[c]) * m->scale[c]);
     return SUCCESS;
 }
 

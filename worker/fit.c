@@ -52,7 +52,8 @@ static status fit_open(struct fit *f, bool bias) {
     STATUS_TRY(memory_alloc("a fit", all, sizeof *f->start, (void **)&f->start));
     STATUS_TRY(memory_alloc("a fit", (size_t)(f->k * f->m), sizeof *f->from, (void **)&f->from));
     STATUS_TRY(memory_alloc("a fit", all, sizeof *f->wf, (void **)&f->wf));
-    STATUS_TRY(memory_alloc("patches", rows * (size_t)(f->patches.columns + bias), sizeof *f->u, (void **)&f->u));
+    STATUS_TRY(
+        memory_alloc("patches", rows * (size_t)(f->patches.columns + bias), sizeof *f->u, (void **)&f->u));
     STATUS_TRY(memory_alloc("patches", rows * (size_t)f->k, sizeof *f->gu, (void **)&f->gu));
     STATUS_TRY(memory_alloc("outputs", rows * (size_t)f->m, sizeof *f->y, (void **)&f->y));
     return memory_alloc("outputs", rows * (size_t)f->m, sizeof *f->p, (void **)&f->p);
@@ -67,7 +68,8 @@ static void load_start(struct fit *f, const float *kernel, const float *bias) {
     for (int64_t g = 0; g < f->groups; g++)
         for (int64_t i = 0; i < f->k; i++)
             for (int64_t j = 0; j < f->m; j++)
-                f->start[(g * f->k + i) * f->m + j] = i < f->inputs ? kernel[kernel_at(f, g, i, j)] : bias[g * f->m + j];
+                f->start[(g * f->k + i) * f->m + j] =
+                    i < f->inputs ? kernel[kernel_at(f, g, i, j)] : bias[g * f->m + j];
 }
 
 static void store(const struct fit *f, float *kernel, float *bias) {
@@ -109,7 +111,8 @@ static inline float clamp(float v, float minimum, float maximum) {
 /* Squared error and squares of some outputs; y becomes what the predictions leave of it. Solving for the
  * correction of the present weights rounds far less than solving anew. With `replace`, dead outputs take the
  * clipped prediction first. */
-static void compare_rows(const struct fit_options *o, int64_t n, bool replace, float *y, const float *p, double *sum) {
+static void compare_rows(const struct fit_options *o, int64_t n, bool replace, float *y, const float *p,
+                         double *sum) {
     float maximum = o->relu ? o->maximum : INFINITY, minimum = o->relu ? 0 : -INFINITY, error = 0, base = 0;
 #pragma omp simd reduction(+ : error, base)
     for (int64_t i = 0; i < n; i++) {
@@ -130,7 +133,8 @@ static void compare_outputs(struct fit *f, int64_t n, bool replace) {
 #pragma omp parallel for num_threads(f->machine->threads) schedule(static)
     for (int64_t first = 0; first < n; first += ROWS) {
         int64_t rows = n - first < ROWS ? n - first : ROWS;
-        compare_rows(f->options, rows * f->m, replace, f->y + first * f->m, f->p + first * f->m, sum[first / ROWS]);
+        compare_rows(f->options, rows * f->m, replace, f->y + first * f->m, f->p + first * f->m,
+                     sum[first / ROWS]);
     }
     for (int64_t i = 0; i * ROWS < n; i++) {
         f->error += sum[i][0];
@@ -138,7 +142,11 @@ static void compare_outputs(struct fit *f, int64_t n, bool replace) {
     }
 }
 
-enum pass { PASS_FIRST /* G and H of the plain fit, error of the start */, PASS_ROUND /* H again */, PASS_LAST /* error */ };
+enum pass {
+    PASS_FIRST /* G and H of the plain fit, error of the start */,
+    PASS_ROUND /* H again */,
+    PASS_LAST /* error */
+};
 
 static void add_run(struct fit *f, int64_t first, int64_t n, enum pass pass) {
     int threads = f->machine->threads;
@@ -196,8 +204,9 @@ static double ratio(const struct fit *f) {
     return f->base > 0 ? f->error / f->base : 0;
 }
 
-status fit_operation(const struct machine *machine, const struct opgraph *graph, const struct op *op, const struct fit_data *data,
-                     const struct fit_options *options, float *kernel, float *bias, struct fit_result *result) {
+status fit_operation(const struct machine *machine, const struct opgraph *graph, const struct op *op,
+                     const struct fit_data *data, const struct fit_options *options, float *kernel,
+                     float *bias, struct fit_result *result) {
     struct fit f = {.machine = machine, .data = data, .options = options};
     status error = patches_init(graph, op, &f.patches);
     if (!error) error = fit_open(&f, bias != NULL);

@@ -9,8 +9,8 @@ struct forward {
     float *x;              /* (batch, sample) */
 };
 
-status forward_create(const struct machine *machine, const struct opgraph *graph, struct params *params, int64_t batch,
-                      struct forward **forward) {
+status forward_create(const struct machine *machine, const struct opgraph *graph, struct params *params,
+                      int64_t batch, struct forward **forward) {
     if (graph->ninputs != 1)
         return status_fail(STATUS_UNSUPPORTED, "the model has %d inputs; data sets give one", graph->ninputs);
     struct forward *f = calloc(1, sizeof *f);
@@ -37,8 +37,8 @@ void forward_destroy(struct forward **forward) {
     *forward = NULL;
 }
 
-status forward_samples(struct forward *f, struct dataset *dataset, enum dataset_part part, const int64_t *index,
-                       int64_t n, int32_t *label) {
+status forward_samples(struct forward *f, struct dataset *dataset, enum dataset_part part,
+                       const int64_t *index, int64_t n, int32_t *label) {
     struct batch_request request = {.part = part, .index = index, .n = n};
     STATUS_TRY(dataset_read(dataset, &request, f->x, label));
     for (int64_t i = n; i < f->batch; i++)

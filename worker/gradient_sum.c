@@ -24,8 +24,8 @@ static void restart(struct gradient_sum *s) {
     s->next = 0;
 }
 
-status gradient_sum_create(const struct comm *comm, const struct opgraph *graph, const bool *used, struct params *grads,
-                           size_t bucket_bytes, struct gradient_sum **sum) {
+status gradient_sum_create(const struct comm *comm, const struct opgraph *graph, const bool *used,
+                           struct params *grads, size_t bucket_bytes, struct gradient_sum **sum) {
     struct gradient_sum *s = calloc(1, sizeof *s);
     if (!s) return status_no_memory("gradient buckets", sizeof *s);
     s->comm = comm;
@@ -37,7 +37,8 @@ status gradient_sum_create(const struct comm *comm, const struct opgraph *graph,
         gradient_sum_destroy(&s);
         return status_no_memory("gradient buckets", (size_t)graph->nparams * sizeof *s->bucket);
     }
-    /* The arena holds trainable parameters in ascending order, so walking down goes from its end to its start. */
+    /* The arena holds trainable parameters in ascending order, so walking down goes from its end to its
+     * start. */
     int64_t end = grads->ntrainable;
     for (int i = graph->nparams - 1; i >= 0; i--) {
         s->bucket_of[i] = -1;

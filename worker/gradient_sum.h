@@ -9,8 +9,9 @@ struct gradient_sum;
 
 /* Buckets of about `bucket_bytes` over the trainable range of `grads` (borrowed), filled from its end, which
  * backward completes first. Only parameters that `used` [graph->nparams] marks are waited for. */
-status gradient_sum_create(const struct comm *comm, const struct opgraph *graph, const bool *used, struct params *grads,
-                           size_t bucket_bytes, struct gradient_sum **sum) STATUS_MUST_USE;
+status gradient_sum_create(const struct comm *comm, const struct opgraph *graph, const bool *used,
+                           struct params *grads, size_t bucket_bytes,
+                           struct gradient_sum **sum) STATUS_MUST_USE;
 void gradient_sum_destroy(struct gradient_sum **sum);
 
 /* To be called from exec_options.grad_ready: starts a bucket's sum once all its parameters are ready; -1 lets

@@ -13,7 +13,8 @@ static double glorot_bound(const struct shape *shape) {
     return sqrt(6 / fans);
 }
 
-void initialize_params(const struct graph *graph, const struct opgraph *ops, uint64_t seed, struct params *params) {
+void initialize_params(const struct graph *graph, const struct opgraph *ops, uint64_t seed,
+                       struct params *params) {
     for (int i = 0; i < ops->nparams; i++) {
         const struct param *p = &ops->param[i];
         const char *name = graph->layer[p->layer].weight[p->weight].name;

@@ -16,7 +16,8 @@ double learning_rate_at(const struct schedule_config *schedule, int64_t step, in
     double t = (double)step / (double)(steps - 1);
     if (!strcmp(schedule->kind, "one_cycle")) {
         const double rise = 0.3, start = peak / 25;
-        return t < rise ? half_cosine(start, peak, t / rise) : half_cosine(peak, last, (t - rise) / (1 - rise));
+        return t < rise ? half_cosine(start, peak, t / rise)
+                        : half_cosine(peak, last, (t - rise) / (1 - rise));
     }
     double warmup = schedule->warmup * (double)steps;
     if ((double)step + 1 < warmup) return peak * ((double)step + 1) / warmup;

@@ -17,8 +17,8 @@ static double log_sum_exp(const float *v, int64_t n, double temperature) {
     return top + log(sum);
 }
 
-static double cross_entropy(const struct loss_config *c, int64_t classes, const float *z, const float *t, int32_t label,
-                            double scale, float *grad) {
+static double cross_entropy(const struct loss_config *c, int64_t classes, const float *z, const float *t,
+                            int32_t label, double scale, float *grad) {
     double d = t ? c->distillation : 0, s = c->label_smoothing, temperature = c->temperature, loss = 0;
     for (int64_t j = 0; grad && j < classes; j++) grad[j] = 0;
     if (d < 1) {
@@ -30,9 +30,11 @@ static double cross_entropy(const struct loss_config *c, int64_t classes, const 
         }
     }
     if (d > 0) {
-        double norm = log_sum_exp(z, classes, temperature), teacher_norm = log_sum_exp(t, classes, temperature);
+        double norm = log_sum_exp(z, classes, temperature),
+               teacher_norm = log_sum_exp(t, classes, temperature);
         for (int64_t j = 0; j < classes; j++) {
-            double log_p = z[j] / temperature - norm, log_q = t[j] / temperature - teacher_norm, q = exp(log_q);
+            double log_p = z[j] / temperature - norm, log_q = t[j] / temperature - teacher_norm,
+                   q = exp(log_q);
             if (q > 0) loss += d * temperature * temperature * q * (log_q - log_p);
             if (grad) grad[j] += (float)(scale * d * temperature * (exp(log_p) - q));
         }
@@ -51,8 +53,9 @@ static double mean_squared_error(const struct loss_config *c, int64_t classes, c
     return loss;
 }
 
-void loss_add(const struct loss_config *config, int64_t n, int64_t classes, const float *logits, const float *teacher,
-              const int32_t *label, int64_t divisor, float *grad, struct loss_result *result) {
+void loss_add(const struct loss_config *config, int64_t n, int64_t classes, const float *logits,
+              const float *teacher, const int32_t *label, int64_t divisor, float *grad,
+              struct loss_result *result) {
     bool squared = !strcmp(config->kind, "mean_squared_error");
     double scale = 1.0 / (double)divisor;
     for (int64_t i = 0; i < n; i++) {

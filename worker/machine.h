@@ -11,10 +11,11 @@ struct machine {
     const struct comm *node; /* ranks that share memory */
     struct log *log;
     const struct engine *engine;
-    int threads;             /* of this rank */
+    int threads; /* of this rank */
 };
 
-/* The ranks' shares of n items: rank r of `size` has [share_begin(n, r, size), share_begin(n, r + 1, size)). */
+/* The ranks' shares of n items: rank r of `size` has [share_begin(n, r, size), share_begin(n, r + 1, size)).
+ */
 static inline int64_t share_begin(int64_t n, int rank, int size) {
     return n / size * rank + (n % size < rank ? n % size : rank);
 }

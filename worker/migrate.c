@@ -18,7 +18,8 @@ struct migrator {
 };
 
 /* What happens to one chunk: rows [first, first + n) of a statement's tensor. */
-typedef status chunk_visit(struct migrator *m, const struct plan_statement *s, int owner, int64_t first, int64_t n);
+typedef status chunk_visit(struct migrator *m, const struct plan_statement *s, int owner, int64_t first,
+                           int64_t n);
 
 /* Rows of a chunk: neither they nor the source rows that they come from may pass the chunk's bytes. */
 static int64_t chunk_rows(const struct migration *job, const struct plan_statement *s) {
@@ -49,17 +50,20 @@ static status for_each_chunk(struct migrator *m, chunk_visit *visit) {
 }
 
 /* Place of a chunk in the arena. */
-static float *target_rows(const struct migrator *m, const struct plan_statement *s, int64_t first, int64_t *columns) {
+static float *target_rows(const struct migrator *m, const struct plan_statement *s, int64_t first,
+                          int64_t *columns) {
     int64_t rows;
     shape_rows(&s->shape, &rows, columns);
-    return params_at(m->params, graph_first_param(m->job->plan->target, s->layer) + s->weight) + first * *columns;
+    return params_at(m->params, graph_first_param(m->job->plan->target, s->layer) + s->weight) +
+           first * *columns;
 }
 
 static void tensor_name(const struct plan_statement *s, char *name, size_t size) {
     snprintf(name, size, "%d/%d", s->layer, s->weight);
 }
 
-static status evaluate_chunk(struct migrator *m, const struct plan_statement *s, int owner, int64_t first, int64_t n) {
+static status evaluate_chunk(struct migrator *m, const struct plan_statement *s, int owner, int64_t first,
+                             int64_t n) {
     if (owner != comm_rank(m->machine->world)) return SUCCESS;
     int64_t rows, columns;
     float *place = target_rows(m, s, first, &columns);
@@ -72,7 +76,8 @@ static status evaluate_chunk(struct migrator *m, const struct plan_statement *s,
 }
 
 /* The owner's chunk goes to everybody. A failed read is agreed on before anybody waits for data. */
-static status gather_chunk(struct migrator *m, const struct plan_statement *s, int owner, int64_t first, int64_t n) {
+static status gather_chunk(struct migrator *m, const struct plan_statement *s, int owner, int64_t first,
+                           int64_t n) {
     int64_t columns;
     float *place = target_rows(m, s, first, &columns);
     status error = SUCCESS;
@@ -97,7 +102,8 @@ static status migrator_open(struct migrator *m) {
     }
     STATUS_TRY(memory_alloc("a chunk", (size_t)largest, sizeof *m->chunk, (void **)&m->chunk));
     char path[4096];
-    if (snprintf(path, sizeof path, "%s/slices-rank%d", job->folder, comm_rank(m->machine->world)) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/slices-rank%d", job->folder, comm_rank(m->machine->world)) >=
+        (int)sizeof path)
         return status_fail(STATUS_USAGE, "the path of the run folder is too long: \"%s\"", job->folder);
     return slice_file_create(path, &m->slices);
 }

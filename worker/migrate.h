@@ -9,17 +9,18 @@
 #include "worker/machine.h"
 
 struct migration {
-    struct keras_file *file;          /* opened by this rank */
-    const struct plan *plan;          /* keep lists chosen */
+    struct keras_file *file; /* opened by this rank */
+    const struct plan *plan; /* keep lists chosen */
     const struct partition *partition;
-    int64_t chunk_bytes;              /* dynamic: most bytes of a chunk; 0: static, whole tensors in memory */
-    const char *folder;               /* dynamic: where this rank's slice file goes; shared by the ranks or not */
+    int64_t chunk_bytes; /* dynamic: most bytes of a chunk; 0: static, whole tensors in memory */
+    const char *folder;  /* dynamic: where this rank's slice file goes; shared by the ranks or not */
 };
 
-/* Fills params (as graph_lower() of the target numbers them) on every rank. Dynamic migration streams chunk by
- * chunk into a slice file, so that a rank holds one chunk of its slices at a time before the gather; static
- * migration holds its slices. Both give the same bytes on any number of ranks. Collective. Errors: those of the
- * source file (DATA, IO), and IO for the slice file. */
-status migrate(const struct machine *machine, const struct migration *migration, struct params *params) STATUS_MUST_USE;
+/* Fills params (as graph_lower() of the target numbers them) on every rank. Dynamic migration streams chunk
+ * by chunk into a slice file, so that a rank holds one chunk of its slices at a time before the gather;
+ * static migration holds its slices. Both give the same bytes on any number of ranks. Collective. Errors:
+ * those of the source file (DATA, IO), and IO for the slice file. */
+status migrate(const struct machine *machine, const struct migration *migration,
+               struct params *params) STATUS_MUST_USE;
 
 #endif

@@ -16,7 +16,9 @@ status normal_create(int64_t k, int64_t m, struct normal **normal) {
     n->m = m;
     status error = memory_alloc("normal equations", (size_t)(k * k), sizeof *n->g, (void **)&n->g);
     if (!error) error = memory_alloc("normal equations", (size_t)(k * m), sizeof *n->h, (void **)&n->h);
-    if (!error) error = memory_alloc("normal equations", (size_t)(k * (k > m ? k : m)), sizeof *n->part, (void **)&n->part);
+    if (!error)
+        error = memory_alloc("normal equations", (size_t)(k * (k > m ? k : m)), sizeof *n->part,
+                             (void **)&n->part);
     if (error) {
         normal_destroy(&n);
         return error;
@@ -78,7 +80,8 @@ status normal_factor(struct normal *n, int64_t penalised, double ridge, double *
         lapack_int info = LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'U', (lapack_int)k, n->g, (lapack_int)k);
         if (info == 0) break;
         if (attempt == 16) {
-            error = status_fail(STATUS_DATA, "a refit has no solution (the activations are not finite, or too few samples); raise refit.samples");
+            error = status_fail(STATUS_DATA, "a refit has no solution (the activations are not finite, or "
+                                             "too few samples); raise refit.samples");
             break;
         }
     }
@@ -87,10 +90,13 @@ status normal_factor(struct normal *n, int64_t penalised, double ridge, double *
     return error;
 }
 
-status normal_solve(const struct normal *n, int64_t penalised, double penalty, const double *start, double *w) {
+status normal_solve(const struct normal *n, int64_t penalised, double penalty, const double *start,
+                    double *w) {
     for (int64_t i = 0; i < n->k; i++)
         for (int64_t j = 0; j < n->m; j++)
-            w[i * n->m + j] = n->h[i * n->m + j] + (start && i < penalised ? penalty * start[i * n->m + j] : 0);
-    lapack_int info = LAPACKE_dpotrs(LAPACK_ROW_MAJOR, 'U', (lapack_int)n->k, (lapack_int)n->m, n->g, (lapack_int)n->k, w, (lapack_int)n->m);
+            w[i * n->m + j] =
+                n->h[i * n->m + j] + (start && i < penalised ? penalty * start[i * n->m + j] : 0);
+    lapack_int info = LAPACKE_dpotrs(LAPACK_ROW_MAJOR, 'U', (lapack_int)n->k, (lapack_int)n->m, n->g,
+                                     (lapack_int)n->k, w, (lapack_int)n->m);
     return info ? status_fail(STATUS_INTERNAL, "LAPACK dpotrs failed (%d)", (int)info) : SUCCESS;
 }

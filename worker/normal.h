@@ -6,10 +6,10 @@
 #include "worker/machine.h"
 
 struct normal {
-    int64_t k, m;  /* entries of a row of u, of y */
-    double *g;     /* (k, k) sum of uᵀu, upper triangle until normal_sum */
-    double *h;     /* (k, m) sum of uᵀy */
-    float *part;   /* (k, max(k, m)) one run of rows */
+    int64_t k, m; /* entries of a row of u, of y */
+    double *g;    /* (k, k) sum of uᵀu, upper triangle until normal_sum */
+    double *h;    /* (k, m) sum of uᵀy */
+    float *part;  /* (k, max(k, m)) one run of rows */
 };
 
 /* A run of rows no longer than this is added at once. */
@@ -34,6 +34,7 @@ status normal_sum_cross(struct normal *normal, const struct comm *comm) STATUS_M
 status normal_factor(struct normal *normal, int64_t penalised, double ridge, double *used) STATUS_MUST_USE;
 /* Solves for w (k, m) float64 with the right side h + penalty * start, using that factor. start (k, m) may be
  * NULL for zero. Not collective. */
-status normal_solve(const struct normal *normal, int64_t penalised, double penalty, const double *start, double *w) STATUS_MUST_USE;
+status normal_solve(const struct normal *normal, int64_t penalised, double penalty, const double *start,
+                    double *w) STATUS_MUST_USE;
 
 #endif

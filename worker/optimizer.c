@@ -9,14 +9,14 @@ struct optimizer {
     bool adamw;
     int threads;
     int64_t step;
-    int64_t n;      /* floats of the trainable range */
-    float *first;   /* [n] momentum, or first moment */
-    float *second;  /* [n] second moment; NULL for sgd */
-    float *decay;   /* [n] 1 where weight decay acts, else 0 */
+    int64_t n;     /* floats of the trainable range */
+    float *first;  /* [n] momentum, or first moment */
+    float *second; /* [n] second moment; NULL for sgd */
+    float *decay;  /* [n] 1 where weight decay acts, else 0 */
 };
 
-status optimizer_create(const struct optimizer_config *config, const struct opgraph *graph, const struct params *params,
-                        int threads, struct optimizer **optimizer) {
+status optimizer_create(const struct optimizer_config *config, const struct opgraph *graph,
+                        const struct params *params, int threads, struct optimizer **optimizer) {
     struct optimizer *o = calloc(1, sizeof *o);
     if (!o) return status_no_memory("the optimizer", sizeof *o);
     o->config = *config;
@@ -24,7 +24,8 @@ status optimizer_create(const struct optimizer_config *config, const struct opgr
     o->threads = threads;
     o->n = params->ntrainable;
     status error = memory_alloc("the optimizer", (size_t)o->n, sizeof(float), (void **)&o->first);
-    if (!error && o->adamw) error = memory_alloc("the optimizer", (size_t)o->n, sizeof(float), (void **)&o->second);
+    if (!error && o->adamw)
+        error = memory_alloc("the optimizer", (size_t)o->n, sizeof(float), (void **)&o->second);
     if (!error) error = memory_alloc("the optimizer", (size_t)o->n, sizeof(float), (void **)&o->decay);
     if (error) {
         optimizer_destroy(&o);
@@ -91,9 +92,7 @@ double optimizer_step(struct optimizer *o, struct params *params, const struct p
     o->step++;
     double norm = o->config.clip > 0 ? norm_of(grads->data, o->n) : 0;
     float scale = o->config.clip > 0 && norm > o->config.clip ? (float)(o->config.clip / norm) : 1;
-    if (o->adamw)
-        step_adamw(o, params->data, grads->data, scale, (float)rate);
-    else
-        step_sgd(o, params->data, grads->data, scale, (float)rate);
+    if (o->adamw) step_adamw(o, params->data, grads->data, scale, (float)rate);
+    else step_sgd(o, params->data, grads->data, scale, (float)rate);
     return norm;
 }

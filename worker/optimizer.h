@@ -7,14 +7,18 @@
 
 struct optimizer;
 
-/* State (momentum or moments) for `params`, zero at first. Weight decay acts on parameters of rank 2 and more. */
-status optimizer_create(const struct optimizer_config *config, const struct opgraph *graph, const struct params *params,
-                        int threads, struct optimizer **optimizer) STATUS_MUST_USE;
+/* State (momentum or moments) for `params`, zero at first. Weight decay acts on parameters of rank 2 and
+ * more. */
+status optimizer_create(const struct optimizer_config *config, const struct opgraph *graph,
+                        const struct params *params, int threads,
+                        struct optimizer **optimizer) STATUS_MUST_USE;
 void optimizer_destroy(struct optimizer **optimizer);
 
 /* sgd: v = momentum·v + g; w -= rate·(v, or g + momentum·v with nesterov) and decoupled weight decay.
  * adamw: Loshchilov and Hutter 2019, with bias correction.
- * The gradient is first scaled down to the global norm `clip`, if that is set. Returns that norm (0 without clip). */
-double optimizer_step(struct optimizer *optimizer, struct params *params, const struct params *grads, double rate);
+ * The gradient is first scaled down to the global norm `clip`, if that is set. Returns that norm (0 without
+ * clip). */
+double optimizer_step(struct optimizer *optimizer, struct params *params, const struct params *grads,
+                      double rate);
 
 #endif

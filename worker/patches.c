@@ -4,7 +4,8 @@
 
 status patches_init(const struct opgraph *graph, const struct op *op, struct patches *p) {
     if (op->kind != OP_DENSE && op->kind != OP_DEPTHWISE && !(op->kind == OP_CONV && op->u.conv.groups == 1))
-        return status_fail(STATUS_UNSUPPORTED, "a %s%s cannot be refitted", op->kind == OP_CONV ? "grouped " : "", op_name(op->kind));
+        return status_fail(STATUS_UNSUPPORTED, "a %s%s cannot be refitted",
+                           op->kind == OP_CONV ? "grouped " : "", op_name(op->kind));
     *p = (struct patches){.op = op, .in = graph->value[op->in[0]], .out = graph->value[op->out]};
     p->in.dim[0] = p->out.dim[0] = 1;
     int64_t channels = p->in.dim[p->in.rank - 1];
@@ -19,16 +20,15 @@ status patches_init(const struct opgraph *graph, const struct op *op, struct pat
 }
 
 /* One row of the window: `size` cells from `x`, `step` apart, of which those outside [0, width) are zero. */
-static void gather_row(const float *x, int64_t at, int size, int step, int64_t width, int64_t channels, float *u) {
+static void gather_row(const float *x, int64_t at, int size, int step, int64_t width, int64_t channels,
+                       float *u) {
     if (step == 1 && at >= 0 && at + size <= width) {
         memcpy(u, x + at * channels, (size_t)(size * channels) * sizeof *u);
         return;
     }
     for (int k = 0; k < size; k++, at += step, u += channels) {
-        if (at < 0 || at >= width)
-            memset(u, 0, (size_t)channels * sizeof *u);
-        else
-            memcpy(u, x + at * channels, (size_t)channels * sizeof *u);
+        if (at < 0 || at >= width) memset(u, 0, (size_t)channels * sizeof *u);
+        else memcpy(u, x + at * channels, (size_t)channels * sizeof *u);
     }
 }
 
@@ -39,14 +39,13 @@ static void gather_window(const struct patches *p, const float *x, int64_t oy, i
     int64_t left = ox * w->stride[1] - w->before[1];
     for (int ky = 0; ky < w->size[0]; ky++, u += row) {
         int64_t y = oy * w->stride[0] - w->before[0] + (int64_t)ky * w->dilation[0];
-        if (y < 0 || y >= height)
-            memset(u, 0, (size_t)row * sizeof *u);
-        else
-            gather_row(x + y * width * channels, left, w->size[1], w->dilation[1], width, channels, u);
+        if (y < 0 || y >= height) memset(u, 0, (size_t)row * sizeof *u);
+        else gather_row(x + y * width * channels, left, w->size[1], w->dilation[1], width, channels, u);
     }
 }
 
-void patches_gather(const struct patches *p, const float *x, int64_t first, int64_t n, int64_t stride, int threads, float *u) {
+void patches_gather(const struct patches *p, const float *x, int64_t first, int64_t n, int64_t stride,
+                    int threads, float *u) {
     int64_t sample = shape_sample_count(&p->in), width = p->op->kind == OP_DENSE ? 1 : p->out.dim[2];
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++) {
@@ -55,8 +54,7 @@ void patches_gather(const struct patches *p, const float *x, int64_t first, int6
         float *row = u + i * stride;
         if (p->op->kind == OP_DENSE)
             memcpy(row, from + position * p->columns, (size_t)p->columns * sizeof *row);
-        else
-            gather_window(p, from, position / width, position % width, row);
+        else gather_window(p, from, position / width, position % width, row);
         if (stride > p->columns) row[p->columns] = 1;
     }
 }

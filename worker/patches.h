@@ -4,8 +4,8 @@
 
 #include "shared/op.h"
 
-/* CONV (ungrouped) and DEPTHWISE: rows are output positions, columns are (kh, kw, C) of the window, zero where
- * it hangs over; DENSE: rows are all but the last axis. */
+/* CONV (ungrouped) and DEPTHWISE: rows are output positions, columns are (kh, kw, C) of the window, zero
+ * where it hangs over; DENSE: rows are all but the last axis. */
 struct patches {
     const struct op *op;
     struct shape in, out; /* one sample: batch 1 */
@@ -14,10 +14,12 @@ struct patches {
 };
 
 /* UNSUPPORTED for other operations and grouped convolutions. */
-status patches_init(const struct opgraph *graph, const struct op *op, struct patches *patches) STATUS_MUST_USE;
+status patches_init(const struct opgraph *graph, const struct op *op,
+                    struct patches *patches) STATUS_MUST_USE;
 
-/* Rows [first, first + n) of samples x (..., in), counted through all samples, into u (n, stride), of which the
- * first `columns` entries of each row are set and, if stride > columns, entry [columns] is set to 1. */
-void patches_gather(const struct patches *patches, const float *x, int64_t first, int64_t n, int64_t stride, int threads, float *u);
+/* Rows [first, first + n) of samples x (..., in), counted through all samples, into u (n, stride), of which
+ * the first `columns` entries of each row are set and, if stride > columns, entry [columns] is set to 1. */
+void patches_gather(const struct patches *patches, const float *x, int64_t first, int64_t n, int64_t stride,
+                    int threads, float *u);
 
 #endif

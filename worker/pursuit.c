@@ -50,8 +50,8 @@ static status work_open(int nreaders, const struct pursuit_reader *reader, int c
 }
 
 /* Cholesky factor L of the block's Gram matrix and its rows of h, whitened: L⁻¹h. The diagonal is raised a
- * little, and more where the block's entries depend on each other up to the rounding of the float32 products. False:
- * the block adds nothing. */
+ * little, and more where the block's entries depend on each other up to the rounding of the float32 products.
+ * False: the block adds nothing. */
 static bool whiten(const struct pursuit_reader *r, int class, struct work *w, int64_t *size) {
     int64_t b = entries_of(r, class, w->entry);
     double trace = 0;
@@ -66,8 +66,10 @@ static bool whiten(const struct pursuit_reader *r, int class, struct work *w, in
         }
         if (!LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', (lapack_int)b, w->block, (lapack_int)b)) break;
     }
-    for (int64_t i = 0; i < b; i++) memcpy(w->h + i * r->m, r->h + w->entry[i] * r->m, (size_t)r->m * sizeof *w->h);
-    cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)b, (int)r->m, 1, w->block, (int)b, w->h, (int)r->m);
+    for (int64_t i = 0; i < b; i++)
+        memcpy(w->h + i * r->m, r->h + w->entry[i] * r->m, (size_t)r->m * sizeof *w->h);
+    cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)b, (int)r->m, 1,
+                w->block, (int)b, w->h, (int)r->m);
     return true;
 }
 
@@ -85,15 +87,18 @@ static void project_out(struct pursuit_reader *r, int class, int threads, struct
     int64_t b, k = r->k;
     if (!whiten(r, class, w, &b)) return;
     for (int64_t i = 0; i < b; i++) memcpy(w->g + i * k, r->g + w->entry[i] * k, (size_t)k * sizeof *w->g);
-    cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)b, (int)k, 1, w->block, (int)b, w->g, (int)k);
+    cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)b, (int)k, 1, w->block,
+                (int)b, w->g, (int)k);
     matmul_downdate(k, k, b, w->g, w->g, r->g, threads);
     matmul_downdate(k, r->m, b, w->g, w->h, r->h, threads);
 }
 
-status pursuit_choose(int nreaders, struct pursuit_reader *reader, int classes, int kept, int threads, int64_t *chosen) {
+status pursuit_choose(int nreaders, struct pursuit_reader *reader, int classes, int kept, int threads,
+                      int64_t *chosen) {
     struct work w = {0};
     bool *taken = calloc((size_t)classes + 1, 1);
-    status error = taken ? work_open(nreaders, reader, classes, &w) : status_no_memory("a choice of channels", (size_t)classes);
+    status error = taken ? work_open(nreaders, reader, classes, &w)
+                         : status_no_memory("a choice of channels", (size_t)classes);
     if (error) goto done;
     openblas_set_num_threads(1);
     for (int i = 0; i < nreaders; i++) project_out(&reader[i], -1, threads, &w);

@@ -1,4 +1,5 @@
-/* Group orthogonal matching pursuit over one or several linear readers of the same channels. Not collective. */
+/* Group orthogonal matching pursuit over one or several linear readers of the same channels. Not collective.
+ */
 #ifndef GODWIT_WORKER_PURSUIT_H
 #define GODWIT_WORKER_PURSUIT_H
 
@@ -16,6 +17,7 @@ struct pursuit_reader {
 };
 
 /* Chooses `kept` of `classes` classes; chosen[kept] ascending. Errors: MEMORY. */
-status pursuit_choose(int nreaders, struct pursuit_reader *reader, int classes, int kept, int threads, int64_t *chosen) STATUS_MUST_USE;
+status pursuit_choose(int nreaders, struct pursuit_reader *reader, int classes, int kept, int threads,
+                      int64_t *chosen) STATUS_MUST_USE;
 
 #endif

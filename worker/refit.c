@@ -16,7 +16,8 @@ static struct plan_statement *refit_statement(const struct refit *r, const struc
 }
 
 /* The source's output channels that the target's operation has; NULL with SUCCESS: all of them. Owned. */
-static status kept_outputs(const struct refit *r, const struct op *op, const struct plan_statement *s, int64_t **column) {
+static status kept_outputs(const struct refit *r, const struct op *op, const struct plan_statement *s,
+                           int64_t **column) {
     const struct weight *w = &r->plan->target->layer[s->layer].weight[s->weight];
     const struct expr *index = s->value->arg;
     bool depthwise = op->kind == OP_DEPTHWISE;
@@ -47,10 +48,11 @@ static bool relu_follows(const struct opgraph *g, int value, float *maximum) {
     return reader->u.act.alpha == 0 && reader->u.act.gamma == 0;
 }
 
-static status refit_one(const struct machine *machine, const struct refit *r, int index, struct plan_statement *s,
-                        struct activations *source, struct activations *target) {
+static status refit_one(const struct machine *machine, const struct refit *r, int index,
+                        struct plan_statement *s, struct activations *source, struct activations *target) {
     const struct op *op = &r->target->op[index];
-    struct fit_options options = {.ridge = r->config->ridge, .relu_rounds = r->config->relu_rounds, .maximum = INFINITY};
+    struct fit_options options = {
+        .ridge = r->config->ridge, .relu_rounds = r->config->relu_rounds, .maximum = INFINITY};
     options.relu = relu_follows(r->target, op->out, &options.maximum);
     const struct shape *wide = &r->source->value[op->out];
     float *y = NULL;
@@ -62,19 +64,25 @@ static status refit_one(const struct machine *machine, const struct refit *r, in
     if (!error) error = kept_outputs(r, op, s, &column);
     error = comm_agree(machine->world, error);
     if (!error) {
-        struct fit_data data = {.n = r->calibration->n, .block = CALIBRATION_BLOCK, .x = activations_at(target, op->in[0]),
-                                .y = y, .width = wide->dim[wide->rank - 1], .column = column};
+        struct fit_data data = {.n = r->calibration->n,
+                                .block = CALIBRATION_BLOCK,
+                                .x = activations_at(target, op->in[0]),
+                                .y = y,
+                                .width = wide->dim[wide->rank - 1],
+                                .column = column};
         float *bias = op->param[1] >= 0 ? params_at(r->target_params, op->param[1]) : NULL;
-        error = fit_operation(machine, r->target, op, &data, &options, params_at(r->target_params, op->param[0]), bias, &result);
+        error = fit_operation(machine, r->target, op, &data, &options,
+                              params_at(r->target_params, op->param[0]), bias, &result);
     }
     free(y);
     free(column);
     const struct layer *layer = &r->plan->target->layer[s->layer];
     if (error) return status_context(error, "refit of \"%s\"", layer->name);
     s->residual = result.after;
-    log_line(machine->log, LOG_DEBUG, "refit %s/%s: residual %.4f -> %.4f", layer->name, layer->weight[s->weight].name,
-             result.before, result.after);
-    LOG_EVENT(machine->log, "refit", {"layer", 0, layer->name}, {"before", result.before, NULL}, {"after", result.after, NULL});
+    log_line(machine->log, LOG_DEBUG, "refit %s/%s: residual %.4f -> %.4f", layer->name,
+             layer->weight[s->weight].name, result.before, result.after);
+    LOG_EVENT(machine->log, "refit", {"layer", 0, layer->name}, {"before", result.before, NULL},
+              {"after", result.after, NULL});
     return SUCCESS;
 }
 
@@ -88,8 +96,12 @@ status refit(const struct machine *machine, const struct refit *r) {
     const struct calibration *c = r->calibration;
     bool *done = calloc((size_t)r->target->nparams + 1, 1);
     status error = done ? check_same_operations(r) : status_no_memory("a refit", (size_t)r->target->nparams);
-    if (!error) error = activations_create(machine, r->source, r->source_params, c->x, c->n, CALIBRATION_BLOCK, &source);
-    if (!error) error = activations_create(machine, r->target, r->target_params, c->x, c->n, CALIBRATION_BLOCK, &target);
+    if (!error)
+        error =
+            activations_create(machine, r->source, r->source_params, c->x, c->n, CALIBRATION_BLOCK, &source);
+    if (!error)
+        error =
+            activations_create(machine, r->target, r->target_params, c->x, c->n, CALIBRATION_BLOCK, &target);
     error = comm_agree(machine->world, error);
     log_progress_begin(machine->log, "refit", "operations", r->target->nops);
     for (int i = 0; i < r->target->nops && !error; i++) {

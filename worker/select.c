@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GRAM_BUDGET ((size_t)512 << 20) /* bytes of Gram matrices held at once, unless one group needs more */
+#define GRAM_BUDGET ((size_t)512 << 20) /* bytes of Gram matrices held at once, unless one group needs more  \
+                                         */
 #define READER_MAX 8192                 /* entries of a patch; wider readers fall back to kernel norms */
 
 /* An operation that reads pruned channels. */
@@ -115,7 +116,8 @@ static status add_samples(struct selector *l, int n, const int *which) {
             int64_t rows = samples * r->patches.rows;
             for (int64_t first = 0; first < rows; first += NORMAL_ROWS) {
                 int64_t run = rows - first < NORMAL_ROWS ? rows - first : NORMAL_ROWS;
-                patches_gather(&r->patches, forward_output(forward, i), first, run, r->patches.columns + 1, threads, u);
+                patches_gather(&r->patches, forward_output(forward, i), first, run, r->patches.columns + 1,
+                               threads, u);
                 normal_add_gram(r->normal, run, u, threads);
             }
         }
@@ -150,7 +152,8 @@ static void pursuit_reader_clear(struct pursuit_reader *p) {
 }
 
 /* A copy of the reader's equations, its entries classed for the group. */
-static status pursuit_reader_init(const struct selector *l, const struct reader *r, int group, struct pursuit_reader *p) {
+static status pursuit_reader_init(const struct selector *l, const struct reader *r, int group,
+                                  struct pursuit_reader *p) {
     const struct op *op = &l->s->ops->op[r->op];
     int64_t k = r->normal->k, m = r->normal->m, channels = r->patches.in.dim[r->patches.in.rank - 1];
     double *w = NULL;
@@ -167,8 +170,10 @@ static status pursuit_reader_init(const struct selector *l, const struct reader 
     }
     memcpy(p->g, r->normal->g, (size_t)(k * k) * sizeof *p->g);
     for (int64_t i = 0; i < (k - 1) * m; i++) w[i] = params_at(l->s->params, op->param[0])[i];
-    for (int64_t j = 0; j < m; j++) w[(k - 1) * m + j] = op->param[1] >= 0 ? params_at(l->s->params, op->param[1])[j] : 0;
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)k, (int)m, (int)k, 1, p->g, (int)k, w, (int)m, 0, p->h, (int)m);
+    for (int64_t j = 0; j < m; j++)
+        w[(k - 1) * m + j] = op->param[1] >= 0 ? params_at(l->s->params, op->param[1])[j] : 0;
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)k, (int)m, (int)k, 1, p->g, (int)k, w, (int)m,
+                0, p->h, (int)m);
     for (int64_t i = 0; i < k * m; i++) p->total += w[i] * p->h[i];
     for (int64_t i = 0; i < k; i++) {
         const struct channel *c = &r->channel[i % channels];
@@ -185,9 +190,11 @@ static status choose_by_readers(const struct selector *l, int group, int64_t *ch
     if (!p) return status_no_memory("a choice of channels", (size_t)l->nreaders * sizeof *p);
     status error = SUCCESS;
     for (int i = 0; i < l->nreaders && !error; i++)
-        if (l->reader[i].normal && reads(&l->reader[i], group)) error = pursuit_reader_init(l, &l->reader[i], group, &p[n++]);
+        if (l->reader[i].normal && reads(&l->reader[i], group))
+            error = pursuit_reader_init(l, &l->reader[i], group, &p[n++]);
     if (!error)
-        error = pursuit_choose(n, p, channel_map_width(s->map, group), s->kept[group], l->machine->threads, chosen);
+        error = pursuit_choose(n, p, channel_map_width(s->map, group), s->kept[group], l->machine->threads,
+                               chosen);
     for (int i = 0; i < n; i++) pursuit_reader_clear(&p[i]);
     free(p);
     return error;
@@ -236,7 +243,8 @@ static status choose(const struct selector *l, int group, bool by_readers, int64
 }
 
 /* Readers of groups [first, *end) that fit into the budget together; which[*n] are their numbers. */
-static void plan_batch(const struct selector *l, const int *groups, int ngroups, int first, int *end, int *which, int *n) {
+static void plan_batch(const struct selector *l, const int *groups, int ngroups, int first, int *end,
+                       int *which, int *n) {
     size_t bytes = 0;
     *n = 0;
     for (*end = first; *end < ngroups; ++*end) {
@@ -258,20 +266,22 @@ static void plan_batch(const struct selector *l, const int *groups, int ngroups,
 
 static status choose_all(struct selector *l, const int *groups, int ngroups, int64_t **chosen) {
     int *which = malloc(((size_t)l->nreaders + 1) * sizeof *which);
-    status error = comm_agree(l->machine->world, which ? SUCCESS : status_no_memory("channels", (size_t)l->nreaders * sizeof *which));
+    status error =
+        comm_agree(l->machine->world,
+                   which ? SUCCESS : status_no_memory("channels", (size_t)l->nreaders * sizeof *which));
     bool measured = !strcmp(l->s->method, "next_layer");
     for (int first = 0, end; first < ngroups && !error; first = end) {
         int n = 0;
-        if (measured)
-            plan_batch(l, groups, ngroups, first, &end, which, &n);
-        else
-            end = ngroups;
+        if (measured) plan_batch(l, groups, ngroups, first, &end, which, &n);
+        else end = ngroups;
         if (n) error = gram_matrices(l, n, which);
         for (int i = first; i < end && !error; i++) {
             bool read = false;
             for (int j = 0; j < n; j++) read = read || reads(&l->reader[which[j]], groups[i]);
             if (measured && !read)
-                log_line(l->machine->log, LOG_INFO, "channels of group %d have no reader that can be measured: chosen by kernel norm", groups[i]);
+                log_line(l->machine->log, LOG_INFO,
+                         "channels of group %d have no reader that can be measured: chosen by kernel norm",
+                         groups[i]);
             error = choose(l, groups[i], read, chosen[groups[i]]);
         }
         for (int j = 0; j < n; j++) normal_destroy(&l->reader[which[j]].normal);
@@ -289,7 +299,8 @@ status select_channels(const struct machine *machine, const struct selection *se
     for (int g = 0; g < total && !error; g++) {
         if (!is_pruned(selection, g)) continue;
         groups[n++] = g;
-        error = memory_alloc("a choice of channels", (size_t)selection->kept[g], sizeof **chosen, (void **)&chosen[g]);
+        error = memory_alloc("a choice of channels", (size_t)selection->kept[g], sizeof **chosen,
+                             (void **)&chosen[g]);
     }
     error = comm_agree(machine->world, error);
     log_progress_begin(machine->log, "select", "samples", (double)selection->calibration->total);

@@ -7,24 +7,25 @@
 #include "worker/calibration.h"
 
 struct selection {
-    const char *method;          /* "next_layer", "norm", "first" */
+    const char *method; /* "next_layer", "norm", "first" */
     const struct calibration *calibration;
-    const struct graph *graph;   /* the source, batch norms folded, that `map` belongs to */
-    const struct opgraph *ops;   /* its operations */
-    const int *value_of;         /* [graph->nnodes] value of each node's output */
+    const struct graph *graph; /* the source, batch norms folded, that `map` belongs to */
+    const struct opgraph *ops; /* its operations */
+    const int *value_of;       /* [graph->nnodes] value of each node's output */
     struct params *params;
     const struct channel_map *map;
-    const int *kept;             /* [groups] classes to keep of each group */
+    const int *kept; /* [groups] classes to keep of each group */
 };
 
 /* Chooses classes for every group with kept[group] less than its width: chosen[group] (owned by the caller,
- * [kept[group]] ascending), NULL for the others. `chosen` has room for all groups. Collective; the same on every
- * rank.
+ * [kept[group]] ascending), NULL for the others. `chosen` has room for all groups. Collective; the same on
+ * every rank.
  *
  * next_layer: greedily the class whose columns most reduce the squared error of the next layers' source
  * outputs, by block Cholesky downdates of the Gram matrix of the source's patches (group orthogonal matching
  * pursuit, Swirszcz, Abe, Lozano 2009); several readers' errors are added, each relative to its own outputs.
  * norm: the largest kernels. first: the first ones. */
-status select_channels(const struct machine *machine, const struct selection *selection, int64_t **chosen) STATUS_MUST_USE;
+status select_channels(const struct machine *machine, const struct selection *selection,
+                       int64_t **chosen) STATUS_MUST_USE;
 
 #endif

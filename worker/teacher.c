@@ -24,7 +24,8 @@ static status fill_share(const struct machine *machine, const struct opgraph *gr
         for (int64_t i = 0; i < n; i++) index[i] = first + i;
         error = forward_samples(forward, dataset, DATASET_TRAIN, index, n, NULL);
         if (!error)
-            memcpy(t->cache + first * t->classes, forward_output(forward, 0), (size_t)(n * t->classes) * sizeof(float));
+            memcpy(t->cache + first * t->classes, forward_output(forward, 0),
+                   (size_t)(n * t->classes) * sizeof(float));
     }
     forward_destroy(&forward);
     return error;
@@ -40,9 +41,11 @@ status teacher_create(const struct machine *machine, const struct opgraph *graph
         t->classes = shape_sample_count(&graph->value[graph->output[0]]);
         size_t rows = (size_t)dataset_size(dataset, DATASET_TRAIN);
         if (cache) {
-            error = memory_alloc("the teacher's outputs", rows * (size_t)t->classes, sizeof(float), (void **)&t->cache);
+            error = memory_alloc("the teacher's outputs", rows * (size_t)t->classes, sizeof(float),
+                                 (void **)&t->cache);
             if (!error)
-                error = memory_alloc("the teacher's outputs", (size_t)(batch * t->classes), sizeof(float), (void **)&t->gathered);
+                error = memory_alloc("the teacher's outputs", (size_t)(batch * t->classes), sizeof(float),
+                                     (void **)&t->gathered);
             if (!error) error = fill_share(machine, graph, params, dataset, t);
         } else {
             error = forward_create(machine, graph, params, batch, &t->forward);
@@ -51,7 +54,8 @@ status teacher_create(const struct machine *machine, const struct opgraph *graph
     error = comm_agree(machine->world, error);
     /* Each block was computed by one rank and is zero on the others. */
     if (!error && cache)
-        error = comm_sum_f32(machine->world, t->cache, (size_t)(dataset_size(dataset, DATASET_TRAIN) * t->classes));
+        error = comm_sum_f32(machine->world, t->cache,
+                             (size_t)(dataset_size(dataset, DATASET_TRAIN) * t->classes));
     if (error) {
         teacher_destroy(&t);
         return error;
@@ -69,14 +73,16 @@ void teacher_destroy(struct teacher **teacher) {
     *teacher = NULL;
 }
 
-status teacher_logits(struct teacher *t, const int64_t *index, const float *x, int64_t n, const float **logits) {
+status teacher_logits(struct teacher *t, const int64_t *index, const float *x, int64_t n,
+                      const float **logits) {
     if (!t->cache) {
         STATUS_TRY(forward_inputs(t->forward, x, n));
         *logits = forward_output(t->forward, 0);
         return SUCCESS;
     }
     for (int64_t i = 0; i < n; i++)
-        memcpy(t->gathered + i * t->classes, t->cache + index[i] * t->classes, (size_t)t->classes * sizeof(float));
+        memcpy(t->gathered + i * t->classes, t->cache + index[i] * t->classes,
+               (size_t)t->classes * sizeof(float));
     *logits = t->gathered;
     return SUCCESS;
 }

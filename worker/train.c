@@ -17,7 +17,7 @@
 struct trainer {
     const struct machine *machine;
     const struct train_task *task;
-    int64_t batch, first;  /* this rank's samples of a global batch: [first, first + batch) */
+    int64_t batch, first; /* this rank's samples of a global batch: [first, first + batch) */
     int64_t sample, classes;
     int64_t steps_per_epoch;
     struct exec *exec;
@@ -25,10 +25,10 @@ struct trainer {
     struct gradient_sum *sum;
     struct optimizer *optimizer;
     struct weight_average *average; /* NULL: off */
-    int64_t *order;        /* [training samples] of this epoch */
-    float *x;              /* (batch, sample) */
-    int32_t *label;        /* (batch) */
-    float *grad;           /* (batch, classes) */
+    int64_t *order;                 /* [training samples] of this epoch */
+    float *x;                       /* (batch, sample) */
+    int32_t *label;                 /* (batch) */
+    float *grad;                    /* (batch, classes) */
 };
 
 /* ---- hooks of the engine ---- */
@@ -69,10 +69,13 @@ static status check_batch(const struct trainer *t, int64_t n) {
     int64_t batch = t->task->config->batch;
     int ranks = comm_size(t->machine->world);
     if (batch < ranks)
-        return status_fail(STATUS_USAGE, "training.batch is %lld, fewer samples than the %d ranks; raise it or use fewer ranks",
-                           (long long)batch, ranks);
+        return status_fail(
+            STATUS_USAGE,
+            "training.batch is %lld, fewer samples than the %d ranks; raise it or use fewer ranks",
+            (long long)batch, ranks);
     if (n < batch)
-        return status_fail(STATUS_USAGE, "training.batch is %lld, but there are only %lld training samples; lower it",
+        return status_fail(STATUS_USAGE,
+                           "training.batch is %lld, but there are only %lld training samples; lower it",
                            (long long)batch, (long long)n);
     return SUCCESS;
 }
@@ -103,7 +106,8 @@ static status trainer_open(struct trainer *t) {
     STATUS_TRY(memory_alloc("the order of samples", (size_t)n, sizeof *t->order, (void **)&t->order));
     STATUS_TRY(memory_alloc("a batch", (size_t)(t->batch * t->sample), sizeof *t->x, (void **)&t->x));
     STATUS_TRY(memory_alloc("labels", (size_t)t->batch, sizeof *t->label, (void **)&t->label));
-    STATUS_TRY(memory_alloc("gradients", (size_t)(t->batch * t->classes), sizeof *t->grad, (void **)&t->grad));
+    STATUS_TRY(
+        memory_alloc("gradients", (size_t)(t->batch * t->classes), sizeof *t->grad, (void **)&t->grad));
     struct exec_options options = {
         .batch = t->batch,
         .mode = EXEC_TRAIN,
@@ -122,7 +126,8 @@ static status trainer_open(struct trainer *t) {
 /* ---- one step ---- */
 
 /* Forward, loss and backward of this rank's samples. */
-static status compute(struct trainer *t, uint64_t epoch, int64_t step, uint64_t global_step, struct loss_result *loss) {
+static status compute(struct trainer *t, uint64_t epoch, int64_t step, uint64_t global_step,
+                      struct loss_result *loss) {
     const struct train_task *task = t->task;
     const int64_t *index = t->order + step * task->config->batch + t->first;
     struct batch_request request = {
@@ -134,8 +139,8 @@ static status compute(struct trainer *t, uint64_t epoch, int64_t step, uint64_t 
     STATUS_TRY(comm_agree(t->machine->world, error));
     exec_set_step(t->exec, global_step, (uint64_t)t->first);
     STATUS_TRY(exec_forward(t->exec, (const float *const[]){t->x}));
-    loss_add(&task->config->loss, t->batch, t->classes, exec_output(t->exec, 0), teacher, t->label, task->config->batch,
-             t->grad, loss);
+    loss_add(&task->config->loss, t->batch, t->classes, exec_output(t->exec, 0), teacher, t->label,
+             task->config->batch, t->grad, loss);
     return exec_backward(t->exec, (const float *const[]){t->grad}, t->grads);
 }
 
@@ -150,11 +155,14 @@ static status step_once(struct trainer *t, uint64_t epoch, int64_t step, struct 
     if (summed) return status_first(error, summed);
     if (sum[2] > 0) return comm_agree(t->machine->world, error);
     if (!isfinite(sum[0]))
-        return status_fail(STATUS_DATA, "the loss is not finite in epoch %llu, step %lld; lower training.schedule.rate or set training.optimizer.clip",
+        return status_fail(STATUS_DATA,
+                           "the loss is not finite in epoch %llu, step %lld; lower training.schedule.rate or "
+                           "set training.optimizer.clip",
                            (unsigned long long)epoch + 1, (long long)step + 1);
     epoch_loss->loss += sum[0];
     epoch_loss->correct += (int64_t)sum[1];
-    double rate = learning_rate_at(&task->config->schedule, global_step, t->steps_per_epoch * task->config->epochs);
+    double rate =
+        learning_rate_at(&task->config->schedule, global_step, t->steps_per_epoch * task->config->epochs);
     optimizer_step(t->optimizer, task->params, t->grads, rate);
     if (t->average) weight_average_add(t->average, task->params);
     return SUCCESS;
@@ -167,7 +175,8 @@ static status run_epoch(struct trainer *t, uint64_t epoch, struct loss_result *l
     struct log *log = t->machine->log;
     STATUS_TRY(comm_agree(t->machine->world, dataset_order(task->data, DATASET_TRAIN, epoch, t->order)));
     char what[64];
-    snprintf(what, sizeof what, "epoch %llu/%lld", (unsigned long long)epoch + 1, (long long)task->config->epochs);
+    snprintf(what, sizeof what, "epoch %llu/%lld", (unsigned long long)epoch + 1,
+             (long long)task->config->epochs);
     log_progress_begin(log, what, "samples", (double)(t->steps_per_epoch * task->config->batch));
     status error = SUCCESS;
     for (int64_t step = 0; step < t->steps_per_epoch && !error; step++) {
@@ -175,7 +184,8 @@ static status run_epoch(struct trainer *t, uint64_t epoch, struct loss_result *l
         if (error) break;
         char note[64];
         double done = (double)((step + 1) * task->config->batch);
-        snprintf(note, sizeof note, "loss %.4f accuracy %.4f", loss->loss / done, (double)loss->correct / done);
+        snprintf(note, sizeof note, "loss %.4f accuracy %.4f", loss->loss / done,
+                 (double)loss->correct / done);
         log_progress(log, done, note);
     }
     log_progress_end(log);
@@ -221,14 +231,17 @@ static status run_epochs(struct trainer *t, struct params *candidate, struct par
             result->best_epoch = epoch + 1;
         }
         if (holdout)
-            log_line(log, LOG_INFO, "epoch %lld: loss %.4f, accuracy %.2f %%, hold-out %.2f %%, %.0f samples/s", (long long)epoch + 1,
-                     result->train_loss, 100 * (double)loss.correct / n, 100 * e.accuracy, rates[epoch]);
+            log_line(log, LOG_INFO,
+                     "epoch %lld: loss %.4f, accuracy %.2f %%, hold-out %.2f %%, %.0f samples/s",
+                     (long long)epoch + 1, result->train_loss, 100 * (double)loss.correct / n,
+                     100 * e.accuracy, rates[epoch]);
         else
-            log_line(log, LOG_INFO, "epoch %lld: loss %.4f, accuracy %.2f %%, %.0f samples/s", (long long)epoch + 1, result->train_loss,
-                     100 * (double)loss.correct / n, rates[epoch]);
+            log_line(log, LOG_INFO, "epoch %lld: loss %.4f, accuracy %.2f %%, %.0f samples/s",
+                     (long long)epoch + 1, result->train_loss, 100 * (double)loss.correct / n, rates[epoch]);
         LOG_EVENT(log, "epoch", {"epoch", (double)epoch + 1, NULL}, {"loss", result->train_loss, NULL},
                   {"accuracy", (double)loss.correct / n, NULL}, {"holdout_loss", e.loss, NULL},
-                  {"holdout_accuracy", e.accuracy, NULL}, {"samples_per_s", rates[epoch], NULL}, {"seconds", seconds, NULL});
+                  {"holdout_accuracy", e.accuracy, NULL}, {"samples_per_s", rates[epoch], NULL},
+                  {"seconds", seconds, NULL});
     }
     memcpy(task->params->data, best->data, nbytes);
     qsort(rates, (size_t)task->config->epochs, sizeof *rates, compare);
@@ -245,7 +258,8 @@ status train(const struct machine *machine, const struct train_task *task, struc
     status error = trainer_open(&t);
     if (!error) error = params_clone(task->params, &candidate);
     if (!error) error = params_clone(task->params, &best);
-    if (!error) error = memory_alloc("epoch rates", (size_t)task->config->epochs, sizeof *rates, (void **)&rates);
+    if (!error)
+        error = memory_alloc("epoch rates", (size_t)task->config->epochs, sizeof *rates, (void **)&rates);
     error = comm_agree(machine->world, error);
     if (!error) error = run_epochs(&t, candidate, best, rates, result);
     params_destroy(&candidate);

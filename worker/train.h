@@ -17,16 +17,17 @@ struct train_task {
 
 struct train_result {
     int64_t steps;
-    int64_t best_epoch;          /* from 1; the weights returned are those after it; 0: those at the start */
-    double train_loss;           /* mean over the last epoch */
-    double holdout_accuracy;     /* of the best epoch; 0 without a hold-out part */
-    double samples_per_s;        /* median over the epochs */
+    int64_t best_epoch;      /* from 1; the weights returned are those after it; 0: those at the start */
+    double train_loss;       /* mean over the last epoch */
+    double holdout_accuracy; /* of the best epoch; 0 without a hold-out part */
+    double samples_per_s;    /* median over the epochs */
 };
 
-/* Trains for config->epochs. With a hold-out part the weights that do best on it are returned, of any epoch or of the start,
- * else the last epoch's. With config->average they are exponential averages of the steps' weights.
- * Collective. Errors: USAGE (batch smaller than the ranks, or than the training part), DATA (the loss is not
- * finite: names the epoch and step), and the data set's. */
-status train(const struct machine *machine, const struct train_task *task, struct train_result *result) STATUS_MUST_USE;
+/* Trains for config->epochs. With a hold-out part the weights that do best on it are returned, of any epoch
+ * or of the start, else the last epoch's. With config->average they are exponential averages of the steps'
+ * weights. Collective. Errors: USAGE (batch smaller than the ranks, or than the training part), DATA (the
+ * loss is not finite: names the epoch and step), and the data set's. */
+status train(const struct machine *machine, const struct train_task *task,
+             struct train_result *result) STATUS_MUST_USE;
 
 #endif

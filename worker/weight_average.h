@@ -8,7 +8,8 @@
 struct weight_average;
 
 /* The newest weights get the share 1/steps, or 10/(9 + n) at the n-th step while that is larger. */
-status weight_average_create(const struct params *params, int64_t steps, struct weight_average **average) STATUS_MUST_USE;
+status weight_average_create(const struct params *params, int64_t steps,
+                             struct weight_average **average) STATUS_MUST_USE;
 void weight_average_destroy(struct weight_average **average);
 void weight_average_add(struct weight_average *average, const struct params *params);
 const struct params *weight_average_params(const struct weight_average *average); /* borrowed */

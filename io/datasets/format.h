@@ -25,9 +25,10 @@ struct dataset_source {
 struct dataset_format {
     const char *name; /* data.format in the configuration */
     bool (*detect)(const struct data_config *config);
-    /* `wanted` is the shape the model wants, or NULL. A part that is absent and not named by the configuration
-     * leaves source->n = -1. After an error `close` is called. Errors: IO, DATA. */
-    status (*open)(const struct data_config *config, bool test, const struct shape *wanted, struct dataset_source *source);
+    /* `wanted` is the shape the model wants, or NULL. A part that is absent and not named by the
+     * configuration leaves source->n = -1. After an error `close` is called. Errors: IO, DATA. */
+    status (*open)(const struct data_config *config, bool test, const struct shape *wanted,
+                   struct dataset_source *source);
     /* Samples [first, first + n) to x: (n, sample) of `dtype`. */
     status (*read)(struct dataset_source *source, int64_t first, int64_t n, void *x);
     status (*read_labels)(struct dataset_source *source, int32_t *label); /* [n], each 0 or more */
@@ -41,7 +42,8 @@ static inline const char *config_text(const char *text) {
     return text ? text : "";
 }
 
-/* Number `value`, sample `index`'s label, as a class number. DATA error unless it is whole and not negative. */
+/* Number `value`, sample `index`'s label, as a class number. DATA error unless it is whole and not negative.
+ */
 status dataset_label(double value, int64_t index, const char *what, int32_t *label) STATUS_MUST_USE;
 
 /* DATA error unless there are as many labels as samples. */

@@ -151,7 +151,7 @@ static void test_provenance(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_best), cmocka_unit_test(test_long_label), cmocka_unit_test(test_json),
-        IN_FOLDER(test_draw),        IN_FOLDER(test_provenance),     cmocka_unit_test(test_scores),
+        IN_FOLDER(test_draw),        IN_FOLDER(test_provenance),        cmocka_unit_test(test_scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,12 +29,11 @@ static void agreement_without_error(void **state) {
 static void agreement_names_each_failing_rank(void **state) {
     (void)state;
     for (int r = 0; r < comm_size(world); r++) {
-        status error = comm_agree(world, comm_rank(world) == r ? status_fail(STATUS_DATA, "weight \"k\" is NaN") : SUCCESS);
+        status error = comm_agree(
+            world, comm_rank(world) == r ? status_fail(STATUS_DATA, "weight \"k\" is NaN") : SUCCESS);
         char expected[64];
-        if (r)
-            snprintf(expected, sizeof expected, "rank %d: weight \"k\" is NaN", r);
-        else
-            snprintf(expected, sizeof expected, "weight \"k\" is NaN");
+        if (r) snprintf(expected, sizeof expected, "rank %d: weight \"k\" is NaN", r);
+        else snprintf(expected, sizeof expected, "weight \"k\" is NaN");
         all_true(status_code(error) == STATUS_DATA && !strcmp(status_message(error), expected));
         status_drop(&error);
     }
@@ -42,7 +41,8 @@ static void agreement_names_each_failing_rank(void **state) {
 
 static void agreement_takes_the_lowest_of_several(void **state) {
     (void)state;
-    status error = comm_agree(world, status_fail(comm_rank(world) ? STATUS_IO : STATUS_USAGE, "from %d", comm_rank(world)));
+    status error = comm_agree(
+        world, status_fail(comm_rank(world) ? STATUS_IO : STATUS_USAGE, "from %d", comm_rank(world)));
     all_true(status_code(error) == STATUS_USAGE && !strcmp(status_message(error), "from 0"));
     status_drop(&error);
 }
@@ -59,7 +59,8 @@ static void sums(void **state) {
     assert_null(comm_sum_i64(world, i, 1));
     assert_null(comm_max_f64(world, m, 1));
     int s = n * (n - 1) / 2;
-    all_true(d[0] == s && d[1] == n && d[2] == -s && f[0] == (float)s && f[1] == (float)(2 * n) && i[0] == s && m[0] == n - 1);
+    all_true(d[0] == s && d[1] == n && d[2] == -s && f[0] == (float)s && f[1] == (float)(2 * n) &&
+             i[0] == s && m[0] == n - 1);
 }
 
 static void sums_in_the_background(void **state) {
