@@ -1,5 +1,6 @@
 #include "coordinator/main_job.h"
 
+#include "io/checkpoint.h"
 #include "io/file.h"
 #include "io/libraries.h"
 #include "io/registry.h"
@@ -25,6 +26,14 @@ static status check_output(const struct config *c) {
     return SUCCESS;
 }
 
+/* <runs>/<name>.checkpoint, which belongs to this configuration. */
+static status name_checkpoint(struct job *job) {
+    const struct config *c = job->config;
+    if (asprintf(&job->checkpoint, "%s/%s.checkpoint", c->runs, c->name) < 0)
+        return status_no_memory("a path", strlen(c->runs));
+    return bytes_digest(job->config_json, strlen(job->config_json), &job->checkpoint_key);
+}
+
 status job_open(const struct session *session, const struct config_arguments *arguments, struct job *job) {
     *job = (struct job){.session = session, .start = comm_time(), .phase_start = comm_time()};
     log_phase(session->log, "prepare");
@@ -37,6 +46,7 @@ status job_open(const struct session *session, const struct config_arguments *ar
     status error = config_require(c, "name");
     if (!error) error = engine_find(c->engine, &job->machine.engine);
     if (!error) error = config_print(c, &job->config_json);
+    if (!error) error = name_checkpoint(job);
     if (!error && comm_is_root(session->world)) error = check_output(c);
     STATUS_TRY(comm_agree(session->world, error));
     STATUS_TRY(
@@ -74,6 +84,8 @@ status job_close(struct job *job, status error) {
     error = status_first(error, run_folder_close(&job->folder));
     config_destroy(&job->config);
     free(job->config_json);
+    free(job->checkpoint);
+    free(job->checkpoint_key);
     return error;
 }
 
@@ -153,6 +165,7 @@ status job_publish(struct job *job, const struct job_result *result, char **path
     char *mine = NULL;
     status error = comm_agree(world, comm_is_root(world) ? publish(job, result, &mine) : SUCCESS);
     if (!error) error = comm_bcast_text(world, 0, mine, path);
+    if (!error && comm_is_root(world)) checkpoint_remove(job->checkpoint);
     free(mine);
     return error;
 }

@@ -17,7 +17,8 @@ struct job {
     char *config_json;
     struct machine machine;
     struct run_folder *folder;
-    struct dataset *data; /* NULL until job_open_data */
+    struct dataset *data;              /* NULL until job_open_data */
+    char *checkpoint, *checkpoint_key; /* of its training; see worker/train.h */
     double start, phase_start;
 };
 
@@ -34,8 +35,8 @@ status job_close(struct job *job, status error) STATUS_MUST_USE;
 double job_phase(struct job *job, const char *phase);
 
 /* Rank 0 writes the model into a new version of the registry (or to config.output if that is set), with its
- * provenance and, if not NULL, the executed plan; *path (owned, on every rank) is the model's file. `metrics`
- * and `source` as in io/provenance.h. Collective. */
+ * provenance and, if not NULL, the executed plan, and deletes the checkpoint; *path (owned, on every rank) is
+ * the model's file. `metrics` and `source` as in io/provenance.h. Collective. */
 struct job_result {
     const struct model *model;
     const char *source, *source_digest;

@@ -208,7 +208,9 @@ static status fine_tune(struct migration_run *m) {
                               .augment = augment,
                               .graph = m->target_logits,
                               .params = m->target->params,
-                              .teacher = teacher};
+                              .teacher = teacher,
+                              .checkpoint = m->job.checkpoint,
+                              .checkpoint_key = m->job.checkpoint_key};
     struct train_result result;
     status error = train(&m->job.machine, &task, &result);
     teacher_destroy(&teacher);

@@ -49,6 +49,8 @@ static status train_model(struct job *job, struct model *model, struct opgraph *
     struct log *log = job->session->log;
     initialize_params(model->graph, model->ops, (uint64_t)c->seed, model->params);
     struct train_task task = {.config = &c->training,
+                              .checkpoint = job->checkpoint,
+                              .checkpoint_key = job->checkpoint_key,
                               .seed = (uint64_t)c->seed,
                               .data = job->data,
                               .augment = c->data.flip || c->data.shift > 0,

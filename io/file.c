@@ -215,6 +215,24 @@ status file_make_folders(const char *path) {
     return error;
 }
 
+/* "sha256:<hex>", owned. */
+static status digest_text(const unsigned char *sum, unsigned length, char **digest) {
+    char *text = malloc(sizeof "sha256:" + 2 * (size_t)length);
+    if (!text) return status_no_memory("a digest", 2 * length);
+    char *end = stpcpy(text, "sha256:");
+    for (unsigned i = 0; i < length; i++) end += sprintf(end, "%02x", sum[i]);
+    *digest = text;
+    return SUCCESS;
+}
+
+status bytes_digest(const void *data, size_t nbytes, char **digest) {
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned length = 0;
+    if (EVP_Digest(data, nbytes, sum, &length, EVP_sha256(), NULL) != 1)
+        return status_fail(STATUS_INTERNAL, "SHA-256 failed in libcrypto");
+    return digest_text(sum, length, digest);
+}
+
 status file_digest(const char *path, char **digest) {
     status error = SUCCESS;
     EVP_MD_CTX *context = NULL;
@@ -245,14 +263,7 @@ status file_digest(const char *path, char **digest) {
         error = status_fail(STATUS_INTERNAL, "SHA-256 of %s failed in libcrypto", path);
         goto cleanup;
     }
-    char *text = malloc(sizeof "sha256:" + 2 * (size_t)length);
-    if (!text) {
-        error = status_no_memory("a digest", 2 * length);
-        goto cleanup;
-    }
-    char *end = stpcpy(text, "sha256:");
-    for (unsigned i = 0; i < length; i++) end += sprintf(end, "%02x", sum[i]);
-    *digest = text;
+    error = digest_text(sum, length, digest);
 cleanup:
     EVP_MD_CTX_free(context);
     free(block);

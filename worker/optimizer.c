@@ -96,3 +96,9 @@ double optimizer_step(struct optimizer *o, struct params *params, const struct p
     else step_sgd(o, params->data, grads->data, scale, (float)rate);
     return norm;
 }
+
+void optimizer_checkpoint(struct optimizer *o, struct checkpoint *checkpoint) {
+    checkpoint_add_integer(checkpoint, "optimizer_step", &o->step);
+    checkpoint_add_array(checkpoint, "first_moment", o->first, (size_t)o->n);
+    if (o->second) checkpoint_add_array(checkpoint, "second_moment", o->second, (size_t)o->n);
+}

@@ -2,6 +2,7 @@
 #ifndef GODWIT_WORKER_OPTIMIZER_H
 #define GODWIT_WORKER_OPTIMIZER_H
 
+#include "io/checkpoint.h"
 #include "io/config.h"
 #include "shared/op.h"
 
@@ -20,5 +21,8 @@ void optimizer_destroy(struct optimizer **optimizer);
  * clip). */
 double optimizer_step(struct optimizer *optimizer, struct params *params, const struct params *grads,
                       double rate);
+
+/* Adds its state to a checkpoint, to be written or read. */
+void optimizer_checkpoint(struct optimizer *optimizer, struct checkpoint *checkpoint);
 
 #endif

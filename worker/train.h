@@ -13,6 +13,8 @@ struct train_task {
     const struct opgraph *graph; /* one input; output 0: logits (batch, classes) */
     struct params *params;       /* start values in, trained values out */
     struct teacher *teacher;     /* to distil from; NULL: labels only */
+    const char *checkpoint;      /* file of the checkpoint, seen by rank 0; NULL: none */
+    const char *checkpoint_key;  /* one line that says which run it belongs to */
 };
 
 struct train_result {
@@ -26,7 +28,11 @@ struct train_result {
 /* Trains for config->epochs. With a hold-out part the weights that do best on it are returned, of any epoch
  * or of the start, else the last epoch's. With config->average they are exponential averages of the steps'
  * weights. Collective. Errors: USAGE (batch smaller than the ranks, or than the training part), DATA (the
- * loss is not finite: names the epoch and step), and the data set's. */
+ * loss is not finite: names the epoch and step), and the data set's.
+ *
+ * With a checkpoint, the state is kept there after each epoch and when SIGTERM arrives, which ends training
+ * with CHECKPOINTED; a later call with the same key goes on from it, to the same bytes on the same ranks and
+ * threads. Deleting it is the caller's. */
 status train(const struct machine *machine, const struct train_task *task,
              struct train_result *result) STATUS_MUST_USE;
 

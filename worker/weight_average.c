@@ -39,3 +39,8 @@ void weight_average_add(struct weight_average *a, const struct params *params) {
 const struct params *weight_average_params(const struct weight_average *a) {
     return a->mean;
 }
+
+void weight_average_checkpoint(struct weight_average *a, struct checkpoint *checkpoint) {
+    checkpoint_add_integer(checkpoint, "averaged_steps", &a->seen);
+    checkpoint_add_array(checkpoint, "average", a->mean->data, (size_t)a->mean->total);
+}

@@ -3,6 +3,7 @@
 #ifndef GODWIT_WORKER_WEIGHT_AVERAGE_H
 #define GODWIT_WORKER_WEIGHT_AVERAGE_H
 
+#include "io/checkpoint.h"
 #include "shared/op.h"
 
 struct weight_average;
@@ -13,5 +14,8 @@ status weight_average_create(const struct params *params, int64_t steps,
 void weight_average_destroy(struct weight_average **average);
 void weight_average_add(struct weight_average *average, const struct params *params);
 const struct params *weight_average_params(const struct weight_average *average); /* borrowed */
+
+/* Adds its state to a checkpoint, to be written or read. */
+void weight_average_checkpoint(struct weight_average *average, struct checkpoint *checkpoint);
 
 #endif

@@ -4,7 +4,9 @@
 
 #include <hdf5.h>
 #include <math.h>
+#include <signal.h>
 
+#include "io/checkpoint.h"
 #include "shared/rng.h"
 #include "worker/engine_check.h"
 #include "worker/nets.h"
@@ -254,6 +256,72 @@ static void test_best_epoch_is_kept(void **state) {
     dataset_close(&data);
 }
 
+/* Asks this rank to stop once the second epoch is over. */
+static void stop_after_second_epoch(void *data, int rank, const char *phase, const char *event,
+                                    const struct log_figure *figures, int n) {
+    (void)rank, (void)phase, (void)n;
+    int *stop_rank = data;
+    if (!strcmp(event, "epoch") && figures[0].number == 2 && comm_rank(world) == *stop_rank) raise(SIGTERM);
+}
+
+/* Each rank in turn gets SIGTERM: all end with CHECKPOINTED, and going on gives the bytes of an undisturbed
+ * run. */
+static void test_stopped_and_resumed(void **state) {
+    (void)state;
+    write_data(-1);
+    const struct engine *engine = NULL;
+    must(engine_find(NULL, &engine));
+    struct machine machine = machine_of(engine, world);
+    struct dataset *data = open_data(node, 0.2, true);
+    struct training_config c = config_of(4, 13);
+    c.optimizer.kind = adamw;
+    c.optimizer.beta1 = 0.9;
+    c.optimizer.beta2 = 0.99;
+    c.optimizer.epsilon = 1e-3;
+    c.average = 3;
+    struct train_result whole, result;
+    struct params *undisturbed = trained(&machine, &c, data, &whole);
+    struct opgraph *g = net();
+    char path[600];
+    snprintf(path, sizeof path, "%s", in_folder("checkpoint"));
+    for (int r = 0; r < comm_size(world); r++) {
+        struct log *stopping = NULL;
+        must(log_create(comm_rank(world), LOG_ERROR, &stopping));
+        log_listen(stopping, stop_after_second_epoch, &r);
+        struct params *params = net_params(g, 8);
+        struct train_task task = {.config = &c,
+                                  .seed = 21,
+                                  .data = data,
+                                  .augment = true,
+                                  .graph = g,
+                                  .params = params,
+                                  .checkpoint = path,
+                                  .checkpoint_key = "test"};
+        machine.log = stopping;
+        status error = train(&machine, &task, &result);
+        all_true(status_code(error) == STATUS_CHECKPOINTED &&
+                 strstr(status_message(error), "run the same command again"));
+        status_drop(&error);
+        params_destroy(&params);
+
+        params = net_params(g, 8);
+        task.params = params;
+        machine.log = quiet;
+        must(train(&machine, &task, &result));
+        all_true(!memcmp(params->data, undisturbed->data, (size_t)params->total * sizeof(float)));
+        all_true(result.steps == whole.steps && result.best_epoch == whole.best_epoch &&
+                 result.train_loss == whole.train_loss && result.holdout_accuracy == whole.holdout_accuracy);
+        params_destroy(&params);
+        must(comm_barrier(world));
+        if (comm_is_root(world)) checkpoint_remove(path);
+        must(comm_barrier(world));
+        log_destroy(&stopping);
+    }
+    opgraph_destroy(&g);
+    params_destroy(&undisturbed);
+    dataset_close(&data);
+}
+
 /* With a hold-out part, training that only does harm returns what it started from. */
 static void test_start_is_kept_if_best(void **state) {
     (void)state;
@@ -392,6 +460,7 @@ int main(int argc, char **argv) {
         IN_SHARED_FOLDER(test_best_epoch_is_kept),  IN_SHARED_FOLDER(test_distillation),
         IN_SHARED_FOLDER(test_loss_not_finite),     IN_SHARED_FOLDER(test_batch_that_does_not_fit),
         IN_SHARED_FOLDER(test_failing_rank),        IN_SHARED_FOLDER(test_start_is_kept_if_best),
+        IN_SHARED_FOLDER(test_stopped_and_resumed),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     log_destroy(&quiet);
