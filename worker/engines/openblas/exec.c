@@ -322,14 +322,13 @@ static status forward(struct exec *exec, const float *const *inputs) {
         return status_fail(STATUS_INTERNAL, "forward before the parameters were given (exec_set_params)");
     for (int i = 0; i < g->ninputs; i++)
         memcpy(e->value[g->input[i]], inputs[i], value_nbytes(e, g->input[i]));
-    int threads = gemm_begin();
+    gemm_alone();
     for (int i = 0; i < e->ntasks && !error; i++) {
         struct task *task = &e->task[i];
         if (task->alias) continue;
         task->scratch = block_at(e, e->map->forward[i]);
         error = task->kernel->forward(task);
     }
-    gemm_end(threads);
     e->forward_done = !error;
     return error;
 }
@@ -400,14 +399,13 @@ static status backward(struct exec *exec, const float *const *output_grads, stru
     if (!e->env.train) return status_fail(STATUS_INTERNAL, "backward of a graph compiled for inference");
     if (!e->forward_done) return status_fail(STATUS_INTERNAL, "backward without a forward before it");
     STATUS_TRY(check_params(e, grads));
-    int threads = gemm_begin();
+    gemm_alone();
     take_output_grads(e, output_grads);
     for (int i = e->ntasks - 1; i >= 0 && !error; i--) {
         if (!e->needs_grad[e->task[i].op->out]) continue;
         error = backward_task(e, i, grads);
         if (!error) report(e, i);
     }
-    gemm_end(threads);
     return error;
 }
 

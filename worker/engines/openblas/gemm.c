@@ -8,12 +8,6 @@ void gemm(bool transpose_a, bool transpose_b, int m, int n, int k, const float *
                 transpose_b ? CblasTrans : CblasNoTrans, m, n, k, 1, a, lda, b, ldb, beta, c, ldc);
 }
 
-int gemm_begin(void) {
-    int threads = openblas_get_num_threads();
-    if (threads != 1) openblas_set_num_threads(1);
-    return threads;
-}
-
-void gemm_end(int threads) {
-    if (threads != 1) openblas_set_num_threads(threads);
+void gemm_alone(void) {
+    if (openblas_get_num_threads() != 1) openblas_set_num_threads(1);
 }

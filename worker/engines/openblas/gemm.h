@@ -8,9 +8,8 @@
 void gemm(bool transpose_a, bool transpose_b, int m, int n, int k, const float *a, int lda, const float *b,
           int ldb, float beta, float *c, int ldc);
 
-/* The engine runs products on its own threads: OpenBLAS is told to use one for each call and gets its number
- * of threads, which begin returned, back at the end. */
-int gemm_begin(void);
-void gemm_end(int threads);
+/* From now on OpenBLAS computes on the calling thread alone: the engine brings its own threads. Its number is
+ * not changed back, as OpenBLAS's threads spin for some 30 ms after they have been started. */
+void gemm_alone(void);
 
 #endif
