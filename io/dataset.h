@@ -1,6 +1,6 @@
 /* Data sets: samples (N, ...) as float32, channels last, and labels. Formats: IDX (also .gz), HDF5, folders
  * of images whose sorted class subfolders are the labels. One format is one file in io/datasets/ and one line
- * of io/dataset.c. */
+ * of io/datasets/format.c. */
 #ifndef GODWIT_IO_DATASET_H
 #define GODWIT_IO_DATASET_H
 
