@@ -93,7 +93,7 @@ static status run(const struct session *session, const void *parsed) {
     status error = engine_find(o->engine, &machine.engine);
     if (!error) error = data_configuration(o->data, &config);
     if (!error) error = registry_resolve(o->models, o->model, &path);
-    if (!error) error = model_read(path, &model);
+    if (!error) error = model_read(path, NULL, &model);
     if (!error) error = model_input(model, &input);
     if (!error) error = model_classes(model, &classes);
     if (!error) error = model_logits(model, &logits);

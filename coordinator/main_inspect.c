@@ -46,7 +46,7 @@ static status run(const struct session *session, const void *parsed) {
     struct graph *graph = NULL;
     status error;
     STATUS_GOTO(error, done, registry_resolve(options->models, options->model, &path));
-    STATUS_GOTO(error, done, keras_open(path, &file, &graph));
+    STATUS_GOTO(error, done, keras_open(path, NULL, &file, &graph));
     STATUS_GOTO(error, done,
                 options->json ? model_report_json(graph, path, &text)
                               : model_report_text(graph, path, &text));

@@ -75,7 +75,7 @@ static status locate_source(struct migration_run *m) {
 
 static status compile_plan(struct migration_run *m) {
     const struct config *c = m->job.config;
-    STATUS_TRY(keras_open(m->source_path, &m->file, &m->source_graph));
+    STATUS_TRY(keras_open(m->source_path, NULL, &m->file, &m->source_graph));
     STATUS_TRY(
         compile_target(m->source_graph, m->source_path, m->source_digest, &c->target, c->name, &m->compiled));
     struct graph *folded = NULL, *target = NULL;

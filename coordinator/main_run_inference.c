@@ -197,7 +197,7 @@ static status run(const struct session *session, const void *parsed) {
     status error = find_engine(o->engine, &machine.engine);
     if (!error) error = find_model(o, &path);
     if (!error) error = image_read(o->input, &image);
-    if (!error) error = model_read(path, &model);
+    if (!error) error = model_read(path, NULL, &model);
     if (!error) error = preprocessing_parse(model->preprocessing, &preprocessing);
     if (!error) error = infer(o, &machine, model, preprocessing, image);
     preprocessing_destroy(&preprocessing);

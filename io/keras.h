@@ -8,11 +8,18 @@
 
 struct keras_file;
 
+/* What a file does not say itself. */
+struct keras_options {
+    const char *topology; /* JSON file with the topology of a file that has weights only; NULL: none */
+    const char *aliases;  /* JSON file that says which known layers custom classes stand for; NULL: none */
+};
+
 /* Opens a model and reads its topology; weights are located and their shapes and dtypes checked against the
- * topology, not read. `graph` is inferred and owned by the caller; the file must be closed.
- * Errors: IO (cannot open), DATA (not HDF5, truncated, no model_config, missing weight, shape or dtype that
- * disagrees: names the tensor), UNSUPPORTED (all unknown layers and options at once). */
-status keras_open(const char *path, struct keras_file **file, struct graph **graph) STATUS_MUST_USE;
+ * topology, not read. `options` may be NULL. `graph` is inferred and owned by the caller; the file must be
+ * closed. Errors: IO (cannot open), DATA (not HDF5, truncated, no model_config, missing weight, shape or
+ * dtype that disagrees: names the tensor), UNSUPPORTED (all unknown layers and options at once). */
+status keras_open(const char *path, const struct keras_options *options, struct keras_file **file,
+                  struct graph **graph) STATUS_MUST_USE;
 void keras_close(struct keras_file **file);
 
 /* Reads all weights, converted to float32, into params numbered as graph_lower() numbers them.

@@ -32,11 +32,11 @@ status model_create(struct graph *graph, struct model **model) {
     return SUCCESS;
 }
 
-status model_read(const char *path, struct model **model) {
+status model_read(const char *path, const struct keras_options *options, struct model **model) {
     struct keras_file *file = NULL;
     struct graph *graph = NULL;
     struct model *m = NULL;
-    STATUS_TRY(keras_open(path, &file, &graph));
+    STATUS_TRY(keras_open(path, options, &file, &graph));
     status error = model_create(graph, &m);
     if (!error) error = keras_read_params(file, m->params);
     if (!error) error = keras_read_preprocessing(file, &m->preprocessing);

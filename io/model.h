@@ -2,7 +2,7 @@
 #ifndef GODWIT_IO_MODEL_H
 #define GODWIT_IO_MODEL_H
 
-#include "shared/graph.h"
+#include "io/keras.h"
 
 struct model {
     struct graph *graph;
@@ -16,7 +16,8 @@ struct model {
  */
 status model_create(struct graph *graph, struct model **model) STATUS_MUST_USE;
 /* Topology and all weights of a file. Errors as keras_open and keras_read_params. Not collective. */
-status model_read(const char *path, struct model **model) STATUS_MUST_USE;
+status model_read(const char *path, const struct keras_options *options,
+                  struct model **model) STATUS_MUST_USE;
 /* Gives input 0 another shape (batch first), for models of unknown height and width; parameters stay. */
 status model_set_input(struct model *model, const struct shape *shape) STATUS_MUST_USE;
 /* Complete or absent. */

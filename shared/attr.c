@@ -107,6 +107,8 @@ status attr_parse(const struct attr_spec *spec, const char *text, struct attr *a
     case ATTR_FLOATS:
         STATUS_TRY(parse_floats(spec, text, &parsed));
         break;
+    case ATTR_LAYER:
+        return bad_text(spec, text);
     }
     if (*end) return bad_text(spec, text);
     *attr = parsed;
@@ -136,6 +138,15 @@ status attr_copy(const struct attr_spec *spec, const struct attr *from, struct a
         case ATTR_FLOATS:
             STATUS_TRY(copy_array(from->u.floats.v, from->u.floats.n, sizeof(double), &array));
             copy.u.floats.v = array;
+            break;
+        case ATTR_LAYER:
+            copy.u.layer = malloc(sizeof *copy.u.layer);
+            if (!copy.u.layer) return status_no_memory("attribute", sizeof *copy.u.layer);
+            status error = layer_copy(from->u.layer, from->u.layer->name, copy.u.layer);
+            if (error) {
+                free(copy.u.layer);
+                return error;
+            }
             break;
         case ATTR_BOOL:
         case ATTR_INT:
@@ -169,6 +180,8 @@ bool attr_equal(const struct attr_spec *spec, const struct attr *a, const struct
         for (int i = 0; i < a->u.floats.n; i++)
             if (a->u.floats.v[i] != b->u.floats.v[i]) return false;
         return true;
+    case ATTR_LAYER:
+        return layer_equal(a->u.layer, b->u.layer);
     }
     return false;
 }
@@ -184,6 +197,10 @@ void attr_clear(const struct attr_spec *spec, struct attr *attr) {
             break;
         case ATTR_FLOATS:
             free(attr->u.floats.v);
+            break;
+        case ATTR_LAYER:
+            layer_clear(attr->u.layer);
+            free(attr->u.layer);
             break;
         case ATTR_BOOL:
         case ATTR_INT:

@@ -14,7 +14,8 @@ static status add_params(const struct graph *graph, struct opgraph *ops) {
     for (int i = 0; i < graph->nlayers; i++) {
         const struct layer *layer = &graph->layer[i];
         for (int w = 0; w < layer->nweights; w++) {
-            struct param param = {.shape = layer->weight[w].shape,
+            const struct weight *weight = &layer->weight[w];
+            struct param param = {.shape = weight->view.rank ? weight->view : weight->shape,
                                   .trainable = layer->trainable && layer->weight[w].trainable,
                                   .layer = i,
                                   .weight = w};
@@ -26,26 +27,34 @@ static status add_params(const struct graph *graph, struct opgraph *ops) {
     return SUCCESS;
 }
 
-/* Values of every node's outputs, LAYER_MAX_OUTPUTS apart. */
 static int value_at(const int *value, struct edge edge) {
     return value[edge.node * LAYER_MAX_OUTPUTS + edge.slot];
 }
 
+/* `value` and `mask`: of every node's outputs, LAYER_MAX_OUTPUTS apart. */
 static status lower_node(const struct graph *graph, int i, const int *first_param, struct opgraph *ops,
-                         int *value) {
+                         int *value, int *mask) {
     const struct node *node = &graph->node[i];
     const struct layer *layer = &graph->layer[node->layer];
     int param[LAYER_MAX_WEIGHTS];
     for (int w = 0; w < layer->nweights; w++) param[w] = first_param[node->layer] + w;
-    int *in = malloc((size_t)(node->nin ? node->nin : 1) * sizeof *in);
+    int *in = malloc((size_t)(2 * node->nin + 1) * sizeof *in), *in_mask = in + node->nin;
     if (!in) return status_no_memory("graph", (size_t)node->nin * sizeof *in);
-    for (int k = 0; k < node->nin; k++) in[k] = value_at(value, node->in[k]);
+    int first_mask = -1;
+    for (int k = 0; k < node->nin; k++) {
+        in[k] = value_at(value, node->in[k]);
+        in_mask[k] = value_at(mask, node->in[k]);
+        if (first_mask < 0) first_mask = in_mask[k];
+    }
     struct lowering lowering = {.graph = ops,
                                 .node = i,
                                 .keras_version = graph->keras_version,
                                 .nin = node->nin,
                                 .in = in,
+                                .mask = in_mask,
                                 .param = param};
+    for (int k = 0; k < LAYER_MAX_OUTPUTS; k++)
+        lowering.out_mask[k] = layer->kind->passes_mask ? first_mask : -1;
     status error = layer->kind->lower(layer, &lowering);
     free(in);
     if (error) return error;
@@ -58,6 +67,7 @@ static status lower_node(const struct graph *graph, int i, const int *first_para
                                shape_format(&ops->value[lowering.out[k]], is),
                                shape_format(&node->out[k], should));
         value[i * LAYER_MAX_OUTPUTS + k] = lowering.out[k];
+        mask[i * LAYER_MAX_OUTPUTS + k] = lowering.out_mask[k];
     }
     return SUCCESS;
 }
@@ -75,7 +85,7 @@ static status set_io(const struct graph *graph, const int *value, struct opgraph
 status graph_lower(const struct graph *graph, struct opgraph **ops, int **value_of) {
     struct opgraph *lowered = NULL;
     size_t nvalues = (size_t)graph->nnodes * LAYER_MAX_OUTPUTS;
-    int *value = calloc(nvalues + 1, sizeof *value), *first = NULL;
+    int *value = calloc(2 * nvalues + 1, sizeof *value), *mask = value + nvalues, *first = NULL;
     int *first_param = calloc((size_t)graph->nlayers + 1, sizeof *first_param);
     status error = value && first_param ? SUCCESS : status_no_memory("graph", nvalues * sizeof *value);
     if (!error && value_of) {
@@ -88,7 +98,7 @@ status graph_lower(const struct graph *graph, struct opgraph **ops, int **value_
         first_param[i + 1] = first_param[i] + graph->layer[i].nweights;
     for (int i = 0; i < graph->nnodes && !error; i++) {
         const struct layer *layer = &graph->layer[graph->node[i].layer];
-        error = status_context(lower_node(graph, i, first_param, lowered, value), "layer \"%s\" (%s)",
+        error = status_context(lower_node(graph, i, first_param, lowered, value, mask), "layer \"%s\" (%s)",
                                layer->name, layer->kind->class_name);
         if (!error && first) first[i] = value[i * LAYER_MAX_OUTPUTS];
     }

@@ -50,6 +50,13 @@ void layer_clear(struct layer *layer) {
     *layer = (struct layer){0};
 }
 
+bool layer_equal(const struct layer *a, const struct layer *b) {
+    if (a->kind != b->kind) return false;
+    for (int i = 0; i < a->kind->nattrs; i++)
+        if (!attr_equal(&a->kind->attrs[i], &a->attr[i], &b->attr[i])) return false;
+    return true;
+}
+
 static int attr_index(const struct layer_kind *kind, const char *name) {
     for (int i = 0; i < kind->nattrs; i++)
         if (!strcmp(kind->attrs[i].name, name)) return i;

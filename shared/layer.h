@@ -15,7 +15,8 @@ enum attr_type {
     ATTR_STRING, /* one of `choices` if given */
     ATTR_INTS,   /* Keras writes a scalar or a list, possibly nested: stored flat */
     ATTR_FLOATS, /* likewise */
-    ATTR_SHAPE   /* dimensions, null is SHAPE_UNKNOWN */
+    ATTR_SHAPE,  /* dimensions, null is SHAPE_UNKNOWN */
+    ATTR_LAYER   /* another layer: what TimeDistributed and Bidirectional wrap */
 };
 
 struct attr_spec {
@@ -29,7 +30,10 @@ struct attr_spec {
     enum { ATTR_EITHER, ATTR_KERAS2_ONLY, ATTR_KERAS3_ONLY } dialect; /* which writer writes it */
     int length; /* ATTR_INTS: a scalar is repeated to this many; 0: as read */
     bool pairs; /* ATTR_INTS: four numbers are written as [[a,b],[c,d]] */
+    bool call;  /* an argument of the call, not of the constructor: use_causal_mask */
 };
+
+struct layer;
 
 struct attr {
     bool present; /* false: null */
@@ -45,7 +49,8 @@ struct attr {
         struct {
             int n;
             double *v;
-        } floats; /* owned */
+        } floats;            /* owned */
+        struct layer *layer; /* owned */
     } u;
 };
 
@@ -63,7 +68,10 @@ status attr_check(const struct attr_spec *spec, const struct attr *attr) STATUS_
 struct weight {
     const char *name;   /* Keras 3 name, "kernel"; borrowed from the kind */
     const char *keras2; /* Keras 2 name where it differs ("depthwise_kernel"), else NULL */
-    struct shape shape;
+    struct shape shape; /* in files */
+    struct shape view;  /* as operations take it, of as many elements: Conv1D's (k,C,M) is (1,k,C,M); the
+                           same as `shape` if its rank is 0 */
+    char path[48];      /* where Keras 3's .weights.h5 has it within the layer's group: "" or "cell" */
     bool trainable;
     int in_axis;  /* axis indexed by the layer's input channels, -1 if none */
     int out_axis; /* axis indexed by the layer's output channels, -1 if none. One axis may be both, */
@@ -91,6 +99,10 @@ struct layer_kind {
     const struct attr_spec *attrs;
     int nattrs;
     int min_inputs, max_inputs; /* max -1: any number */
+    const char *call_args;      /* names of the inputs where a call may give them by name, in order:
+                                   "query|value|key"; NULL: none */
+    bool passes_mask;           /* the output's mask is the first input's that has one (Keras's
+                                   supports_masking); false: it has none, unless lower() sets it */
 
     /* Options that this program cannot honour: UNSUPPORTED, naming the attribute. May be NULL. */
     status (*check)(const struct layer *layer);
@@ -120,9 +132,11 @@ struct lowering {
     int keras_version; /* major: 1, 2 or 3 */
     int nin;
     const int *in;              /* [nin] values */
+    const int *mask;            /* [nin] values (N,T) of ones and zeros: which time steps count; -1: all do */
     const int *param;           /* [layer->nweights] parameters */
     int nout;                   /* to be set */
     int out[LAYER_MAX_OUTPUTS]; /* to be set: values */
+    int out_mask[LAYER_MAX_OUTPUTS]; /* -1, or see passes_mask, unless set */
 };
 
 /* Appends an operation to lowering->graph: kind, inputs and attributes from *op (whose `node` is filled in;
@@ -148,6 +162,8 @@ const struct layer_kind *layer_kind_at(int i);
 status layer_create(const struct layer_kind *kind, const char *name, struct layer *layer) STATUS_MUST_USE;
 status layer_copy(const struct layer *from, const char *name, struct layer *to) STATUS_MUST_USE;
 void layer_clear(struct layer *layer);
+/* The same kind and the same attributes; names may differ. */
+bool layer_equal(const struct layer *a, const struct layer *b);
 /* Attributes complete and supported: attr_check() of each, then the kind's own check. */
 status layer_check(const struct layer *layer) STATUS_MUST_USE;
 

@@ -212,11 +212,29 @@ double op_flops(const struct opgraph *graph, const struct op *op) {
         double per_output = 2 * taps * (op->kind == OP_CONV ? (double)kernel->dim[2] : 1);
         return outputs * (per_output + (op->param[1] >= 0));
     }
+    case OP_CONV_TRANSPOSE: {
+        const struct shape *kernel = &graph->param[op->param[0]].shape;
+        return 2 * inputs * (double)(kernel->dim[0] * kernel->dim[1] * kernel->dim[2]) +
+               (op->param[1] >= 0 ? outputs : 0);
+    }
+    case OP_MATMUL:
+        return 2 * outputs * (double)in->dim[in->rank - (op->u.matmul.transpose_a ? 2 : 1)];
+    case OP_RECURRENT: {
+        /* Two products a step, and about ten operations a unit and gate for the rest. */
+        const struct shape *kernel = &graph->param[op->param[0]].shape;
+        const struct shape *recurrent = &graph->param[op->param[1]].shape;
+        double steps = (double)in->dim[1], gates = (double)kernel->dim[1];
+        return steps * gates * (2 * (double)(kernel->dim[0] + recurrent->dim[0]) + 10);
+    }
     case OP_DENSE:
         return outputs * (2 * (double)in->dim[in->rank - 1] + (op->param[1] >= 0));
     case OP_BATCH_NORM:
     case OP_AFFINE:
+    case OP_SCALE:
+    case OP_PRELU:
         return 2 * outputs;
+    case OP_LAYER_NORM:
+        return 7 * outputs;
     case OP_SOFTMAX:
         return 3 * outputs;
     case OP_ACTIVATION:
@@ -230,6 +248,9 @@ double op_flops(const struct opgraph *graph, const struct op *op) {
         return op->u.resize.kind == RESIZE_BILINEAR ? 7 * outputs : 0;
     case OP_CONCAT:
     case OP_PAD:
+    case OP_SLICE:
+    case OP_TRANSPOSE:
+    case OP_EMBEDDING:
     case OP_RESHAPE:
     case OP_DROPOUT:
         return 0;

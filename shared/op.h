@@ -11,21 +11,30 @@
 
 /* X(name, text, inputs (-1: one or more), parameters at most) */
 #define OP_KINDS(X)                                                                                          \
-    X(CONV, "conv", 1, 2)             /* kernel (kh,kw,C/groups,M), [bias (M)] */                            \
-    X(DEPTHWISE, "depthwise", 1, 2)   /* kernel (kh,kw,C,m), [bias (C*m)]; output channel c*m+j */           \
-    X(DENSE, "dense", 1, 2)           /* kernel (K,M), [bias (M)]; on the last axis */                       \
+    X(CONV, "conv", 1, 2)                     /* kernel (kh,kw,C/groups,M), [bias (M)] */                    \
+    X(DEPTHWISE, "depthwise", 1, 2)           /* kernel (kh,kw,C,m), [bias (C*m)]; output channel c*m+j */   \
+    X(CONV_TRANSPOSE, "conv_transpose", 1, 2) /* kernel (kh,kw,M,C), [bias (M)]; see below */                \
+    X(DENSE, "dense", 1, 2)                   /* kernel (K,M), [bias (M)]; on the last axis */               \
     X(BATCH_NORM, "batch_norm", 1, 4) /* gamma, beta, mean, variance (C), gamma and beta may be absent */    \
     X(ACTIVATION, "activation", 1, 0)                                                                        \
+    X(PRELU, "prelu", 1, 1)           /* alpha, of a sample's rank, broadcast: x > 0 ? x : alpha * x */      \
+    X(SCALE, "scale", 1, 2)           /* gamma, beta (C), either may be absent: x * gamma + beta */          \
+    X(LAYER_NORM, "layer_norm", 1, 2) /* gamma, beta, shaped as the axes it is over; may be absent */        \
     X(SOFTMAX, "softmax", 1, 0)                                                                              \
     X(BINARY, "binary", 2, 0) /* numpy broadcasting */                                                       \
+    X(MATMUL, "matmul", 2, 0) /* (...,m,k) by (...,k,n), all axes before equal */                            \
     X(CONCAT, "concat", -1, 0)                                                                               \
     X(POOL, "pool", 1, 0)     /* over windows of (N,H,W,C) */                                                \
     X(REDUCE, "reduce", 1, 0) /* over whole axes, e.g. global pooling */                                     \
     X(PAD, "pad", 1, 0)       /* zeros */                                                                    \
+    X(SLICE, "slice", 1, 0)   /* part of each axis, or an axis reversed */                                   \
+    X(TRANSPOSE, "transpose", 1, 0)                                                                          \
     X(RESIZE, "resize", 1, 0) /* (N,H,W,C) by whole factors */                                               \
     X(AFFINE, "affine", 1, 0) /* x*scale + offset with constants, scalar or per channel */                   \
     X(RESHAPE, "reshape", 1, 0)                                                                              \
-    X(DROPOUT, "dropout", 1, 0) /* identity except in training */
+    X(EMBEDDING, "embedding", 1, 1)  /* rows of table (V,D): (N,...) numbers to (N,...,D) */                 \
+    X(RECURRENT, "recurrent", -1, 3) /* kernel, recurrent kernel, [bias]; see struct recurrent */            \
+    X(DROPOUT, "dropout", 1, 0)      /* identity except in training */
 
 enum op_kind {
 #define OP_ENUM(name, text, inputs, params) OP_##name,
@@ -47,7 +56,8 @@ enum op_kind {
     X(GELU, "gelu")                 /* exact, by erf */                                                      \
     X(GELU_TANH, "gelu_tanh")       /* the tanh approximation */                                             \
     X(HARD_SIGMOID, "hard_sigmoid") /* clip(alpha*x + beta, 0, 1) */                                         \
-    X(HARD_SILU, "hard_silu")       /* x * clip(x/6 + 1/2, 0, 1) */
+    X(HARD_SILU, "hard_silu")       /* x * clip(x/6 + 1/2, 0, 1) */                                          \
+    X(NOT_EQUAL, "not_equal")       /* x != gamma ? 1 : 0; no gradient */
 
 enum activation {
 #define ACTIVATION_ENUM(name, text) ACTIVATION_##name,
@@ -55,15 +65,37 @@ enum activation {
 #undef ACTIVATION_ENUM
 };
 
-enum binary { BINARY_ADD, BINARY_SUB, BINARY_MUL, BINARY_MAX, BINARY_MIN };
+/* An activation and its parameters, as ACTIVATIONS has them. */
+struct activation_function {
+    enum activation kind;
+    float alpha, beta, gamma;
+};
+
+enum binary { BINARY_ADD, BINARY_SUB, BINARY_MUL, BINARY_DIV, BINARY_MAX, BINARY_MIN };
 enum pool { POOL_MAX, POOL_MEAN /* padding is not counted */ };
-enum reduce { REDUCE_MEAN, REDUCE_MAX };
+enum reduce { REDUCE_MEAN, REDUCE_MAX, REDUCE_SUM };
+enum cell { CELL_SIMPLE, CELL_LSTM, CELL_GRU };
 enum resize { RESIZE_NEAREST, RESIZE_BILINEAR /* half-pixel centres, no antialiasing */ };
 
 /* A sliding window; order of the pairs: height, width. Padding before and after. */
 struct window {
     int size[2], stride[2], dilation[2];
     int before[2], after[2];
+};
+
+/* A recurrent layer over the time axis of (N,T,C), u units. Keras's order of gates: LSTM i, f, c, o; GRU z,
+ * r, h. Parameters: kernel (C, g*u), recurrent kernel (u, g*u), bias (g*u), or (2, g*u) with reset_after: of
+ * the inputs, then of the recurrent part. Inputs: x, then `states` initial states (N,u): hidden, then the
+ * cell's; zeros if there are none; then, if `mask`, a mask (N,T) of ones and zeros: where it is zero, the
+ * states stay as they are and the output is the one before (zero at first). Output (N,T,u) in the order of
+ * computation: with `backwards` the first one belongs to the last x. With `cell_state` (N,T,2u): hidden, then
+ * the cell's state. */
+struct recurrent {
+    enum cell cell;
+    struct activation_function activation, gate; /* gate: "recurrent_activation" */
+    bool reset_after;                            /* GRU: the reset gate acts after the recurrent product */
+    bool backwards, mask, cell_state;
+    int states;
 };
 
 struct op {
@@ -77,17 +109,30 @@ struct op {
         struct {
             struct window window;
             int groups;
-        } conv; /* CONV and DEPTHWISE */
+        } conv; /* CONV and DEPTHWISE. CONV_TRANSPOSE: the window of the convolution from its output to its
+                   input, whose gradient by the input it is; groups is 1 */
         struct {
             float epsilon, momentum;
-        } norm;
-        struct {
-            enum activation kind;
-            float alpha, beta, gamma;
-        } act;
+            bool fixed;    /* BATCH_NORM: always by the moving statistics, which never change */
+            unsigned axes; /* LAYER_NORM: bit i: axis i */
+        } norm;            /* BATCH_NORM and LAYER_NORM */
+        struct activation_function act;
         struct {
             int axis;
-        } axis; /* SOFTMAX, CONCAT; counted from 0 with the batch */
+            bool causal; /* SOFTMAX over the last axis: row i of the axis before sees columns 0 to i */
+        } axis;          /* SOFTMAX, CONCAT; counted from 0 with the batch */
+        struct {
+            bool transpose_a, transpose_b; /* of the last two axes */
+            float scale;                   /* of the product */
+        } matmul;
+        struct {
+            int start[SHAPE_MAX_RANK], step[SHAPE_MAX_RANK]; /* steps may be negative; the output shape says
+                                                                how many; axis 0: start 0, step 1 */
+        } slice;
+        struct {
+            int axis[SHAPE_MAX_RANK]; /* axis i of the output is axis axis[i] of the input; axis[0] is 0 */
+        } transpose;
+        struct recurrent recurrent;
         struct {
             enum binary kind;
         } binary;

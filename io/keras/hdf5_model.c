@@ -66,7 +66,9 @@ static status read_model(struct keras_file *f, struct topology *t) {
     return locate_weights(f->root, t, &f->places);
 }
 
-status keras_open(const char *path, struct keras_file **file, struct graph **graph) {
+status keras_open(const char *path, const struct keras_options *options, struct keras_file **file,
+                  struct graph **graph) {
+    (void)options; /* whole models say all themselves */
     struct topology t = {0};
     status error = SUCCESS;
     struct keras_file *f = calloc(1, sizeof *f);

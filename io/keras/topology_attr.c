@@ -156,6 +156,8 @@ status topology_attr_read(const struct attr_spec *spec, const cJSON *json, const
     case ATTR_FLOATS:
     case ATTR_SHAPE:
         return read_list(spec, json, where, attr);
+    case ATTR_LAYER: /* topology_layer_read() does that itself */
+        break;
     }
     return status_fail(STATUS_INTERNAL, "%s: attribute %s has an unknown type", where, spec->name);
 }
@@ -207,6 +209,13 @@ status topology_attr_write(const struct attr_spec *spec, const struct attr *attr
         case ATTR_FLOATS:
             written = attr->u.floats.n == 1 ? cJSON_CreateNumber(attr->u.floats.v[0])
                                             : cJSON_CreateDoubleArray(attr->u.floats.v, attr->u.floats.n);
+            break;
+        case ATTR_LAYER:
+            STATUS_TRY(topology_layer_write(attr->u.layer, &written));
+            if (!cJSON_AddStringToObject(written, "module", "keras.layers")) {
+                cJSON_Delete(written);
+                written = NULL;
+            }
             break;
         }
     }

@@ -106,6 +106,24 @@ static bool is_custom(const cJSON *json) {
     return true;
 }
 
+/* The layer that a wrapper wraps. If its class is unknown the attribute stays absent. */
+static status read_inner(const cJSON *json, int keras_version, const char *where, struct attr *attr,
+                         struct problems *problems) {
+    const cJSON *config = cJSON_GetObjectItemCaseSensitive(json, "config");
+    const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, "name"));
+    if (cJSON_IsNull(json)) return SUCCESS;
+    if (!cJSON_IsObject(json)) return status_fail(STATUS_DATA, "%s: the inner layer is not a layer", where);
+    struct layer *inner = malloc(sizeof *inner);
+    if (!inner) return status_no_memory("a layer", sizeof *inner);
+    status error = topology_layer_read(json, name ? name : "inner", keras_version, inner, problems);
+    if (error || !inner->kind) {
+        free(inner);
+        return status_context(error, "%s", where);
+    }
+    *attr = (struct attr){.present = true, .u.layer = inner};
+    return SUCCESS;
+}
+
 static status read_attrs(const cJSON *config, int keras_version, const char *where, struct layer *layer,
                          struct problems *problems) {
     const struct layer_kind *kind = layer->kind;
@@ -114,7 +132,9 @@ static status read_attrs(const cJSON *config, int keras_version, const char *whe
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(config, spec->name);
         const cJSON *other = spec->keras2 ? cJSON_GetObjectItemCaseSensitive(config, spec->keras2) : NULL;
         if (other && (!item || keras_version < 3)) item = other;
-        if (item) STATUS_TRY(topology_attr_read(spec, item, where, &layer->attr[i], problems));
+        if (item && spec->type == ATTR_LAYER)
+            STATUS_TRY(read_inner(item, keras_version, where, &layer->attr[i], problems));
+        else if (item) STATUS_TRY(topology_attr_read(spec, item, where, &layer->attr[i], problems));
         else if (!spec->initial) return status_fail(STATUS_DATA, "%s: %s is missing", where, spec->name);
     }
     for (const cJSON *item = config->child; item; item = item->next) {
@@ -149,7 +169,10 @@ status topology_layer_read(const cJSON *json, const char *name, int keras_versio
     char where[256];
     snprintf(where, sizeof where, "layer \"%.80s\" (%.80s)", name, class_name);
     status error = read_attrs(config, keras_version, where, layer, problems);
-    if (error) layer_clear(layer);
+    bool complete = !error;
+    for (int i = 0; i < kind->nattrs && complete; i++) /* the problem is known already */
+        complete = kind->attrs[i].type != ATTR_LAYER || kind->attrs[i].initial || layer->attr[i].present;
+    if (!complete) layer_clear(layer);
     return error;
 }
 

@@ -41,7 +41,7 @@ static void write_and_open(struct trial_source *t) {
     keras_close(&t->file);
     graph_destroy(&t->graph);
     build_ok(model_write(path, t->source));
-    build_ok(keras_open(path, &t->file, &t->graph));
+    build_ok(keras_open(path, NULL, &t->file, &t->graph));
 }
 
 static void open_source(const struct net *net, double width, uint64_t seed, struct trial_source *t) {
@@ -213,7 +213,7 @@ static void test_narrow_target_keeps_live_channels(void **state) {
             struct keras_file *file = NULL;
             struct graph *graph = NULL;
             build_ok(model_write(in_folder("dead.h5"), t.source));
-            build_ok(keras_open(in_folder("dead.h5"), &file, &graph));
+            build_ok(keras_open(in_folder("dead.h5"), NULL, &file, &graph));
             keras_close(&t.file);
             t.file = file;
             build_ok(compile_choose(t.compiled, chosen));

@@ -172,7 +172,7 @@ static int versions(const char *models) {
 
 static struct model *read_model(const char *name) {
     struct model *model = NULL;
-    assert_success(model_read(in_folder(name), &model));
+    assert_success(model_read(in_folder(name), NULL, &model));
     return model;
 }
 

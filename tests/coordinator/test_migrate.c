@@ -152,7 +152,7 @@ static void set_up(struct fixture *f) {
     *f = (struct fixture){.source = model_random(net(), 17)};
     if (comm_is_root(world)) build_ok(model_write(in_folder("source.h5"), f->source));
     must(comm_barrier(world));
-    build_ok(keras_open(in_folder("source.h5"), &f->file, &f->graph));
+    build_ok(keras_open(in_folder("source.h5"), NULL, &f->file, &f->graph));
     build_ok(compile_target(f->graph, "source.h5", NULL, &(struct target_config){.width = 0.5}, "small",
                             &f->compiled));
     static const struct {
@@ -371,7 +371,7 @@ static void test_source_cannot_be_folded(void **state) {
         must(comm_barrier(world));
         struct keras_file *file = NULL, *kept = f.file;
         struct graph *graph = NULL;
-        build_ok(keras_open(in_folder("broken.h5"), &file, &graph));
+        build_ok(keras_open(in_folder("broken.h5"), NULL, &file, &graph));
         f.file = file;
         status error = run(&f, world, sizes[i], test_folder, params);
         bool right = status_code(error) == STATUS_DATA &&

@@ -152,7 +152,7 @@ static status load(struct graph **graph, struct params **params) {
     struct opgraph *ops = NULL;
     *graph = NULL;
     *params = NULL;
-    STATUS_TRY(keras_open(in_folder("m.h5"), &file, graph));
+    STATUS_TRY(keras_open(in_folder("m.h5"), NULL, &file, graph));
     assert_success(graph_lower(*graph, &ops, NULL));
     assert_success(params_create(ops, params));
     status error = keras_read_params(file, *params);
@@ -340,7 +340,7 @@ static void rows_with_nan_are_named(void **state) {
     struct graph *graph = NULL;
     float rows[12];
     replace_kernel(H5T_IEEE_F32LE, H5P_DEFAULT, 2, (hsize_t[]){3, 4}, values);
-    assert_success(keras_open(in_folder("m.h5"), &file, &graph));
+    assert_success(keras_open(in_folder("m.h5"), NULL, &file, &graph));
     assert_success(keras_read_rows(file, 1, 0, 0, 2, rows));
     assert_int_equal(keras_bytes_read(file), 32);
     assert_error(keras_read_rows(file, 1, 0, 1, 2, rows), STATUS_DATA, "NaN at element 9");

@@ -21,7 +21,7 @@ static void read_both_ways(const char *path, struct graph **graph) {
     struct keras_file *file = NULL;
     struct opgraph *ops = NULL;
     struct params *params = NULL;
-    assert_success(keras_open(path, &file, graph));
+    assert_success(keras_open(path, NULL, &file, graph));
     assert_success(graph_lower(*graph, &ops, NULL));
     assert_success(params_create(ops, &params));
     assert_int_equal(keras_bytes_read(file), 0);
@@ -97,7 +97,7 @@ static void refusals_name_every_layer(void **state) {
     (void)state;
     struct keras_file *file = NULL;
     struct graph *graph = NULL;
-    status error = keras_open(shared("keras3/lstm_text.h5"), &file, &graph);
+    status error = keras_open(shared("keras3/lstm_text.h5"), NULL, &file, &graph);
     assert_int_equal(status_code(error), STATUS_UNSUPPORTED);
     static const char *const named[] = {"(Embedding)", "(Bidirectional)", "(GRU)"};
     for (size_t i = 0; i < sizeof named / sizeof *named; i++)

@@ -24,7 +24,7 @@ static const char *shared(const char *name) {
 static void load(const char *path, struct graph **graph, struct params **params) {
     struct keras_file *file = NULL;
     struct opgraph *ops = NULL;
-    assert_success(keras_open(path, &file, graph));
+    assert_success(keras_open(path, NULL, &file, graph));
     assert_success(graph_lower(*graph, &ops, NULL));
     assert_success(params_create(ops, params));
     assert_success(keras_read_params(file, *params));
@@ -74,7 +74,7 @@ static void what_is_written_is_read(void **state) {
         struct keras_file *file = NULL;
         char *preprocessing = NULL;
         graph_destroy(&again);
-        assert_success(keras_open(path, &file, &again));
+        assert_success(keras_open(path, NULL, &file, &again));
         assert_success(keras_read_preprocessing(file, &preprocessing));
         if (m) assert_string_equal(preprocessing, "{\"mode\": \"scale\"}");
         else assert_null(preprocessing);
@@ -287,7 +287,7 @@ static void many_layers_are_listed_in_parts(void **state) {
     assert_success(keras_graph_from_json(json, &graph));
     struct params *params = random_params(graph);
     assert_success(keras_write(in_folder("m.h5"), graph, params, NULL));
-    assert_success(keras_open(in_folder("m.h5"), &file, &again));
+    assert_success(keras_open(in_folder("m.h5"), NULL, &file, &again));
     assert_int_equal(again->nlayers, N + 2);
     keras_close(&file);
     hid_t id = H5Fopen(in_folder("m.h5"), H5F_ACC_RDONLY, H5P_DEFAULT);

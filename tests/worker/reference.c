@@ -169,6 +169,8 @@ static double activation(const struct op *op, double x) {
         return fmax(0, fmin(1, alpha * x + beta));
     case ACTIVATION_HARD_SILU:
         return x * fmax(0, fmin(1, x / 6 + 0.5));
+    case ACTIVATION_NOT_EQUAL:
+        return x != gamma;
     }
     fail();
     return 0;
@@ -206,6 +208,8 @@ static double binary(enum binary kind, double a, double b) {
         return a - b;
     case BINARY_MUL:
         return a * b;
+    case BINARY_DIV:
+        return a / b;
     case BINARY_MAX:
         return fmax(a, b);
     case BINARY_MIN:
@@ -256,8 +260,9 @@ static void reduce(const struct op *op, const struct shape *in, const double *x,
         for (int i = 0; i < in->rank; i++)
             if (op->u.reduce.axes >> i & 1) index[i] = 0;
         double *to = &y[from_index(&kept, index)];
-        *to =
-            op->u.reduce.kind == REDUCE_MAX ? fmax(*to, x[at]) : *to + x[at] * (double)n / (double)count(in);
+        if (op->u.reduce.kind == REDUCE_MAX) *to = fmax(*to, x[at]);
+        else if (op->u.reduce.kind == REDUCE_SUM) *to += x[at];
+        else *to += x[at] * (double)n / (double)count(in);
     }
 }
 
@@ -321,6 +326,8 @@ static double element(const struct reference *r, const struct op *op, const stru
     case OP_BATCH_NORM:
     case OP_SOFTMAX:
     case OP_REDUCE:
+        break;
+    default: /* not known yet */
         break;
     }
     fail();

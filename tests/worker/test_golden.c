@@ -81,7 +81,7 @@ static void golden_values(void **state) {
         free(values);
         skip();
     }
-    status error = keras_open(model, &file, &graph);
+    status error = keras_open(model, NULL, &file, &graph);
     if (status_code(error) == STATUS_UNSUPPORTED) {
         /* Refused with the list of what is missing: that is right as well, but proves no numbers. */
         print_message("[   SKIP   ] %s\n", status_message(error));

@@ -159,7 +159,7 @@ static void models_of_keras_written_again(void **state) {
             print_message("[   SKIP   ] it is absent\n");
             continue;
         }
-        status error = keras_open(path, &file, &graph);
+        status error = keras_open(path, NULL, &file, &graph);
         if (status_code(error) == STATUS_UNSUPPORTED) {
             print_message("[   SKIP   ] %s\n", status_message(error));
             status_drop(&error);

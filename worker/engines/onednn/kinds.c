@@ -18,6 +18,15 @@ static const struct step_kind *const KINDS[] = {
     [OP_AFFINE] = &step_portable,
     [OP_RESHAPE] = &step_alias,
     [OP_DROPOUT] = &step_portable,
+    [OP_CONV_TRANSPOSE] = &step_portable,
+    [OP_PRELU] = &step_portable,
+    [OP_SCALE] = &step_portable,
+    [OP_LAYER_NORM] = &step_portable,
+    [OP_MATMUL] = &step_portable,
+    [OP_SLICE] = &step_portable,
+    [OP_TRANSPOSE] = &step_portable,
+    [OP_EMBEDDING] = &step_portable,
+    [OP_RECURRENT] = &step_portable,
 };
 
 const struct step_kind *step_kind_of(enum op_kind kind) {

@@ -126,6 +126,16 @@ FUNCTION(hard_silu_slope) {
     return x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5f;
 }
 
+FUNCTION(not_equal) {
+    UNUSED(alpha, beta, beta);
+    return x != gamma;
+}
+FUNCTION(not_equal_slope) {
+    UNUSED(alpha, beta, gamma);
+    (void)x;
+    return 0;
+}
+
 /* Is the output the input? */
 static bool is_identity(const struct task *task) {
     return task->op->u.act.kind == ACTIVATION_LINEAR;
@@ -172,6 +182,8 @@ static void forward_chunk(const struct op *op, const float *restrict x, int64_t 
         VALUES(hard_sigmoid);
     case ACTIVATION_HARD_SILU:
         VALUES(hard_silu);
+    case ACTIVATION_NOT_EQUAL:
+        VALUES(not_equal);
     }
 }
 
@@ -212,6 +224,8 @@ static void backward_chunk(const struct op *op, const float *restrict x, const f
         SLOPES(hard_sigmoid_slope);
     case ACTIVATION_HARD_SILU:
         SLOPES(hard_silu_slope);
+    case ACTIVATION_NOT_EQUAL:
+        SLOPES(not_equal_slope);
     }
 }
 

@@ -35,6 +35,8 @@ static inline float apply(enum binary kind, float a, float b) {
         return a - b;
     case BINARY_MUL:
         return a * b;
+    case BINARY_DIV:
+        return a / b;
     case BINARY_MAX:
         return a > b || a != a ? a : b;
     case BINARY_MIN:
@@ -63,6 +65,9 @@ static void forward_row(enum binary kind, const float *a, int64_t sa, const floa
         break;
     case BINARY_MUL:
         apply_row(BINARY_MUL, a, sa, b, sb, n, y);
+        break;
+    case BINARY_DIV:
+        apply_row(BINARY_DIV, a, sa, b, sb, n, y);
         break;
     case BINARY_MAX:
         apply_row(BINARY_MAX, a, sa, b, sb, n, y);
@@ -98,6 +103,8 @@ static inline float slope(enum binary kind, int which, float a, float b) {
         return which ? -1 : 1;
     case BINARY_MUL:
         return which ? a : b;
+    case BINARY_DIV:
+        return which ? -a / (b * b) : 1 / b;
     case BINARY_MAX:
         return a == b ? 0.5f : (a > b) == (which == 0);
     case BINARY_MIN:

@@ -9,7 +9,7 @@
 struct reduce_plan {
     struct strided strided;
     int64_t outputs; /* of one sample */
-    double inverse;  /* 1 / elements that make one output */
+    double factor;   /* 1 / elements that make one output */
 };
 
 static status reduce_prepare(struct task *task) {
@@ -26,15 +26,15 @@ static status reduce_prepare(struct task *task) {
     if (count_of(&kept) != count_of(&task->out) || !strided_make(in, arrays, 2, &p->strided))
         return kernel_mismatch(task, "the output's shape disagrees with the axes");
     p->outputs = count_of(&kept) / in->dim[0];
-    p->inverse = (double)count_of(&kept) / (double)count_of(in);
-    /* Mean: sums in double. Maximum: in training, which input it was, counted within the sample. */
-    if (task->op->u.reduce.kind == REDUCE_MEAN)
+    p->factor = task->op->u.reduce.kind == REDUCE_SUM ? 1 : (double)count_of(&kept) / (double)count_of(in);
+    /* Mean and sum: sums in double. Maximum: in training, which input it was, counted within the sample. */
+    if (task->op->u.reduce.kind != REDUCE_MAX)
         task->scratch_forward = (size_t)count_of(&kept) * sizeof(double);
     else if (task->env->train) task->saved = (size_t)count_of(&kept) * sizeof(int64_t);
     return SUCCESS;
 }
 
-static void mean_sample(const struct task *task, int64_t sample) {
+static void sum_sample(const struct task *task, int64_t sample) {
     const struct reduce_plan *p = task->plan;
     const struct strided *s = &p->strided;
     const int64_t n = s->dim[s->rank - 1], step = s->stride[1][s->rank - 1];
@@ -50,7 +50,7 @@ static void mean_sample(const struct task *task, int64_t sample) {
         else
             for (int64_t i = 0; i < n; i++) sum[0] += x[i];
     } while (strided_next(s, &at));
-    for (int64_t i = 0; i < p->outputs; i++) y[i] = (float)(sums[sample * p->outputs + i] * p->inverse);
+    for (int64_t i = 0; i < p->outputs; i++) y[i] = (float)(sums[sample * p->outputs + i] * p->factor);
 }
 
 static void max_sample(const struct task *task, int64_t sample) {
@@ -74,25 +74,25 @@ static void max_sample(const struct task *task, int64_t sample) {
 }
 
 static status reduce_forward(struct task *task) {
-    const bool mean = task->op->u.reduce.kind == REDUCE_MEAN;
+    const bool max = task->op->u.reduce.kind == REDUCE_MAX;
 #pragma omp parallel for num_threads(task->env->threads) schedule(static)
     for (int64_t sample = 0; sample < task->env->batch; sample++) {
-        if (mean) mean_sample(task, sample);
-        else max_sample(task, sample);
+        if (max) max_sample(task, sample);
+        else sum_sample(task, sample);
     }
     return SUCCESS;
 }
 
-static void mean_backward(const struct task *task, int64_t sample) {
+static void sum_backward(const struct task *task, int64_t sample) {
     const struct reduce_plan *p = task->plan;
     const struct strided *s = &p->strided;
     const int64_t n = s->dim[s->rank - 1], step = s->stride[1][s->rank - 1];
-    const float inverse = (float)p->inverse;
+    const float factor = (float)p->factor;
     struct strided_at at = strided_begin(s, sample);
     do {
         float *dx = task->dx[0] + at.offset[0];
         const float *dy = task->dy + at.offset[1];
-        for (int64_t i = 0; i < n; i++) dx[i] = dy[i * step] * inverse;
+        for (int64_t i = 0; i < n; i++) dx[i] = dy[i * step] * factor;
     } while (strided_next(s, &at));
 }
 
@@ -105,11 +105,11 @@ static void max_backward(const struct task *task, int64_t sample) {
 }
 
 static status reduce_backward(struct task *task) {
-    const bool mean = task->op->u.reduce.kind == REDUCE_MEAN;
+    const bool max = task->op->u.reduce.kind == REDUCE_MAX;
 #pragma omp parallel for num_threads(task->env->threads) schedule(static)
     for (int64_t sample = 0; sample < task->env->batch; sample++) {
-        if (mean) mean_backward(task, sample);
-        else max_backward(task, sample);
+        if (max) max_backward(task, sample);
+        else sum_backward(task, sample);
     }
     return SUCCESS;
 }
