@@ -96,9 +96,3 @@ struct plan_statement *plan_find(const struct plan *plan, int layer, int weight)
             return &plan->statement[i];
     return NULL;
 }
-
-void shape_rows(const struct shape *shape, int64_t *rows, int64_t *columns) {
-    *rows = 1;
-    for (int i = 0; i + 1 < shape->rank; i++) *rows *= shape->dim[i];
-    *columns = shape->rank ? shape->dim[shape->rank - 1] : 1;
-}

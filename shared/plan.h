@@ -82,9 +82,6 @@ status plan_add_slice(struct plan *plan, int node) STATUS_MUST_USE;
 /* The statement of a target tensor, or NULL. */
 struct plan_statement *plan_find(const struct plan *plan, int layer, int weight);
 
-/* Tensor seen as rows: the product of all axes but the last, and the last axis (1 for a scalar). */
-void shape_rows(const struct shape *shape, int64_t *rows, int64_t *columns);
-
 /* The program as text; owned. */
 status plan_print(const struct plan *plan, char **text) STATUS_MUST_USE;
 

@@ -54,6 +54,12 @@ status shape_count(const struct shape *shape, int64_t *count) {
     return SUCCESS;
 }
 
+void shape_rows(const struct shape *shape, int64_t *rows, int64_t *columns) {
+    *rows = 1;
+    for (int i = 0; i + 1 < shape->rank; i++) *rows *= shape->dim[i];
+    *columns = shape->rank ? shape->dim[shape->rank - 1] : 1;
+}
+
 int64_t shape_sample_count(const struct shape *shape) {
     int64_t product = 1;
     for (int i = 1; i < shape->rank; i++)

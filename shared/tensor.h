@@ -43,6 +43,9 @@ bool shape_is_known(const struct shape *shape); /* no dimension is SHAPE_UNKNOWN
 /* Number of elements; DATA error if a dimension is negative or the product overflows int64. */
 status shape_count(const struct shape *shape, int64_t *count) STATUS_MUST_USE;
 
+/* Tensor seen as rows: the product of all axes but the last, and the last axis (1 for a scalar). */
+void shape_rows(const struct shape *shape, int64_t *rows, int64_t *columns);
+
 /* Number of elements of one sample: all dimensions but the first. Unknown dimensions give -1. */
 int64_t shape_sample_count(const struct shape *shape);
 

@@ -15,6 +15,9 @@ void hdf5_start(void);
 #define HDF5_TEXT_MAX 160
 const char *hdf5_last_error(char *text);
 
+/* Do the first n bytes of a file say that it is HDF5? `head` may be NULL. */
+bool hdf5_signature(const unsigned char *head, size_t n);
+
 /* Opens for reading, serially. Errors: IO (cannot open), DATA (not HDF5, damaged or truncated). */
 status hdf5_open(const char *path, int64_t *file) STATUS_MUST_USE;
 /* Creates for writing, in a format that HDF5 1.8 reads. */
@@ -52,7 +55,8 @@ void hdf5_close(int64_t id); /* any id; accepts a negative one */
 
 struct dataset_info {
     struct shape shape;
-    size_t size; /* bytes of one element in the file */
+    size_t size;    /* bytes of one element in the file */
+    int64_t offset; /* in the file, of its values as plain little-endian float32; -1: stored otherwise */
 };
 
 /* Checks that a dataset holds floating-point numbers of 2, 4 or 8 bytes, all of them, in the file itself,
@@ -65,8 +69,5 @@ status hdf5_read_rows(int64_t dataset, const struct shape *shape, int64_t first,
                       float *rows) STATUS_MUST_USE;
 status hdf5_write_rows(int64_t dataset, const struct shape *shape, int64_t first, int64_t nrows,
                        const float *rows) STATUS_MUST_USE;
-
-/* Rows and columns of a shape seen as such a matrix. */
-void hdf5_matrix(const struct shape *shape, int64_t *rows, int64_t *columns);
 
 #endif

@@ -7,11 +7,6 @@
 #define MAX_EXPANSION 1100
 #define MAX_CHUNK_BYTES ((uint64_t)1 << 30)
 
-void hdf5_matrix(const struct shape *shape, int64_t *rows, int64_t *columns) {
-    *rows = *columns = 1;
-    for (int i = 0; i < shape->rank; i++) *(i == shape->rank - 1 ? columns : rows) *= shape->dim[i];
-}
-
 static status check_type(hid_t dataset, size_t *size) {
     hid_t type = H5Dget_type(dataset);
     if (type < 0) return status_fail(STATUS_DATA, "has a type that cannot be read: the file is damaged");
@@ -101,6 +96,16 @@ static status check_storage(hid_t dataset, hid_t list, const struct dataset_info
     return SUCCESS;
 }
 
+/* Where values lie that need no decoding; -1 if there is no such place. */
+static int64_t plain_offset(hid_t dataset, hid_t list) {
+    if (H5Pget_layout(list) != H5D_CONTIGUOUS) return -1;
+    hid_t type = H5Dget_type(dataset);
+    bool plain = type >= 0 && H5Tequal(type, H5T_IEEE_F32LE) > 0;
+    if (type >= 0) H5Tclose(type);
+    haddr_t at = plain ? H5Dget_offset(dataset) : HADDR_UNDEF;
+    return at == HADDR_UNDEF || at > INT64_MAX ? -1 : (int64_t)at;
+}
+
 status hdf5_inspect(int64_t dataset, struct dataset_info *info) {
     if (H5Iget_type(dataset) != H5I_DATASET) return status_fail(STATUS_DATA, "is not a dataset");
     STATUS_TRY(check_type(dataset, &info->size));
@@ -108,6 +113,7 @@ status hdf5_inspect(int64_t dataset, struct dataset_info *info) {
     hid_t list = H5Dget_create_plist(dataset);
     if (list < 0) return status_fail(STATUS_DATA, "is stored in an unknown way");
     status error = check_storage(dataset, list, info);
+    if (!error) info->offset = plain_offset(dataset, list);
     H5Pclose(list);
     return error;
 }
@@ -170,7 +176,7 @@ static status move_box(hid_t dataset, int rank, const hsize_t *start, const hsiz
 static status move_rows(hid_t dataset, const struct shape *shape, int64_t first, int64_t nrows,
                         enum direction direction, float *values) {
     int64_t rows, columns;
-    hdf5_matrix(shape, &rows, &columns);
+    shape_rows(shape, &rows, &columns);
     if (first < 0 || nrows < 0 || first > rows - nrows)
         return status_fail(STATUS_INTERNAL, "has no rows %lld to %lld", (long long)first,
                            (long long)(first + nrows));

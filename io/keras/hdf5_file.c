@@ -56,6 +56,13 @@ static hid_t access_list(void) {
     return list;
 }
 
+bool hdf5_signature(const unsigned char *head, size_t n) {
+    static const char signature[8] = "\x89HDF\r\n\x1a\n";
+    for (size_t at = 0; head && at + sizeof signature <= n; at = at ? 2 * at : 512)
+        if (!memcmp(head + at, signature, sizeof signature)) return true;
+    return false;
+}
+
 status hdf5_open(const char *path, int64_t *file) {
     /* HDF5 does not say why it cannot open a file; the system does. */
     struct stat info;

@@ -9,13 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void places_clear(struct places *places) {
-    for (int i = 0; i < places->n; i++) free(places->place[i].path);
-    free(places->place);
-    free(places->first);
-    *places = (struct places){0};
-}
-
 /* A weight of the graph, in the order of the file. */
 struct wanted {
     int layer, weight;
@@ -43,7 +36,7 @@ static int find_name(const struct names *names, const char *name) {
 
 /* Opens a weight, checks it against the topology and keeps its path. */
 static status locate_weight(int64_t root, const struct layer *layer, int w, const char *group,
-                            const char *name, struct place *place) {
+                            const char *name, int file, struct place *place) {
     const struct weight *weight = &layer->weight[w];
     int64_t dataset = -1;
     struct dataset_info info;
@@ -65,7 +58,8 @@ static status locate_weight(int64_t root, const struct layer *layer, int w, cons
         goto cleanup;
     }
     place->size = info.size;
-    place->shape = info.shape;
+    place->file = file;
+    place->offset = info.offset;
 cleanup:
     hdf5_close(dataset);
     return status_context(error, "weight %s of layer \"%.80s\" (%s)", weight->name, layer->name, place->path);
@@ -73,7 +67,7 @@ cleanup:
 
 /* The weights of one outermost layer, from the group `group`. */
 static status locate_group(int64_t root, const struct topology *t, const char *group, int n,
-                           const struct wanted *wanted, struct places *places) {
+                           const struct wanted *wanted, int file, struct places *places) {
     struct names names = {0};
     int64_t id = -1;
     status error = SUCCESS;
@@ -92,7 +86,7 @@ static status locate_group(int64_t root, const struct topology *t, const char *g
     for (int i = 0; i < n; i++) {
         int l = wanted[i].layer, w = wanted[i].weight;
         STATUS_GOTO(error, cleanup,
-                    locate_weight(root, &t->graph->layer[l], w, group, names.name[i],
+                    locate_weight(root, &t->graph->layer[l], w, group, names.name[i], file,
                                   &places->place[places->first[l] + w]));
     }
 cleanup:
@@ -143,37 +137,26 @@ static status match_groups(int64_t root, const struct topology *t, const int *nw
     return SUCCESS;
 }
 
-status locate_weights(int64_t root, const struct topology *t, struct places *places) {
+status locate_weights(int64_t root, const struct topology *t, int file, struct places *places) {
     struct names groups = {0};
-    struct places p = {0};
     status error = SUCCESS;
-    int nlayers = t->graph->nlayers;
-    for (int l = 0; l < nlayers; l++) p.n += t->graph->layer[l].nweights;
     int *nwanted = calloc((size_t)t->ntop + 1, sizeof *nwanted),
         *group_of = calloc((size_t)t->ntop + 1, sizeof *group_of);
-    struct wanted *wanted = calloc((size_t)p.n + 1, sizeof *wanted);
-    p.place = calloc((size_t)p.n + 1, sizeof *p.place);
-    p.first = calloc((size_t)nlayers + 1, sizeof *p.first);
-    if (!nwanted || !group_of || !wanted || !p.place || !p.first) {
-        error = status_no_memory("a list of weights", (size_t)p.n * sizeof *p.place);
+    struct wanted *wanted = calloc((size_t)places->n + 1, sizeof *wanted);
+    if (!nwanted || !group_of || !wanted) {
+        error = status_no_memory("a list of weights", (size_t)places->n * sizeof *wanted);
         goto cleanup;
     }
-    for (int l = 0; l < nlayers; l++) {
-        nwanted[t->top_of[l]] += t->graph->layer[l].nweights;
-        p.first[l + 1] = p.first[l] + t->graph->layer[l].nweights;
-    }
-    p.nlayers = nlayers;
+    for (int l = 0; l < t->graph->nlayers; l++) nwanted[t->top_of[l]] += t->graph->layer[l].nweights;
     STATUS_GOTO(error, cleanup, hdf5_read_names(root, "layer_names", &groups));
     STATUS_GOTO(error, cleanup, match_groups(root, t, nwanted, &groups, group_of));
     for (int top = 0; top < t->ntop; top++) {
         if (!nwanted[top]) continue;
         int n = list_weights(t, top, wanted);
-        STATUS_GOTO(error, cleanup, locate_group(root, t, groups.name[group_of[top]], n, wanted, &p));
+        STATUS_GOTO(error, cleanup,
+                    locate_group(root, t, groups.name[group_of[top]], n, wanted, file, places));
     }
-    *places = p;
-    p = (struct places){0};
 cleanup:
-    places_clear(&p);
     names_clear(&groups);
     free(nwanted);
     free(group_of);

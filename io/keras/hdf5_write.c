@@ -122,7 +122,7 @@ static status write_layer(struct keras_writer *w, hid_t root, const struct graph
         }
         n++;
         target->shape = layer->weight[i].shape;
-        hdf5_matrix(&target->shape, &target->missing, &columns);
+        shape_rows(&target->shape, &target->missing, &columns);
         STATUS_GOTO(error, cleanup, create_dataset(w->file, target));
     }
     error = hdf5_write_names(group, "weight_names", n, names);
@@ -203,7 +203,7 @@ status keras_writer_rows(struct keras_writer *w, int layer, int weight, int64_t 
     if (!target->path)
         return status_fail(STATUS_INTERNAL, "%s: layer %d is not used by the model", w->path, layer);
     int64_t all, columns;
-    hdf5_matrix(&target->shape, &all, &columns);
+    shape_rows(&target->shape, &all, &columns);
     for (int64_t i = 0; i < nrows * columns; i++)
         if (!isfinite(rows[i]))
             return status_fail(
@@ -244,7 +244,7 @@ status keras_write(const char *path, const struct graph *graph, const struct par
         for (int i = 0; i < graph->layer[l].nweights && !error; i++) {
             if (!w->target[w->first[l] + i].path) continue;
             int64_t rows, columns;
-            hdf5_matrix(&graph->layer[l].weight[i].shape, &rows, &columns);
+            shape_rows(&graph->layer[l].weight[i].shape, &rows, &columns);
             error = keras_writer_rows(w, l, i, 0, rows, params_at(params, w->first[l] + i));
         }
     if (!error) return keras_writer_commit(&w);

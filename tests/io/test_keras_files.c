@@ -427,7 +427,7 @@ static void missing_parts_are_named(void **state) {
     refuse(STATUS_DATA, "no group model_weights");
 
     H5Fclose(create(NULL, &keras2));
-    refuse(STATUS_DATA, "no attribute model_config");
+    refuse(STATUS_DATA, "no attribute model_config or layer_names");
     H5Fclose(create("{\"class_name\": \"Sequential\"", &keras2));
     refuse(STATUS_DATA, "not JSON");
 
@@ -450,12 +450,12 @@ static void other_files_are_refused(void **state) {
         fclose(writer);
     }
     write_bytes(in_folder("m.h5"), "", 0);
-    refuse(STATUS_DATA, "is not an HDF5 file");
+    refuse(STATUS_DATA, "m.h5 is not a Keras model; what can be read is an HDF5 file");
     write_bytes(in_folder("m.h5"), "\x89HDF\r\n\x1a\n", 8);
     refuse(STATUS_DATA, "m.h5");
     unlink(in_folder("m.h5"));
     mkdir(in_folder("m.h5"), 0777);
-    refuse(STATUS_IO, "not a file");
+    refuse(STATUS_DATA, "is not a Keras model");
 }
 
 static void truncated_files_are_refused(void **state) {

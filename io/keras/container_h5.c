@@ -1,0 +1,101 @@
+/* HDF5 as Keras's legacy format has it: whole models (model_config, and weights below model_weights) and
+ * files of weights alone. Format: keras/src/legacy/saving/legacy_h5_format.py (Keras 3),
+ * tf_keras/saving/legacy/hdf5_format.py (Keras 2). */
+#include "io/keras/locate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct h5 {
+    int64_t file, root; /* HDF5 ids; root has the layers' groups */
+};
+
+static bool recognise(const char *path, const unsigned char *head, size_t n) {
+    (void)path;
+    return hdf5_signature(head, n);
+}
+
+static void close_file(struct container *c) {
+    struct h5 *h5 = c->state;
+    if (!h5) return;
+    if (h5->root != h5->file) hdf5_close(h5->root);
+    hdf5_close(h5->file);
+    free(h5);
+    c->state = NULL;
+}
+
+/* Major version of the Keras that wrote the model; 0 if the file does not say. A file written by this program
+ * is in the dialect of Keras 2 and says which Keras its layers mean. */
+static status read_version(int64_t file, int64_t root, int *version) {
+    static const char *const names[] = {"godwit_keras_version", "keras_version"};
+    *version = 0;
+    for (int i = 0; i < 4 && *version == 0; i++) {
+        char *text = NULL;
+        STATUS_TRY(hdf5_read_text(i < 2 ? file : root, names[i % 2], &text));
+        if (text) *version = atoi(text);
+        free(text);
+        if (*version < 1 || *version > 9) *version = 0;
+    }
+    return SUCCESS;
+}
+
+/* A whole model has its weights below model_weights; a file of weights alone has them at its root. */
+static status open_root(struct h5 *h5, bool whole) {
+    STATUS_TRY(hdf5_open_object(h5->file, "model_weights", &h5->root));
+    if (h5->root < 0 && whole)
+        return status_fail(STATUS_DATA,
+                           "there is no group model_weights; save the whole model, not its topology alone");
+    if (h5->root < 0) h5->root = h5->file;
+    struct names names = {0};
+    if (!whole) STATUS_TRY(hdf5_read_names(h5->root, "layer_names", &names));
+    status error = whole || names.n ? SUCCESS
+                                    : status_fail(STATUS_DATA, "this HDF5 file is not a Keras model: it has "
+                                                               "no attribute model_config or layer_names");
+    names_clear(&names);
+    return error;
+}
+
+static status read_frame(struct container *c, struct h5 *h5) {
+    STATUS_TRY(hdf5_read_text(h5->file, "model_config", &c->config));
+    STATUS_TRY(hdf5_read_text(h5->file, "godwit_preprocessing", &c->preprocessing));
+    STATUS_TRY(open_root(h5, c->config));
+    return read_version(h5->file, h5->root, &c->keras_version);
+}
+
+static status open_file(struct container *c, const struct keras_options *options) {
+    (void)options;
+    struct h5 *h5 = malloc(sizeof *h5);
+    if (!h5) return status_no_memory("a model file", sizeof *h5);
+    *h5 = (struct h5){-1, -1};
+    c->state = h5;
+    STATUS_TRY(hdf5_open(c->path, &h5->file));
+    return status_context(read_frame(c, h5), "%s", c->path);
+}
+
+static status locate(struct container *c, const struct topology *topology, struct places *places) {
+    int file;
+    STATUS_TRY(places_file(places, c->path, &file));
+    return locate_weights(((struct h5 *)c->state)->root, topology, file, places);
+}
+
+static status read_rows(struct container *c, const struct place *place, int number, int64_t first,
+                        int64_t nrows, float *rows) {
+    const struct h5 *h5 = c->state;
+    int64_t dataset;
+    (void)number;
+    STATUS_TRY(hdf5_open_object(h5->root, place->path, &dataset));
+    status error = dataset < 0 ? status_fail(STATUS_DATA, "is missing")
+                               : hdf5_read_rows(dataset, &place->shape, first, nrows, rows);
+    hdf5_close(dataset);
+    return error;
+}
+
+const struct container_kind container_h5 = {
+    .name = "h5",
+    .description = "an HDF5 file (.h5, .hdf5)",
+    .recognise = recognise,
+    .open = open_file,
+    .locate = locate,
+    .read = read_rows,
+    .close = close_file,
+};
