@@ -57,7 +57,11 @@ enum op_kind {
     X(GELU_TANH, "gelu_tanh")       /* the tanh approximation */                                             \
     X(HARD_SIGMOID, "hard_sigmoid") /* clip(alpha*x + beta, 0, 1) */                                         \
     X(HARD_SILU, "hard_silu")       /* x * clip(x/6 + 1/2, 0, 1) */                                          \
-    X(NOT_EQUAL, "not_equal")       /* x != gamma ? 1 : 0; no gradient */
+    X(MISH, "mish")                 /* x * tanh(log(1 + exp(x))) */                                          \
+    X(CLIP, "clip")                 /* to alpha..beta */                                                     \
+    X(LOG, "log")                                                                                            \
+    X(RSQRT, "rsqrt")         /* 1 / sqrt(max(x + beta, gamma)) */                                           \
+    X(NOT_EQUAL, "not_equal") /* x != gamma ? 1 : 0; no gradient */
 
 enum activation {
 #define ACTIVATION_ENUM(name, text) ACTIVATION_##name,

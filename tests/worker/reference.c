@@ -169,6 +169,14 @@ static double activation(const struct op *op, double x) {
         return fmax(0, fmin(1, alpha * x + beta));
     case ACTIVATION_HARD_SILU:
         return x * fmax(0, fmin(1, x / 6 + 0.5));
+    case ACTIVATION_MISH:
+        return x * tanh(log(1 + exp(x)));
+    case ACTIVATION_CLIP:
+        return fmin(beta, fmax(alpha, x));
+    case ACTIVATION_LOG:
+        return log(x);
+    case ACTIVATION_RSQRT:
+        return pow(fmax(x + beta, gamma), -0.5);
     case ACTIVATION_NOT_EQUAL:
         return x != gamma;
     }

@@ -259,6 +259,10 @@ static bool eltwise_find(const struct op *act, struct eltwise *e) {
     case ACTIVATION_SOFTSIGN:
     case ACTIVATION_SELU:
     case ACTIVATION_HARD_SIGMOID:
+    case ACTIVATION_MISH:
+    case ACTIVATION_CLIP:
+    case ACTIVATION_LOG:
+    case ACTIVATION_RSQRT:
     case ACTIVATION_NOT_EQUAL:
         return false;
     }

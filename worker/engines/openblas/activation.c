@@ -126,6 +126,42 @@ FUNCTION(hard_silu_slope) {
     return x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5f;
 }
 
+FUNCTION(mish) {
+    UNUSED(alpha, beta, gamma);
+    return x * tanhf(softplus(x, 0, 0, 0));
+}
+FUNCTION(mish_slope) {
+    UNUSED(alpha, beta, gamma);
+    float t = tanhf(softplus(x, 0, 0, 0));
+    return t + x * sigmoid(x) * (1 - t * t);
+}
+FUNCTION(clip) {
+    UNUSED(gamma, gamma, gamma);
+    return x < alpha ? alpha : x > beta ? beta : x;
+}
+FUNCTION(clip_slope) {
+    UNUSED(gamma, gamma, gamma);
+    return x < alpha || x > beta ? 0 : 1;
+}
+FUNCTION(log_value) {
+    UNUSED(alpha, beta, gamma);
+    return logf(x);
+}
+FUNCTION(log_slope) {
+    UNUSED(alpha, beta, gamma);
+    return 1 / x;
+}
+FUNCTION(rsqrt) {
+    UNUSED(alpha, alpha, alpha);
+    float v = x + beta;
+    return 1 / sqrtf(v < gamma ? gamma : v);
+}
+FUNCTION(rsqrt_slope) {
+    UNUSED(alpha, alpha, alpha);
+    float v = x + beta;
+    return v < gamma ? 0 : -0.5f / (v * sqrtf(v));
+}
+
 FUNCTION(not_equal) {
     UNUSED(alpha, beta, beta);
     return x != gamma;
@@ -182,6 +218,14 @@ static void forward_chunk(const struct op *op, const float *restrict x, int64_t 
         VALUES(hard_sigmoid);
     case ACTIVATION_HARD_SILU:
         VALUES(hard_silu);
+    case ACTIVATION_MISH:
+        VALUES(mish);
+    case ACTIVATION_CLIP:
+        VALUES(clip);
+    case ACTIVATION_LOG:
+        VALUES(log_value);
+    case ACTIVATION_RSQRT:
+        VALUES(rsqrt);
     case ACTIVATION_NOT_EQUAL:
         VALUES(not_equal);
     }
@@ -224,6 +268,14 @@ static void backward_chunk(const struct op *op, const float *restrict x, const f
         SLOPES(hard_sigmoid_slope);
     case ACTIVATION_HARD_SILU:
         SLOPES(hard_silu_slope);
+    case ACTIVATION_MISH:
+        SLOPES(mish_slope);
+    case ACTIVATION_CLIP:
+        SLOPES(clip_slope);
+    case ACTIVATION_LOG:
+        SLOPES(log_slope);
+    case ACTIVATION_RSQRT:
+        SLOPES(rsqrt_slope);
     case ACTIVATION_NOT_EQUAL:
         SLOPES(not_equal_slope);
     }
