@@ -4,6 +4,7 @@
 #ifndef GODWIT_IO_KERAS_H
 #define GODWIT_IO_KERAS_H
 
+#include "io/keras/problems.h"
 #include "shared/graph.h"
 
 struct keras_file;
@@ -12,6 +13,10 @@ struct keras_file;
 struct keras_options {
     const char *topology; /* JSON file with the topology of a file that has weights only; NULL: none */
     const char *aliases;  /* JSON file that says which known layers custom classes stand for; NULL: none */
+    struct problems *unsupported; /* NULL: what is unsupported is an error. Else it is put here, and the model
+                                     can be looked at: unknown layers have placeholders in the graph, shapes
+                                     are inferred as far as known (graph_infer_known), and if there is any, no
+                                     weight is located nor can be read */
 };
 
 /* Opens a model and reads its topology; weights are located and their shapes and dtypes checked against the
@@ -21,6 +26,12 @@ struct keras_options {
 status keras_open(const char *path, const struct keras_options *options, struct keras_file **file,
                   struct graph **graph) STATUS_MUST_USE;
 void keras_close(struct keras_file **file);
+
+/* What the model is kept in: "whole-model HDF5 (.h5, .hdf5)". Static. */
+const char *keras_container(const struct keras_file *file);
+
+/* Class of a layer; of a placeholder for an unknown one, what the file says. */
+const char *keras_class_name(const struct layer *layer);
 
 /* Reads all weights, converted to float32, into params numbered as graph_lower() numbers them.
  * DATA error naming the tensor if a value is NaN or infinite. */

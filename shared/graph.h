@@ -54,6 +54,17 @@ status graph_set_input_shape(struct graph *graph, int input, const struct shape 
  * dangling input, shapes that do not fit; UNSUPPORTED for options. Names the layer. */
 status graph_infer(struct graph *graph) STATUS_MUST_USE;
 
+/* For looking at models that this program cannot compute: what to do with a node that cannot be inferred or
+ * lowered. refuse() gets the error, which it owns: SUCCESS passes the node over, an error ends the call. */
+struct graph_tolerance {
+    status (*refuse)(void *context, const struct graph *graph, int node, status error);
+    void *context;
+};
+
+/* As graph_infer(), but a node that is passed over, or needs one that was, has no outputs (nout 0): their
+ * shapes are not known. */
+status graph_infer_known(struct graph *graph, const struct graph_tolerance *tolerance) STATUS_MUST_USE;
+
 /* All layers whose options are unsupported, one error that lists them all; SUCCESS if none. */
 status graph_check(const struct graph *graph) STATUS_MUST_USE;
 
@@ -62,6 +73,11 @@ status graph_check(const struct graph *graph) STATUS_MUST_USE;
  * is unknown, so is the padding that depends on it: numbers of parameters are right, but engines refuse to
  * compile such a graph (see graph_set_input_shape). */
 status graph_lower(const struct graph *graph, struct opgraph **ops, int **value_of) STATUS_MUST_USE;
+
+/* The operations of a graph inferred by graph_infer_known(), as far as they are known: for counting, not for
+ * computing; without inputs and outputs. */
+status graph_lower_known(const struct graph *graph, const struct graph_tolerance *tolerance,
+                         struct opgraph **ops) STATUS_MUST_USE;
 
 /* Number of the first parameter of a layer in that numbering. */
 int graph_first_param(const struct graph *graph, int layer);

@@ -165,28 +165,60 @@ static status infer_node(struct graph *graph, int i, bool first) {
     return error;
 }
 
-status graph_infer(struct graph *graph) {
-    STATUS_TRY(check_edges(graph));
-    STATUS_TRY(graph_check(graph));
-    STATUS_TRY(reorder_nodes(graph));
+/* Needs a node that was passed over? */
+static bool is_cut_off(const struct graph *graph, int i) {
+    for (int k = 0; k < graph->node[i].nin; k++)
+        if (graph->node[graph->node[i].in[k].node].nout == 0) return true;
+    return false;
+}
+
+/* With `tolerance`, nodes may be passed over. */
+static status infer_nodes(struct graph *graph, const struct graph_tolerance *tolerance) {
     bool *called = calloc(graph->nlayers ? (size_t)graph->nlayers : 1, sizeof *called);
     if (!called) return status_no_memory("graph", (size_t)graph->nlayers);
     status error = SUCCESS;
     for (int i = 0; i < graph->nnodes && !error; i++) {
         const struct layer *layer = node_layer(graph, i);
-        error = status_context(infer_node(graph, i, !called[graph->node[i].layer]), "layer \"%s\" (%s)",
-                               layer->name, layer->kind->class_name);
-        called[graph->node[i].layer] = true;
+        bool first = !called[graph->node[i].layer];
+        graph->node[i].nout = 0;
+        if (tolerance && is_cut_off(graph, i)) continue;
+        if (tolerance) error = layer_check(layer);
+        if (!error) error = infer_node(graph, i, first);
+        if (!error) {
+            called[graph->node[i].layer] = true;
+            continue;
+        }
+        graph->node[i].nout = 0;
+        error = status_context(error, "layer \"%s\" (%s)", layer->name, layer->kind->class_name);
+        if (tolerance) error = tolerance->refuse(tolerance->context, graph, i, error);
     }
     free(called);
-    for (int i = 0; i < graph->noutputs && !error; i++) {
+    return error;
+}
+
+static status check_outputs(const struct graph *graph) {
+    for (int i = 0; i < graph->noutputs; i++) {
         const struct edge *edge = &graph->output[i];
         if (edge->slot >= graph->node[edge->node].nout)
-            error =
-                status_fail(STATUS_DATA, "output %d of the model is output %d of layer \"%s\", which has %d",
-                            i, edge->slot, node_layer(graph, edge->node)->name, graph->node[edge->node].nout);
+            return status_fail(STATUS_DATA,
+                               "output %d of the model is output %d of layer \"%s\", which has %d", i,
+                               edge->slot, node_layer(graph, edge->node)->name, graph->node[edge->node].nout);
     }
-    return error;
+    return SUCCESS;
+}
+
+status graph_infer(struct graph *graph) {
+    STATUS_TRY(check_edges(graph));
+    STATUS_TRY(graph_check(graph));
+    STATUS_TRY(reorder_nodes(graph));
+    STATUS_TRY(infer_nodes(graph, NULL));
+    return check_outputs(graph);
+}
+
+status graph_infer_known(struct graph *graph, const struct graph_tolerance *tolerance) {
+    STATUS_TRY(check_edges(graph));
+    STATUS_TRY(reorder_nodes(graph));
+    return infer_nodes(graph, tolerance);
 }
 
 status graph_check(const struct graph *graph) {

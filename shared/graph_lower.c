@@ -82,37 +82,88 @@ static status set_io(const struct graph *graph, const int *value, struct opgraph
     return error;
 }
 
+/* The values that nodes' outputs are, and their masks, LAYER_MAX_OUTPUTS a node; -1: none. */
+struct lowered {
+    int *value, *mask;
+    int *first_param; /* [nlayers] */
+};
+
+static status lowered_create(const struct graph *graph, struct lowered *lowered) {
+    size_t n = (size_t)graph->nnodes * LAYER_MAX_OUTPUTS, nbytes = (n + 1) * sizeof *lowered->value;
+    *lowered = (struct lowered){malloc(nbytes), malloc(nbytes),
+                                calloc((size_t)graph->nlayers + 1, sizeof *lowered->first_param)};
+    if (!lowered->value || !lowered->mask || !lowered->first_param) return status_no_memory("graph", nbytes);
+    for (size_t i = 0; i < n; i++) lowered->value[i] = lowered->mask[i] = -1;
+    for (int i = 0; i < graph->nlayers; i++)
+        lowered->first_param[i + 1] = lowered->first_param[i] + graph->layer[i].nweights;
+    return SUCCESS;
+}
+
+static void lowered_clear(struct lowered *lowered) {
+    free(lowered->value);
+    free(lowered->mask);
+    free(lowered->first_param);
+}
+
+static bool has_inputs(const struct graph *graph, int i, const struct lowered *lowered) {
+    for (int k = 0; k < graph->node[i].nin; k++)
+        if (value_at(lowered->value, graph->node[i].in[k]) < 0) return false;
+    return true;
+}
+
+/* With `tolerance`, nodes may be passed over. */
+static status lower_nodes(const struct graph *graph, const struct graph_tolerance *tolerance,
+                          struct opgraph *ops, struct lowered *lowered) {
+    for (int i = 0; i < graph->nnodes; i++) {
+        const struct layer *layer = &graph->layer[graph->node[i].layer];
+        if (tolerance && (graph->node[i].nout == 0 || !has_inputs(graph, i, lowered))) continue;
+        status error =
+            status_context(lower_node(graph, i, lowered->first_param, ops, lowered->value, lowered->mask),
+                           "layer \"%s\" (%s)", layer->name, layer->kind->class_name);
+        if (error && tolerance) error = tolerance->refuse(tolerance->context, graph, i, error);
+        if (error) return error;
+    }
+    return SUCCESS;
+}
+
 status graph_lower(const struct graph *graph, struct opgraph **ops, int **value_of) {
-    struct opgraph *lowered = NULL;
-    size_t nvalues = (size_t)graph->nnodes * LAYER_MAX_OUTPUTS;
-    int *value = calloc(2 * nvalues + 1, sizeof *value), *mask = value + nvalues, *first = NULL;
-    int *first_param = calloc((size_t)graph->nlayers + 1, sizeof *first_param);
-    status error = value && first_param ? SUCCESS : status_no_memory("graph", nvalues * sizeof *value);
+    struct opgraph *created = NULL;
+    struct lowered lowered = {0};
+    int *first = NULL;
+    status error = lowered_create(graph, &lowered);
     if (!error && value_of) {
         first = calloc((size_t)graph->nnodes + 1, sizeof *first);
         if (!first) error = status_no_memory("graph", (size_t)graph->nnodes * sizeof *first);
     }
-    if (!error) error = opgraph_create(&lowered);
-    if (!error) error = add_params(graph, lowered);
-    for (int i = 0; i < graph->nlayers && !error; i++)
-        first_param[i + 1] = first_param[i] + graph->layer[i].nweights;
-    for (int i = 0; i < graph->nnodes && !error; i++) {
-        const struct layer *layer = &graph->layer[graph->node[i].layer];
-        error = status_context(lower_node(graph, i, first_param, lowered, value, mask), "layer \"%s\" (%s)",
-                               layer->name, layer->kind->class_name);
-        if (!error && first) first[i] = value[i * LAYER_MAX_OUTPUTS];
-    }
-    if (!error) error = set_io(graph, value, lowered);
-    free(value);
-    free(first_param);
+    if (!error) error = opgraph_create(&created);
+    if (!error) error = add_params(graph, created);
+    if (!error) error = lower_nodes(graph, NULL, created, &lowered);
+    for (int i = 0; first && i < graph->nnodes && !error; i++)
+        first[i] = lowered.value[i * LAYER_MAX_OUTPUTS];
+    if (!error) error = set_io(graph, lowered.value, created);
+    lowered_clear(&lowered);
     if (error) {
         free(first);
-        opgraph_destroy(&lowered);
+        opgraph_destroy(&created);
         return error;
     }
-    *ops = lowered;
+    *ops = created;
     if (value_of) *value_of = first;
     return SUCCESS;
+}
+
+status graph_lower_known(const struct graph *graph, const struct graph_tolerance *tolerance,
+                         struct opgraph **ops) {
+    struct opgraph *created = NULL;
+    struct lowered lowered = {0};
+    status error = lowered_create(graph, &lowered);
+    if (!error) error = opgraph_create(&created);
+    if (!error) error = add_params(graph, created);
+    if (!error) error = lower_nodes(graph, tolerance, created, &lowered);
+    lowered_clear(&lowered);
+    if (error) opgraph_destroy(&created);
+    else *ops = created;
+    return error;
 }
 
 /* Are the shapes known, but for the batch? */

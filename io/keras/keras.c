@@ -36,11 +36,11 @@ static status read_topology(struct container *c, const struct keras_options *opt
         char *json = NULL;
         int version = 0;
         STATUS_TRY(container_topology(options->topology, &json, &version));
-        status error = status_context(topology_read(json, version, t), "%s", options->topology);
+        status error = status_context(topology_read(json, version, options, t), "%s", options->topology);
         free(json);
         STATUS_TRY(error);
     } else if (c->config) {
-        STATUS_TRY(status_context(topology_read(c->config, c->keras_version, t), "%s", c->path));
+        STATUS_TRY(status_context(topology_read(c->config, c->keras_version, options, t), "%s", c->path));
     } else {
         return status_fail(STATUS_DATA,
                            "%s has weights only; say with --topology which JSON file (of Keras's "
@@ -49,7 +49,7 @@ static status read_topology(struct container *c, const struct keras_options *opt
     }
     free(c->config); /* it may be long */
     c->config = NULL;
-    return status_context(graph_infer(t->graph), "%s", c->path);
+    return status_context(topology_infer(t, options), "%s", c->path);
 }
 
 static status open_model(struct keras_file *f, const char *path, const struct keras_options *options,
@@ -57,6 +57,7 @@ static status open_model(struct keras_file *f, const char *path, const struct ke
     struct container *c = &f->container;
     STATUS_TRY(container_open(path, options, c));
     STATUS_TRY(read_topology(c, options, t));
+    if (options && options->unsupported && options->unsupported->n) return SUCCESS; /* to look at only */
     STATUS_TRY(places_create(t->graph, &f->places));
     STATUS_TRY(status_context(c->kind->locate(c, t, &f->places), "%s", path));
     f->fd = malloc(((size_t)f->places.nfiles + 1) * sizeof *f->fd);
@@ -80,6 +81,10 @@ status keras_open(const char *path, const struct keras_options *options, struct 
     topology_clear(&t);
     keras_close(&f);
     return error;
+}
+
+const char *keras_container(const struct keras_file *file) {
+    return file->container.kind->description;
 }
 
 /* ---- weights ---- */

@@ -6,36 +6,65 @@
 #include <string.h>
 
 void problems_add(struct problems *problems, const char *format, ...) {
-    char *one = NULL;
+    char *text = NULL;
     va_list args;
     va_start(args, format);
-    int length = vasprintf(&one, format, args);
+    int length = vasprintf(&text, format, args);
     va_end(args);
-    problems->n++;
     if (length < 0) {
         problems->incomplete = true;
         return;
     }
-    size_t used = problems->text ? strlen(problems->text) : 0;
-    char *grown = realloc(problems->text, used + (size_t)length + 3);
+    for (int i = 0; i < problems->n; i++)
+        if (problems->problem[i].about == problems->about && !strcmp(problems->problem[i].text, text)) {
+            free(text);
+            return;
+        }
+    struct problem *grown = realloc(problems->problem, (size_t)(problems->n + 1) * sizeof *grown);
     if (!grown) {
         problems->incomplete = true;
-    } else {
-        problems->text = grown;
-        sprintf(grown + used, "%s%s", used ? "; " : "", one);
+        free(text);
+        return;
     }
-    free(one);
+    problems->problem = grown;
+    problems->problem[problems->n++] = (struct problem){text, problems->about, -1};
+}
+
+void problems_place(struct problems *problems, const void *about, int layer) {
+    for (int i = 0; i < problems->n; i++)
+        if (problems->problem[i].about == about) problems->problem[i].layer = layer;
+}
+
+bool problems_has_layer(const struct problems *problems, int layer) {
+    for (int i = 0; i < problems->n; i++)
+        if (problems->problem[i].layer == layer) return true;
+    return false;
+}
+
+static char *join(const struct problems *problems) {
+    char *text = NULL;
+    size_t nbytes = 0;
+    FILE *out = open_memstream(&text, &nbytes);
+    if (!out) return NULL;
+    for (int i = 0; i < problems->n; i++) fprintf(out, "%s%s", i ? "; " : "", problems->problem[i].text);
+    if (fclose(out) == 0) return text;
+    free(text);
+    return NULL;
 }
 
 status problems_take(struct problems *problems) {
     status error = SUCCESS;
-    if (problems->incomplete) error = status_no_memory("a list of unsupported layers", 0);
-    else if (problems->n) error = status_fail(STATUS_UNSUPPORTED, "not supported: %s", problems->text);
+    char *text = problems->n ? join(problems) : NULL;
+    if (problems->incomplete || (problems->n && !text))
+        error = status_no_memory("a list of unsupported layers", 0);
+    else if (problems->n) error = status_fail(STATUS_UNSUPPORTED, "not supported: %s", text);
+    free(text);
     problems_clear(problems);
     return error;
 }
 
 void problems_clear(struct problems *problems) {
-    free(problems->text);
+    for (int i = 0; i < problems->n; i++) free(problems->problem[i].text);
+    free(problems->problem);
     *problems = (struct problems){0};
 }

@@ -5,8 +5,7 @@
 #ifndef GODWIT_IO_KERAS_TOPOLOGY_H
 #define GODWIT_IO_KERAS_TOPOLOGY_H
 
-#include "io/keras/problems.h"
-#include "shared/graph.h"
+#include "io/keras.h"
 
 struct cJSON;
 
@@ -45,6 +44,10 @@ status topology_layer_read(const struct cJSON *json, const char *name, int keras
 /* {"class_name": ..., "config": {...}} in the Keras 2 dialect that Keras 3 reads too; owned. */
 status topology_layer_write(const struct layer *layer, struct cJSON **json) STATUS_MUST_USE;
 
+/* A layer that stands for one whose class is not known, in a graph that is only looked at: it infers and
+ * lowers to an UNSUPPORTED error (topology_unknown.c). */
+status topology_unknown_create(const char *class_name, const char *name, struct layer *layer) STATUS_MUST_USE;
+
 /* The kind of layer that takes no input. */
 const struct layer_kind *topology_input_kind(void);
 
@@ -63,6 +66,7 @@ struct topology_scope;
 
 struct topology_entry {
     char *name;                    /* owned */
+    char *class_name;              /* owned; of a layer whose class is not known */
     bool input;                    /* an input of this model */
     struct layer layer;            /* if not `nested`; cleared once it has moved to a graph */
     struct topology_scope *nested; /* a model inside this one; owned */
@@ -104,8 +108,14 @@ struct topology {
     int *top_of;     /* [graph->nlayers], owned: outermost layer of each layer */
 };
 
-/* `keras_version` is the major version if the file says it, else 0. */
-status topology_read(const char *json, int keras_version, struct topology *topology) STATUS_MUST_USE;
+/* `keras_version` is the major version if the file says it, else 0. `options` (may be NULL) as keras_open has
+ * them: aliases, and where to put what is unsupported. */
+status topology_read(const char *json, int keras_version, const struct keras_options *options,
+                     struct topology *topology) STATUS_MUST_USE;
+/* Puts what turns out to be unsupported there, and passes over layers that are there already. */
+struct graph_tolerance topology_tolerance(struct problems *problems);
+/* Infers its graph: strictly, or with options->unsupported as far as it can. */
+status topology_infer(struct topology *topology, const struct keras_options *options) STATUS_MUST_USE;
 void topology_clear(struct topology *topology);
 
 /* Layers in the order in which Keras lists a model's layers, which is the order of their weights in a file,

@@ -156,6 +156,7 @@ static status read_calls(struct reader *r, const cJSON *json, struct topology_en
     entry->ncalls = ncalls;
     if (entry->input) return SUCCESS;
     r->caller = entry;
+    r->problems->about = entry;
     int i = 0;
     for (const cJSON *node = nodes ? nodes->child : NULL; node; node = node->next) {
         if (cJSON_IsObject(node)) *args = true;
@@ -207,6 +208,7 @@ static status check_refs(const struct topology_scope *scope, const struct topolo
 static status read_ends(struct reader *r, const cJSON *config, const char *key, struct topology_ref **ref,
                         int *n) {
     r->caller = NULL;
+    r->problems->about = NULL;
     r->nrefs = 0;
     STATUS_TRY(read_lists(r, get(config, key)));
     if (r->nrefs == 0) return status_fail(STATUS_DATA, "model \"%.80s\" has no %s", r->scope->name, key);

@@ -53,18 +53,22 @@ static status unique_name(const struct topology *t, const char *prefix, struct l
 /* Moves a model's layers to the graph; those of inner models take the place of the model. Inputs of inner
  * models vanish: they are what the model is called on. `top` is the outermost layer, -1 in the outermost
  * model. */
-static status add_layers(struct topology *t, struct topology_scope *scope, int top, bool trainable) {
+static status add_layers(struct topology *t, struct topology_scope *scope, int top, bool trainable,
+                         struct problems *problems) {
     trainable = trainable && scope->trainable;
     for (int i = 0; i < scope->nentries; i++) {
         struct topology_entry *entry = &scope->entry[i];
         int here = top >= 0 ? top : i;
         if (entry->nested) {
-            STATUS_TRY(add_layers(t, entry->nested, here, trainable));
+            STATUS_TRY(add_layers(t, entry->nested, here, trainable, problems));
         } else if (top < 0 || !entry->input) {
+            if (!entry->layer.kind)
+                STATUS_TRY(topology_unknown_create(entry->class_name, entry->name, &entry->layer));
             if (top >= 0) STATUS_TRY(unique_name(t, scope->name, &entry->layer));
             entry->layer.trainable = entry->layer.trainable && trainable;
             STATUS_TRY(graph_add_layer(t->graph, &entry->layer, &entry->index));
             t->top_of[entry->index] = here;
+            problems_place(problems, entry, entry->index);
         }
     }
     return SUCCESS;
@@ -260,7 +264,8 @@ static status check_inputs(const struct topology_scope *scope) {
     return SUCCESS;
 }
 
-static status build(struct topology *t, struct topology_scope *scope, int keras_version) {
+static status build(struct topology *t, struct topology_scope *scope, int keras_version,
+                    struct problems *problems) {
     int n = count_layers(scope);
     if (n > TOPOLOGY_MAX_LAYERS)
         return status_fail(STATUS_DATA, "the model has more than %d layers", TOPOLOGY_MAX_LAYERS);
@@ -275,7 +280,7 @@ static status build(struct topology *t, struct topology_scope *scope, int keras_
         t->top_name[t->ntop] = strdup(scope->entry[t->ntop].name);
         if (!t->top_name[t->ntop]) return status_no_memory("a topology", 0);
     }
-    STATUS_TRY(add_layers(t, scope, -1, true));
+    STATUS_TRY(add_layers(t, scope, -1, true, problems));
     struct edge *out = NULL;
     struct builder builder = {.graph = t->graph};
     STATUS_TRY(call_scope(&builder, scope, 0, NULL, &out));
@@ -288,6 +293,7 @@ static status check_options(const struct topology_scope *scope, struct problems 
     for (int i = 0; i < scope->nentries; i++) {
         const struct topology_entry *entry = &scope->entry[i];
         if (entry->nested) STATUS_TRY(check_options(entry->nested, problems));
+        problems->about = entry;
         if (!entry->layer.kind || !entry->layer.kind->check) continue;
         status error = entry->layer.kind->check(&entry->layer);
         if (status_code(error) != STATUS_UNSUPPORTED && error)
@@ -300,7 +306,9 @@ static status check_options(const struct topology_scope *scope, struct problems 
     return SUCCESS;
 }
 
-status topology_read(const char *text, int keras_version, struct topology *topology) {
+status topology_read(const char *text, int keras_version, const struct keras_options *options,
+                     struct topology *topology) {
+    struct problems *unsupported = options ? options->unsupported : NULL;
     cJSON *json = NULL;
     struct topology_scope *scope = NULL;
     struct problems problems = {0};
@@ -323,8 +331,15 @@ status topology_read(const char *text, int keras_version, struct topology *topol
 
     STATUS_GOTO(error, cleanup, topology_scope_read(model, keras_version, &scope, &problems));
     STATUS_GOTO(error, cleanup, check_options(scope, &problems));
-    STATUS_GOTO(error, cleanup, problems_take(&problems));
-    STATUS_GOTO(error, cleanup, build(&t, scope, keras_version));
+    if (!unsupported) STATUS_GOTO(error, cleanup, problems_take(&problems));
+    STATUS_GOTO(error, cleanup, build(&t, scope, keras_version, &problems));
+    if (unsupported) { /* `about` points to what ends here */
+        for (int i = 0; i < problems.n; i++) problems.problem[i].about = NULL;
+        problems.about = NULL;
+        problems_clear(unsupported);
+        *unsupported = problems;
+        problems = (struct problems){0};
+    }
     *topology = t;
     t = (struct topology){0};
 cleanup:
@@ -335,9 +350,35 @@ cleanup:
     return error;
 }
 
+/* A layer that is known to be unsupported, or now turns out to be, is passed over. */
+static status refuse_node(void *context, const struct graph *graph, int node, status error) {
+    struct problems *problems = context;
+    int layer = graph->node[node].layer;
+    bool unsupported = status_code(error) == STATUS_UNSUPPORTED;
+    if (!unsupported && !problems_has_layer(problems, layer)) return error;
+    if (unsupported && !problems_has_layer(problems, layer)) {
+        problems->about = &graph->layer[layer];
+        problems_add(problems, "%s", status_message(error));
+        problems_place(problems, problems->about, layer);
+        problems->about = NULL;
+    }
+    status_drop(&error);
+    return SUCCESS;
+}
+
+struct graph_tolerance topology_tolerance(struct problems *problems) {
+    return (struct graph_tolerance){refuse_node, problems};
+}
+
+status topology_infer(struct topology *topology, const struct keras_options *options) {
+    if (!options || !options->unsupported) return graph_infer(topology->graph);
+    struct graph_tolerance tolerance = topology_tolerance(options->unsupported);
+    return graph_infer_known(topology->graph, &tolerance);
+}
+
 status keras_graph_from_json(const char *json, struct graph **graph) {
     struct topology t = {0};
-    STATUS_TRY(topology_read(json, 0, &t));
+    STATUS_TRY(topology_read(json, 0, NULL, &t));
     status error = graph_infer(t.graph);
     if (!error) {
         *graph = t.graph;

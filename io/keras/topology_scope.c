@@ -27,6 +27,7 @@ void topology_scope_destroy(struct topology_scope **scope) {
         for (int c = 0; c < entry->ncalls; c++) free(entry->call[c].in);
         free(entry->call);
         free(entry->name);
+        free(entry->class_name);
         if (entry->layer.kind) layer_clear(&entry->layer);
         topology_scope_destroy(&entry->nested);
     }
@@ -54,7 +55,13 @@ static char *name_of(const cJSON *json, int place) {
 static status read_entry(const cJSON *json, int keras_version, struct topology_entry *entry,
                          struct problems *problems) {
     if (topology_is_model(json)) return topology_scope_read(json, keras_version, &entry->nested, problems);
+    problems->about = entry;
     STATUS_TRY(topology_layer_read(json, entry->name, keras_version, &entry->layer, problems));
+    if (!entry->layer.kind) {
+        const char *class_name = cJSON_GetStringValue(get(json, "class_name"));
+        entry->class_name = strdup(class_name ? class_name : "?");
+        if (!entry->class_name) return status_no_memory("a topology", 0);
+    }
     entry->input = entry->layer.kind && entry->layer.kind->max_inputs == 0;
     return SUCCESS;
 }
