@@ -66,7 +66,7 @@ struct topology_scope;
 
 struct topology_entry {
     char *name;                    /* owned */
-    char *class_name;              /* owned; of a layer whose class is not known */
+    char *class_name;              /* owned; as the file has it */
     bool input;                    /* an input of this model */
     struct layer layer;            /* if not `nested`; cleared once it has moved to a graph */
     struct topology_scope *nested; /* a model inside this one; owned */
@@ -105,7 +105,9 @@ struct topology {
     struct graph *graph; /* owned; not inferred */
     int ntop;
     char **top_name; /* [ntop], owned: outermost layers in the file's order */
-    int *top_of;     /* [graph->nlayers], owned: outermost layer of each layer */
+    int nlayers;     /* of graph */
+    int *top_of;     /* [nlayers], owned: outermost layer of each layer */
+    char **group;    /* [nlayers], owned: where .weights.h5 has it: "layers/functional/layers/dense_1" */
 };
 
 /* `keras_version` is the major version if the file says it, else 0. `options` (may be NULL) as keras_open has
@@ -123,6 +125,10 @@ void topology_clear(struct topology *topology);
  * from the outputs meets them (keras/src/ops/function.py, map_graph). In a Sequential that is their order.
  * `order` is owned by the caller, [*n]; layers that no output needs are left out. */
 status topology_order(const struct graph *graph, int **order, int *n) STATUS_MUST_USE;
+
+/* Names of the groups that Keras 3's .weights.h5 has for the layers of one model, in its order, by their
+ * classes: "dense", "dense_1"; owned by the caller, group[n]. */
+status topology_group_names(int n, const char *const *class_name, char **group) STATUS_MUST_USE;
 
 /* Is it one chain of calls, each layer called once, as in a Sequential? */
 bool topology_is_chain(const struct graph *graph);

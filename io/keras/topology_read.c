@@ -13,6 +13,8 @@ void topology_clear(struct topology *topology) {
     for (int i = 0; i < topology->ntop; i++) free(topology->top_name[i]);
     free(topology->top_name);
     free(topology->top_of);
+    for (int i = 0; i < topology->nlayers; i++) free(topology->group[i]);
+    free(topology->group);
     *topology = (struct topology){0};
 }
 
@@ -50,28 +52,60 @@ static status unique_name(const struct topology *t, const char *prefix, struct l
     return status_fail(STATUS_DATA, "too many layers are named \"%.80s\"", layer->name);
 }
 
+/* Names of the groups of a model's layers in .weights.h5; owned, each and the list. */
+static status group_names(const struct topology_scope *scope, char ***group) {
+    const char **class_name = malloc((size_t)scope->nentries * sizeof *class_name);
+    *group = calloc((size_t)scope->nentries, sizeof **group);
+    status error = class_name && *group ? SUCCESS : status_no_memory("a topology", 0);
+    for (int i = 0; i < scope->nentries && !error; i++) class_name[i] = scope->entry[i].class_name;
+    if (!error) error = topology_group_names(scope->nentries, class_name, *group);
+    free(class_name);
+    return error;
+}
+
+/* Where layers are, while they are moved to a graph. */
+struct position {
+    int top;           /* the outermost layer, -1 in the outermost model */
+    const char *group; /* of the model, "" for the outermost one */
+    bool trainable;
+};
+
 /* Moves a model's layers to the graph; those of inner models take the place of the model. Inputs of inner
- * models vanish: they are what the model is called on. `top` is the outermost layer, -1 in the outermost
- * model. */
-static status add_layers(struct topology *t, struct topology_scope *scope, int top, bool trainable,
+ * models vanish: they are what the model is called on. */
+static status add_layers(struct topology *t, struct topology_scope *scope, struct position position,
                          struct problems *problems) {
-    trainable = trainable && scope->trainable;
-    for (int i = 0; i < scope->nentries; i++) {
+    char **group = NULL;
+    status error = group_names(scope, &group);
+    bool trainable = position.trainable && scope->trainable;
+    for (int i = 0; i < scope->nentries && !error; i++) {
         struct topology_entry *entry = &scope->entry[i];
-        int here = top >= 0 ? top : i;
-        if (entry->nested) {
-            STATUS_TRY(add_layers(t, entry->nested, here, trainable, problems));
-        } else if (top < 0 || !entry->input) {
-            if (!entry->layer.kind)
-                STATUS_TRY(topology_unknown_create(entry->class_name, entry->name, &entry->layer));
-            if (top >= 0) STATUS_TRY(unique_name(t, scope->name, &entry->layer));
-            entry->layer.trainable = entry->layer.trainable && trainable;
-            STATUS_TRY(graph_add_layer(t->graph, &entry->layer, &entry->index));
-            t->top_of[entry->index] = here;
-            problems_place(problems, entry, entry->index);
+        int top = position.top >= 0 ? position.top : i;
+        char *path = NULL;
+        if (asprintf(&path, "%s%slayers/%s", position.group, *position.group ? "/" : "", group[i]) < 0) {
+            error = status_no_memory("a topology", 0);
+            break;
         }
+        if (entry->nested) {
+            struct position inside = {.top = top, .group = path, .trainable = trainable};
+            error = add_layers(t, entry->nested, inside, problems);
+        } else if (position.top < 0 || !entry->input) {
+            if (!entry->layer.kind)
+                error = topology_unknown_create(entry->class_name, entry->name, &entry->layer);
+            if (!error && position.top >= 0) error = unique_name(t, scope->name, &entry->layer);
+            entry->layer.trainable = entry->layer.trainable && trainable;
+            if (!error) error = graph_add_layer(t->graph, &entry->layer, &entry->index);
+            if (!error) {
+                t->top_of[t->nlayers] = top;
+                t->group[t->nlayers++] = path;
+                path = NULL;
+                problems_place(problems, entry, entry->index);
+            }
+        }
+        free(path);
     }
-    return SUCCESS;
+    for (int i = 0; group && i < scope->nentries; i++) free(group[i]);
+    free(group);
+    return error;
 }
 
 /* ---- calls ---- */
@@ -274,13 +308,16 @@ static status build(struct topology *t, struct topology_scope *scope, int keras_
     t->graph->keras_version = keras_version;
     t->graph->sequential = scope->sequential;
     t->top_of = calloc((size_t)n, sizeof *t->top_of);
+    t->group = calloc((size_t)n, sizeof *t->group);
     t->top_name = calloc((size_t)scope->nentries, sizeof *t->top_name);
-    if (!t->top_of || !t->top_name) return status_no_memory("a topology", (size_t)n * sizeof *t->top_of);
+    if (!t->top_of || !t->group || !t->top_name)
+        return status_no_memory("a topology", (size_t)n * sizeof *t->top_of);
     for (; t->ntop < scope->nentries; t->ntop++) {
         t->top_name[t->ntop] = strdup(scope->entry[t->ntop].name);
         if (!t->top_name[t->ntop]) return status_no_memory("a topology", 0);
     }
-    STATUS_TRY(add_layers(t, scope, -1, true, problems));
+    struct position outermost = {.top = -1, .group = "", .trainable = true};
+    STATUS_TRY(add_layers(t, scope, outermost, problems));
     struct edge *out = NULL;
     struct builder builder = {.graph = t->graph};
     STATUS_TRY(call_scope(&builder, scope, 0, NULL, &out));

@@ -52,16 +52,18 @@ static char *name_of(const cJSON *json, int place) {
     return made;
 }
 
+/* Its class; a functional model was once just a "Model". */
+static char *class_of(const cJSON *json) {
+    const char *class_name = cJSON_GetStringValue(get(json, "class_name"));
+    if (class_name && topology_is_model(json) && !strcmp(class_name, "Model")) class_name = "Functional";
+    return strdup(class_name ? class_name : "?");
+}
+
 static status read_entry(const cJSON *json, int keras_version, struct topology_entry *entry,
                          struct problems *problems) {
     if (topology_is_model(json)) return topology_scope_read(json, keras_version, &entry->nested, problems);
     problems->about = entry;
     STATUS_TRY(topology_layer_read(json, entry->name, keras_version, &entry->layer, problems));
-    if (!entry->layer.kind) {
-        const char *class_name = cJSON_GetStringValue(get(json, "class_name"));
-        entry->class_name = strdup(class_name ? class_name : "?");
-        if (!entry->class_name) return status_no_memory("a topology", 0);
-    }
     entry->input = entry->layer.kind && entry->layer.kind->max_inputs == 0;
     return SUCCESS;
 }
@@ -101,10 +103,9 @@ static status make_input(const cJSON *layers, const cJSON *config, const struct 
     if (shape < 0) return status_fail(STATUS_INTERNAL, "there is no kind of input layer");
     entry->input = true;
     entry->index = -1;
-    if (asprintf(&entry->name, "%s_input", scope->entry[1].name) < 0) {
-        entry->name = NULL;
-        return status_no_memory("a topology", 0);
-    }
+    if (asprintf(&entry->name, "%s_input", scope->entry[1].name) < 0) entry->name = NULL;
+    entry->class_name = strdup(kind->class_name);
+    if (!entry->name || !entry->class_name) return status_no_memory("a topology", 0);
     STATUS_TRY(layer_create(kind, entry->name, &entry->layer));
     const cJSON *built = built_shape(layers, config);
     if (built)
@@ -164,7 +165,8 @@ static status read_entries(const cJSON *layers, const cJSON *config, int keras_v
         struct topology_entry *entry = &scope->entry[scope->nentries++];
         entry->index = -1;
         entry->name = name_of(json, scope->nentries - first);
-        if (!entry->name) return status_no_memory("a topology", 0);
+        entry->class_name = class_of(json);
+        if (!entry->name || !entry->class_name) return status_no_memory("a topology", 0);
         STATUS_TRY(read_entry(json, keras_version, entry, problems));
     }
     if (first) STATUS_TRY(make_input(layers, config, scope, &scope->entry[0], problems));
