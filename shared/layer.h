@@ -66,7 +66,8 @@ status attr_check(const struct attr_spec *spec, const struct attr *attr) STATUS_
 /* ---- layers ---- */
 
 struct weight {
-    const char *name;   /* Keras 3 name, "kernel"; borrowed from the kind */
+    const char *name;   /* Keras 3 name, "kernel"; borrowed from the kind. No two of a layer are equal: what
+                           belongs to an inner layer is "forward/kernel" */
     const char *keras2; /* Keras 2 name where it differs ("depthwise_kernel"), else NULL */
     struct shape shape; /* in files */
     struct shape view;  /* as operations take it, of as many elements: Conv1D's (k,C,M) is (1,k,C,M); the
@@ -78,7 +79,7 @@ struct weight {
                   /* where channels pass straight through: batch norm, depthwise with multiplier 1 */
 };
 #define LAYER_MAX_WEIGHTS 16
-#define LAYER_MAX_OUTPUTS 4
+#define LAYER_MAX_OUTPUTS 8
 
 struct layer_kind;
 
@@ -103,6 +104,11 @@ struct layer_kind {
                                    "query|value|key"; NULL: none */
     bool passes_mask;           /* the output's mask is the first input's that has one (Keras's
                                    supports_masking); false: it has none, unless lower() sets it */
+    bool positionwise;          /* each position on the axes before the last (or before attribute "axis") is
+                                   computed on its own, whatever these axes are: TimeDistributed(Dense) is
+                                   Dense */
+    const struct layer_kind *becomes; /* a layer of this kind is read as one of that kind, which has the same
+                                         attributes in the same order, perhaps with other defaults */
 
     /* Options that this program cannot honour: UNSUPPORTED, naming the attribute. May be NULL. */
     status (*check)(const struct layer *layer);
@@ -152,6 +158,10 @@ status lowering_add_activation(struct lowering *lowering, const char *name, int 
                                int *out) STATUS_MUST_USE;
 /* Is this an activation we know? UNSUPPORTED error naming it otherwise. */
 status activation_check(const char *name) STATUS_MUST_USE;
+/* The function itself, as operations take it. UNSUPPORTED error for softmax, which is not one of an element
+ * alone, and for what we do not know. */
+status activation_find(const char *name, int keras_version,
+                       struct activation_function *function) STATUS_MUST_USE;
 
 /* All kinds, in shared/layers/registry.c. */
 const struct layer_kind *layer_kind_find(const char *class_name); /* NULL if unknown */

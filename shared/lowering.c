@@ -54,6 +54,15 @@ status activation_check(const char *name) {
     return status_fail(STATUS_UNSUPPORTED, "activation \"%s\" is not supported", name);
 }
 
+status activation_find(const char *name, int keras_version, struct activation_function *function) {
+    const struct named_activation *found = find_activation(name);
+    if (!found) return status_fail(STATUS_UNSUPPORTED, "activation \"%s\" is not supported here", name);
+    *function = (struct activation_function){
+        .kind = found->kind, .alpha = found->alpha, .beta = found->beta, .gamma = found->gamma};
+    if (found->kind == ACTIVATION_HARD_SIGMOID && keras_version < 3) function->alpha = 0.2f;
+    return SUCCESS;
+}
+
 status lowering_add_activation(struct lowering *lowering, const char *name, int value, int *out) {
     const struct shape shape = *lowering_shape(lowering, value);
     if (!strcmp(name, "softmax")) {
@@ -61,15 +70,8 @@ status lowering_add_activation(struct lowering *lowering, const char *name, int 
         op.u.axis.axis = shape.rank - 1;
         return lowering_add(lowering, &op, &shape, out);
     }
-    const struct named_activation *activation = find_activation(name);
-    if (!activation) return activation_check(name);
-    *out = value;
-    if (activation->kind == ACTIVATION_LINEAR) return SUCCESS;
     struct op op = op_make(OP_ACTIVATION, &value, 1);
-    op.u.act.kind = activation->kind;
-    op.u.act.alpha = activation->alpha;
-    op.u.act.beta = activation->beta;
-    op.u.act.gamma = activation->gamma;
-    if (activation->kind == ACTIVATION_HARD_SIGMOID && lowering->keras_version < 3) op.u.act.alpha = 0.2f;
-    return lowering_add(lowering, &op, &shape, out);
+    STATUS_TRY(activation_find(name, lowering->keras_version, &op.u.act));
+    *out = value;
+    return op.u.act.kind == ACTIVATION_LINEAR ? SUCCESS : lowering_add(lowering, &op, &shape, out);
 }

@@ -26,6 +26,11 @@ static const char *const no_effect[] = {
     "renorm_clipping",
     "renorm_momentum",
     "bias_lr_multiplier",
+    "unit_forget_bias",
+    "input_length",
+    "query_shape",
+    "key_shape",
+    "value_shape",
 };
 static const char *const no_effect_suffix[] = {"_initializer", "_regularizer", "_constraint"};
 
@@ -173,6 +178,7 @@ status topology_layer_read(const cJSON *json, const char *name, int keras_versio
     for (int i = 0; i < kind->nattrs && complete; i++) /* the problem is known already */
         complete = kind->attrs[i].type != ATTR_LAYER || kind->attrs[i].initial || layer->attr[i].present;
     if (!complete) layer_clear(layer);
+    else if (kind->becomes) layer->kind = kind->becomes;
     return error;
 }
 

@@ -25,6 +25,8 @@ const struct layer_kind layer_kind_activation = {
     ATTRS(attrs),
     .min_inputs = 1,
     .max_inputs = 1,
+    .passes_mask = true,
+    .positionwise = true,
     .check = check,
     .infer = kind_infer_same,
     .channels = channels,

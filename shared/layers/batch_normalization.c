@@ -67,6 +67,8 @@ const struct layer_kind layer_kind_batch_normalization = {
     ATTRS(attrs),
     .min_inputs = 1,
     .max_inputs = 1,
+    .passes_mask = true,
+    .positionwise = true,
     .infer = infer,
     .weights = weights,
     .channels = kind_channels_same,

@@ -1,4 +1,6 @@
+#include "shared/layers/emit.h"
 #include "shared/layers/kind.h"
+#include "shared/layers/mask.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +50,43 @@ static status channels(const struct layer *layer, struct channels *c) {
     return axis == c->in[0].rank - 1 ? channels_concat(c) : channels_same(c);
 }
 
+/* Of a value (N,T,...,C): a mask (N,T) of ones. */
+static status ones(struct lowering *lowering, int value, int *mask) {
+    const struct shape shape = *lowering_shape(lowering, value);
+    const struct shape steps = SHAPE(shape.dim[0], shape.dim[1]);
+    STATUS_TRY(emit_slice(lowering, value, shape.rank - 1, 0, 1, 1, mask));
+    STATUS_TRY(emit_reshape(lowering, *mask, &steps, mask));
+    return emit_affine(lowering, *mask, 0, 1, mask);
+}
+
+/* Masks of inputs joined on the channels are joined in Keras 3 to the steps that count in any (in all, if one
+ * has no mask), before to those that count in all that have one; joined in time they follow each other. */
+static status concatenate_masks(struct lowering *lowering, int axis) {
+    int rank = lowering_shape(lowering, lowering->in[0])->rank, missing = 0, mask = -1;
+    for (int i = 0; i < lowering->nin; i++) missing += lowering->mask[i] < 0;
+    if (missing == lowering->nin) return SUCCESS;
+    if (rank < 3 || (axis != 1 && axis != rank - 1) || (axis == 1 && rank != 3))
+        return status_fail(STATUS_UNSUPPORTED,
+                           "masked inputs of rank %d joined along axis %d are not supported", rank, axis);
+    if (axis == 1) {
+        int *masks = malloc((size_t)lowering->nin * sizeof *masks);
+        if (!masks) return status_no_memory("masks", (size_t)lowering->nin * sizeof *masks);
+        status error = SUCCESS;
+        for (int i = 0; i < lowering->nin && !error; i++) {
+            masks[i] = lowering->mask[i];
+            if (masks[i] < 0) error = ones(lowering, lowering->in[i], &masks[i]);
+        }
+        if (!error) error = emit_concat(lowering, lowering->nin, masks, 1, &lowering->out_mask[0]);
+        free(masks);
+        return error;
+    }
+    for (int i = 0; i < lowering->nin; i++)
+        if (lowering->keras_version < 3) STATUS_TRY(mask_and(lowering, mask, lowering->mask[i], &mask));
+        else if (!missing) STATUS_TRY(mask_or(lowering, mask, lowering->mask[i], &mask));
+    lowering->out_mask[0] = mask;
+    return SUCCESS;
+}
+
 static status lower(const struct layer *layer, struct lowering *lowering) {
     size_t nin = (size_t)lowering->nin;
     int *in = malloc(nin * sizeof *in);
@@ -59,6 +98,7 @@ static status lower(const struct layer *layer, struct lowering *lowering) {
     for (int i = 1; i < lowering->nin && !error; i++)
         error = extend(&shape, lowering_shape(lowering, in[i]), op.u.axis.axis);
     if (!error) error = kind_lower_op(layer, lowering, &op, &shape);
+    if (!error) error = concatenate_masks(lowering, op.u.axis.axis);
     free(in);
     return error;
 }

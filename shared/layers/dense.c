@@ -61,6 +61,8 @@ const struct layer_kind layer_kind_dense = {
     ATTRS(attrs),
     .min_inputs = 1,
     .max_inputs = 1,
+    .passes_mask = true,
+    .positionwise = true,
     .check = check,
     .infer = infer,
     .weights = weights,

@@ -36,6 +36,8 @@ const struct layer_kind layer_kind_dropout = {
     ATTRS(attrs),
     .min_inputs = 1,
     .max_inputs = 1,
+    .passes_mask = true,
+    .positionwise = true,
     .check = check,
     .infer = infer,
     .channels = kind_channels_same,

@@ -18,6 +18,8 @@ const struct layer_kind layer_kind_elu = {
     ATTRS(attrs),
     .min_inputs = 1,
     .max_inputs = 1,
+    .passes_mask = true,
+    .positionwise = true,
     .infer = kind_infer_same,
     .channels = kind_channels_same,
     .lower = lower,

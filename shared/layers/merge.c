@@ -1,6 +1,7 @@
 /* Layers that combine their inputs element by element: Add, Subtract, Multiply, Maximum, Minimum. Shapes
  * broadcast; an input of lower rank gets dimensions of 1 after the batch. */
 #include "shared/layers/kind.h"
+#include "shared/layers/mask.h"
 
 /* One dimension of the result of two that broadcast, or an error. Unknown stays unknown. */
 static status broadcast(const struct shape *a, const struct shape *b, int64_t *dim, int64_t other) {
@@ -44,6 +45,19 @@ static status raise_rank(struct lowering *lowering, int rank, int *value) {
     return lowering_add(lowering, &op, &raised, value);
 }
 
+/* Keras 3: steps that count in any input, if all have a mask. Before: those that count in all that have one.
+ */
+static status merge_masks(struct lowering *lowering) {
+    int mask = lowering->mask[0];
+    for (int i = 1; i < lowering->nin; i++) {
+        if (lowering->keras_version < 3) STATUS_TRY(mask_and(lowering, mask, lowering->mask[i], &mask));
+        else if (mask < 0 || lowering->mask[i] < 0) mask = -1;
+        else STATUS_TRY(mask_or(lowering, mask, lowering->mask[i], &mask));
+    }
+    lowering->out_mask[0] = mask;
+    return SUCCESS;
+}
+
 static status lower(struct lowering *lowering, enum binary kind) {
     int rank = 0, value = -1;
     for (int i = 0; i < lowering->nin; i++) {
@@ -66,7 +80,7 @@ static status lower(struct lowering *lowering, enum binary kind) {
     }
     lowering->out[0] = value;
     lowering->nout = 1;
-    return SUCCESS;
+    return merge_masks(lowering);
 }
 
 #define MERGE_KIND(symbol, text, operation, least, most)                                                     \

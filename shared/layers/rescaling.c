@@ -68,6 +68,7 @@ const struct layer_kind layer_kind_rescaling = {
     ATTRS(attrs),
     .min_inputs = 1,
     .max_inputs = 1,
+    .positionwise = true,
     .infer = infer,
     .channels = channels,
     .lower = lower,

@@ -1,3 +1,4 @@
+#include "shared/layers/emit.h"
 #include "shared/layers/kind.h"
 
 static const struct attr_spec attrs[] = {
@@ -19,8 +20,22 @@ static status channels(const struct layer *layer, struct channels *c) {
     return axis == c->in[0].rank - 1 ? channels_fix(c) : channels_same(c);
 }
 
+/* Keras adds -1e9 where the mask is zero. */
+static status add_mask(struct lowering *lowering, int *value) {
+    int mask = lowering->mask[0], bias;
+    char text[SHAPE_TEXT_MAX];
+    if (mask < 0) return SUCCESS;
+    if (lowering_shape(lowering, mask)->rank != lowering_shape(lowering, *value)->rank)
+        return status_fail(STATUS_UNSUPPORTED,
+                           "a mask of time steps on an input of shape %s is not supported",
+                           shape_format(lowering_shape(lowering, *value), text));
+    STATUS_TRY(emit_affine(lowering, mask, 1e9f, -1e9f, &bias));
+    return emit_binary(lowering, BINARY_ADD, *value, bias, value);
+}
+
 static status lower(const struct layer *layer, struct lowering *lowering) {
     int in = lowering->in[0];
+    STATUS_TRY(add_mask(lowering, &in));
     struct op op = op_make(OP_SOFTMAX, &in, 1);
     struct shape shape = *lowering_shape(lowering, in);
     STATUS_TRY(kind_axis("axis", layer_int(layer, "axis"), shape.rank, &op.u.axis.axis));
@@ -32,6 +47,8 @@ const struct layer_kind layer_kind_softmax = {
     ATTRS(attrs),
     .min_inputs = 1,
     .max_inputs = 1,
+    .passes_mask = true,
+    .positionwise = true,
     .infer = infer,
     .channels = channels,
     .lower = lower,
