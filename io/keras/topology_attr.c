@@ -1,5 +1,6 @@
 /* Attributes: JSON value to attribute and back, by the kind's table. */
-#include "io/keras/topology.h"
+#include "io/keras/topology_json.h"
+#include "io/keras/topology_layer.h"
 
 #include <cjson/cJSON.h>
 #include <inttypes.h>

@@ -1,14 +1,9 @@
-/* Calls of a functional model: "inbound_nodes" of each layer, "input_layers", "output_layers".
- *
- * Keras 2: inbound_nodes [[["a", 0, 0, {}], ["b", 0, 0, {}]]], one list a call, one item a tensor.
- * Keras 3: inbound_nodes [{"args": [{"class_name": "__keras_tensor__", "config": {"keras_history": ["a", 0,
- * 0]}}], "kwargs": {}}]. In both a tensor is a layer's name, the number of its call, the number of the
- * output. */
-#include "io/keras/topology.h"
+/* Calls of a functional model: "inbound_nodes" of each layer, "input_layers", "output_layers". */
+#include "io/keras/topology_scope.h"
+
+#include "io/keras/topology_json.h"
 
 #include <cjson/cJSON.h>
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,180 +12,162 @@ struct place { /* where a name is */
     int entry;
 };
 
-struct reader {
+struct calls {
+    const struct topology_reading *reading;
     struct topology_scope *scope;
     struct place *place; /* [nentries], sorted by name */
-    struct problems *problems;
-    const struct topology_entry *caller; /* NULL for the model's inputs and outputs */
-    struct topology_ref *ref;            /* [nrefs], owned: tensors met so far */
-    int nrefs, room;
+    struct topology_args args;
+    const struct topology_tensor **in; /* [room], owned: inputs of the call being read */
+    int room;
+    bool keras3; /* some call is in the dialect of Keras 3 */
 };
-
-static const cJSON *get(const cJSON *object, const char *key) {
-    return cJSON_GetObjectItemCaseSensitive(object, key);
-}
 
 static int compare_places(const void *a, const void *b) {
     return strcmp(((const struct place *)a)->name, ((const struct place *)b)->name);
 }
 
-static bool is_count(const cJSON *json) {
-    return cJSON_IsNumber(json) && json->valuedouble >= 0 && json->valuedouble <= TOPOLOGY_MAX_CALLS &&
-           json->valuedouble == floor(json->valuedouble);
-}
-
-/* ["a", 0, 0] or ["a", 0, 0, {}] */
-static bool is_tensor(const cJSON *json) {
-    if (!cJSON_IsArray(json) || !cJSON_IsString(json->child)) return false;
-    const cJSON *call = json->child->next;
-    return is_count(call) && is_count(call->next);
-}
-
-static const char *caller_name(const struct reader *r) {
-    return r->caller ? r->caller->name : r->scope->name;
-}
-
-static status add_tensor(struct reader *r, const cJSON *json) {
-    struct place key = {json->child->valuestring, 0};
-    const struct place *found =
-        bsearch(&key, r->place, (size_t)r->scope->nentries, sizeof key, compare_places);
-    if (!found)
-        return status_fail(STATUS_DATA,
-                           "layer \"%.80s\" refers to layer \"%.80s\", which the model does not have",
-                           caller_name(r), key.name);
-    if (r->nrefs == r->room) {
-        int room = r->room ? 2 * r->room : 8;
-        struct topology_ref *grown = realloc(r->ref, (size_t)room * sizeof *grown);
-        if (!grown) return status_no_memory("a topology", (size_t)room * sizeof *grown);
-        r->ref = grown;
-        r->room = room;
-    }
-    r->ref[r->nrefs++] = (struct topology_ref){found->entry, (int)json->child->next->valuedouble,
-                                               (int)json->child->next->next->valuedouble};
+static status sort_names(struct calls *c) {
+    size_t n = (size_t)c->scope->nentries;
+    c->place = malloc(n * sizeof *c->place);
+    if (!c->place) return status_no_memory("a topology", n * sizeof *c->place);
+    for (size_t i = 0; i < n; i++) c->place[i] = (struct place){c->scope->entry[i].name, (int)i};
+    qsort(c->place, n, sizeof *c->place, compare_places);
+    for (size_t i = 1; i < n; i++)
+        if (!strcmp(c->place[i - 1].name, c->place[i].name))
+            return status_fail(STATUS_DATA, "two layers are named \"%.80s\"", c->place[i].name);
     return SUCCESS;
 }
 
-/* Is a call's argument without effect in inference? */
-static bool is_unused(const cJSON *value) {
-    value = topology_unwrap(value);
-    return cJSON_IsNull(value) || cJSON_IsFalse(value);
+/* Entries of tensors; `who` refers to them. */
+static status resolve(const struct calls *c, int n, const struct topology_tensor *const *tensor,
+                      const char *who, struct topology_ref **refs) {
+    struct topology_ref *ref = malloc((size_t)(n ? n : 1) * sizeof *ref);
+    if (!ref) return status_no_memory("a topology", (size_t)n * sizeof *ref);
+    for (int k = 0; k < n; k++) {
+        struct place key = {tensor[k]->layer, 0};
+        const struct place *found =
+            bsearch(&key, c->place, (size_t)c->scope->nentries, sizeof key, compare_places);
+        if (!found) {
+            free(ref);
+            return status_fail(STATUS_DATA,
+                               "layer \"%.80s\" refers to layer \"%.80s\", which the model does not have",
+                               who, key.name);
+        }
+        ref[k] = (struct topology_ref){found->entry, tensor[k]->call, tensor[k]->tensor};
+    }
+    *refs = ref;
+    return SUCCESS;
 }
 
-static void check_kwargs(struct reader *r, const cJSON *kwargs) {
+static status make_room(struct calls *c) {
+    if (c->room >= c->args.ntensors) return SUCCESS;
+    int room = c->args.ntensors * 2;
+    const struct topology_tensor **grown = realloc(c->in, (size_t)room * sizeof *grown);
+    if (!grown) return status_no_memory("a topology", (size_t)room * sizeof *grown);
+    c->in = grown;
+    c->room = room;
+    return SUCCESS;
+}
+
+/* All tensors of a call: a model takes them in their order, and a layer of unknown class is a problem by
+ * itself. */
+static void take_all(struct calls *c, const char *name, bool model, int *n) {
     char text[TOPOLOGY_TEXT_MAX];
-    if (!kwargs) return;
-    for (const cJSON *item = kwargs->child; item; item = item->next)
-        if (!is_unused(item))
-            problems_add(r->problems, "layer \"%.80s\": called with %s = %s", caller_name(r),
-                         item->string ? item->string : "a value", topology_text(item, text));
+    *n = 0;
+    for (int i = 0; i < c->args.n; i++) {
+        const struct topology_arg *arg = &c->args.arg[i];
+        bool input = !arg->name || !strcmp(arg->name, "inputs");
+        if (model && !topology_arg_is_unused(arg) && (!input || arg->n == 0 || arg->mixed))
+            problems_add(c->reading->problems, "layer \"%.80s\": called with %.80s%s%s", name,
+                         arg->name ? arg->name : "", arg->name ? " = " : "", topology_text(arg->value, text));
+        for (int k = 0; k < arg->n; k++)
+            if (c->args.tensor[arg->first + k].layer) c->in[(*n)++] = &c->args.tensor[arg->first + k];
+    }
 }
 
-/* Tensors of nested lists, in order (Keras 2). */
-static status read_lists(struct reader *r, const cJSON *json) {
-    char text[TOPOLOGY_TEXT_MAX];
-    if (is_tensor(json)) {
-        check_kwargs(r, json->child->next->next->next);
-        return add_tensor(r, json);
-    }
-    if (cJSON_IsArray(json) && !cJSON_IsString(json->child)) {
-        for (const cJSON *item = json->child; item; item = item->next) STATUS_TRY(read_lists(r, item));
-        return SUCCESS;
-    }
-    if (cJSON_IsObject(json)) { /* named tensors */
-        for (const cJSON *item = json->child; item; item = item->next) STATUS_TRY(read_lists(r, item));
-        return SUCCESS;
-    }
-    if (!is_unused(json))
-        problems_add(r->problems, "layer \"%.80s\": called with %s", caller_name(r),
-                     topology_text(json, text));
+static status read_call(struct calls *c, const cJSON *json, struct topology_entry *entry, int number) {
+    struct topology_call *call = &entry->call[number];
+    STATUS_TRY(status_context(topology_args_read(json, &c->args), "layer \"%.80s\"", entry->name));
+    STATUS_TRY(make_room(c));
+    int n = 0;
+    if (entry->layer.kind)
+        STATUS_TRY(topology_bind(&c->args, number == 0, c->reading, entry->name, &entry->layer, c->in, &n));
+    else take_all(c, entry->name, entry->nested != NULL, &n);
+    STATUS_TRY(resolve(c, n, c->in, entry->name, &call->in));
+    call->nin = n;
     return SUCCESS;
 }
 
-/* Tensors of a call's positional arguments, in order (Keras 3). */
-static status read_args(struct reader *r, const cJSON *json) {
-    char text[TOPOLOGY_TEXT_MAX];
-    const cJSON *value = topology_unwrap(json);
-    const cJSON *class_name = get(value, "class_name");
-    if (cJSON_IsString(class_name) && !strcmp(class_name->valuestring, "__keras_tensor__")) {
-        const cJSON *history = topology_unwrap(get(get(value, "config"), "keras_history"));
-        if (!is_tensor(history))
-            return status_fail(STATUS_DATA, "layer \"%.80s\": a tensor without a keras_history",
-                               caller_name(r));
-        return add_tensor(r, history);
-    }
-    if (cJSON_IsArray(value)) {
-        for (const cJSON *item = value->child; item; item = item->next) STATUS_TRY(read_args(r, item));
-        return SUCCESS;
-    }
-    if (!is_unused(value))
-        problems_add(r->problems, "layer \"%.80s\": called with %s", caller_name(r),
-                     topology_text(value, text));
-    return SUCCESS;
-}
-
-static status read_call(struct reader *r, const cJSON *json, struct topology_call *call) {
-    r->nrefs = 0;
-    if (cJSON_IsObject(json) && get(json, "args")) {
-        STATUS_TRY(read_args(r, get(json, "args")));
-        check_kwargs(r, get(json, "kwargs"));
-    } else {
-        STATUS_TRY(read_lists(r, json));
-    }
-    call->in = malloc((size_t)(r->nrefs ? r->nrefs : 1) * sizeof *call->in);
-    if (!call->in) return status_no_memory("a topology", (size_t)r->nrefs * sizeof *call->in);
-    if (r->nrefs) memcpy(call->in, r->ref, (size_t)r->nrefs * sizeof *call->in);
-    call->nin = r->nrefs;
-    return SUCCESS;
-}
-
-static status read_calls(struct reader *r, const cJSON *json, struct topology_entry *entry, bool *args) {
-    const cJSON *nodes = get(json, "inbound_nodes");
+static status read_calls(struct calls *c, const cJSON *json, struct topology_entry *entry) {
+    const cJSON *nodes = topology_member(json, "inbound_nodes");
     int n = cJSON_GetArraySize(nodes);
     if (n > TOPOLOGY_MAX_CALLS)
         return status_fail(STATUS_DATA, "layer \"%.80s\" is called %d times; at most %d are allowed",
                            entry->name, n, TOPOLOGY_MAX_CALLS);
-    int ncalls = entry->input || n == 0 ? 1 : n; /* an input is there once, and nothing calls it */
-    if (!entry->input && n == 0) ncalls = 0;
+    int ncalls = entry->input ? 1 : n; /* an input is there once, and nothing calls it */
     entry->call = calloc(ncalls ? (size_t)ncalls : 1, sizeof *entry->call);
     if (!entry->call) return status_no_memory("a topology", (size_t)n * sizeof *entry->call);
     entry->ncalls = ncalls;
     if (entry->input) return SUCCESS;
-    r->caller = entry;
-    r->problems->about = entry;
+    c->reading->problems->about = entry;
     int i = 0;
     for (const cJSON *node = nodes ? nodes->child : NULL; node; node = node->next) {
-        if (cJSON_IsObject(node)) *args = true;
-        STATUS_TRY(read_call(r, node, &entry->call[i++]));
+        if (topology_member(node, "args")) c->keras3 = true;
+        STATUS_TRY(read_call(c, node, entry, i++));
     }
     return SUCCESS;
 }
 
-/* A model inside a model has, before its first call, one that Keras made with it. Keras 2 counts it, so the
- * first call is 1; Keras 3 counts it in "output_layers" only. Turns the numbers of those into indices. */
-static void renumber(struct topology_scope *scope, bool args) {
-    for (int nested = 0; nested < scope->nentries; nested++) {
-        if (!scope->entry[nested].nested) continue;
-        int lowest[2] = {TOPOLOGY_MAX_CALLS, TOPOLOGY_MAX_CALLS}, highest[2] = {0, 0};
-        for (int pass = 0; pass < 2; pass++)
-            for (int i = 0; i <= scope->nentries; i++) {
-                bool outputs = i == scope->nentries;
-                int ncalls = outputs ? 1 : scope->entry[i].ncalls;
-                for (int c = 0; c < ncalls; c++) {
-                    struct topology_ref *ref = outputs ? scope->output : scope->entry[i].call[c].in;
-                    int nrefs = outputs ? scope->noutputs : scope->entry[i].call[c].nin;
-                    for (int k = 0; k < nrefs; k++) {
-                        if (ref[k].entry != nested) continue;
-                        if (pass == 0) {
-                            if (ref[k].call < lowest[outputs]) lowest[outputs] = ref[k].call;
-                            if (ref[k].call > highest[outputs]) highest[outputs] = ref[k].call;
-                        } else if (lowest[outputs] > 0 &&
-                                   (highest[outputs] == scope->entry[nested].ncalls || outputs || !args)) {
-                            ref[k].call--;
-                        }
-                    }
-                }
-            }
+/* ---- numbers of calls ---- */
+
+/* Lowest and highest number by which an entry's calls are referred to. */
+struct range {
+    int lowest, highest;
+};
+
+static void include(struct range *range, const struct topology_ref *ref, int n) {
+    for (int k = 0; k < n; k++) {
+        struct range *r = &range[ref[k].entry];
+        if (ref[k].call < r->lowest) r->lowest = ref[k].call;
+        if (ref[k].call > r->highest) r->highest = ref[k].call;
     }
+}
+
+/* A model inside a model has, before its first call, one that Keras made with it. Keras 2 counts it, so the
+ * first call is 1, but not in a Sequential that was made without an input; as a call of a model that no
+ * output needs is not written, the lowest number says which. Keras 3 counts it in "output_layers" only, and
+ * not for a Sequential. */
+static bool counts_from_one(const struct topology_entry *entry, const struct range *range, bool keras3,
+                            bool outputs) {
+    if (!entry->nested || range->lowest < 1) return false;
+    if (range->highest >= entry->ncalls) return true;
+    return keras3 ? outputs && !entry->nested->sequential : true;
+}
+
+static void shift(const struct topology_scope *scope, const struct range *range, bool keras3, bool outputs,
+                  struct topology_ref *ref, int n) {
+    for (int k = 0; k < n; k++)
+        if (counts_from_one(&scope->entry[ref[k].entry], &range[ref[k].entry], keras3, outputs))
+            ref[k].call--;
+}
+
+/* Turns the numbers of calls into indices. */
+static status renumber(struct topology_scope *scope, bool keras3) {
+    size_t n = (size_t)scope->nentries;
+    struct range *inner = malloc(2 * n * sizeof *inner), *outer = inner + n;
+    if (!inner) return status_no_memory("a topology", 2 * n * sizeof *inner);
+    for (size_t i = 0; i < 2 * n; i++) inner[i] = (struct range){TOPOLOGY_MAX_CALLS, 0};
+    for (size_t i = 0; i < n; i++)
+        for (int c = 0; c < scope->entry[i].ncalls; c++)
+            include(inner, scope->entry[i].call[c].in, scope->entry[i].call[c].nin);
+    if (!keras3) outer = inner; /* the same numbers */
+    include(outer, scope->output, scope->noutputs);
+    for (size_t i = 0; i < n; i++)
+        for (int c = 0; c < scope->entry[i].ncalls; c++)
+            shift(scope, inner, keras3, false, scope->entry[i].call[c].in, scope->entry[i].call[c].nin);
+    shift(scope, outer, keras3, true, scope->output, scope->noutputs);
+    free(inner);
+    return SUCCESS;
 }
 
 static status check_refs(const struct topology_scope *scope, const struct topology_ref *ref, int nrefs,
@@ -205,58 +182,51 @@ static status check_refs(const struct topology_scope *scope, const struct topolo
     return SUCCESS;
 }
 
-static status read_ends(struct reader *r, const cJSON *config, const char *key, struct topology_ref **ref,
-                        int *n) {
-    r->caller = NULL;
-    r->problems->about = NULL;
-    r->nrefs = 0;
-    STATUS_TRY(read_lists(r, get(config, key)));
-    if (r->nrefs == 0) return status_fail(STATUS_DATA, "model \"%.80s\" has no %s", r->scope->name, key);
-    *ref = r->ref;
-    *n = r->nrefs;
-    r->ref = NULL;
-    r->nrefs = r->room = 0;
+static status check_calls(const struct topology_scope *scope) {
+    for (int i = 0; i < scope->nentries; i++)
+        for (int c = 0; c < scope->entry[i].ncalls; c++)
+            STATUS_TRY(check_refs(scope, scope->entry[i].call[c].in, scope->entry[i].call[c].nin,
+                                  scope->entry[i].name));
+    STATUS_TRY(check_refs(scope, scope->input, scope->ninputs, scope->name));
+    STATUS_TRY(check_refs(scope, scope->output, scope->noutputs, scope->name));
+    for (int i = 0; i < scope->ninputs; i++) {
+        const struct topology_entry *entry = &scope->entry[scope->input[i].entry];
+        if (!entry->input && (entry->layer.kind || entry->nested))
+            return status_fail(STATUS_DATA,
+                               "input_layers of model \"%.80s\" names \"%.80s\", which is no input layer",
+                               scope->name, entry->name);
+    }
     return SUCCESS;
 }
 
-status topology_calls_read(const cJSON *layers, const cJSON *config, struct topology_scope *scope,
-                           struct problems *problems) {
-    struct reader r = {.scope = scope, .problems = problems};
+/* ---- inputs and outputs ---- */
+
+static status read_ends(struct calls *c, const cJSON *config, const char *key, struct topology_ref **ref,
+                        int *n) {
+    c->reading->problems->about = NULL;
+    STATUS_TRY(status_context(topology_ends_read(topology_member(config, key), &c->args),
+                              "model \"%.80s\": %s", c->scope->name, key));
+    STATUS_TRY(make_room(c));
+    take_all(c, c->scope->name, false, n);
+    if (*n == 0) return status_fail(STATUS_DATA, "model \"%.80s\" has no %s", c->scope->name, key);
+    return resolve(c, *n, c->in, c->scope->name, ref);
+}
+
+status topology_calls_read(const cJSON *layers, const cJSON *config, const struct topology_reading *reading,
+                           struct topology_scope *scope) {
+    struct calls c = {.reading = reading, .scope = scope};
     status error = SUCCESS;
-    r.place = malloc((size_t)scope->nentries * sizeof *r.place);
-    if (!r.place) return status_no_memory("a topology", (size_t)scope->nentries * sizeof *r.place);
-    for (int i = 0; i < scope->nentries; i++) r.place[i] = (struct place){scope->entry[i].name, i};
-    qsort(r.place, (size_t)scope->nentries, sizeof *r.place, compare_places);
-    for (int i = 1; i < scope->nentries; i++)
-        if (!strcmp(r.place[i - 1].name, r.place[i].name)) {
-            error = status_fail(STATUS_DATA, "two layers are named \"%.80s\"", r.place[i].name);
-            goto cleanup;
-        }
-    bool args = false;
+    STATUS_GOTO(error, cleanup, sort_names(&c));
     int i = 0;
     for (const cJSON *json = layers->child; json; json = json->next)
-        STATUS_GOTO(error, cleanup, read_calls(&r, json, &scope->entry[i++], &args));
-    STATUS_GOTO(error, cleanup, read_ends(&r, config, "input_layers", &scope->input, &scope->ninputs));
-    STATUS_GOTO(error, cleanup, read_ends(&r, config, "output_layers", &scope->output, &scope->noutputs));
-    renumber(scope, args);
-    for (i = 0; i < scope->nentries; i++)
-        for (int c = 0; c < scope->entry[i].ncalls; c++)
-            STATUS_GOTO(error, cleanup,
-                        check_refs(scope, scope->entry[i].call[c].in, scope->entry[i].call[c].nin,
-                                   scope->entry[i].name));
-    STATUS_GOTO(error, cleanup, check_refs(scope, scope->input, scope->ninputs, scope->name));
-    STATUS_GOTO(error, cleanup, check_refs(scope, scope->output, scope->noutputs, scope->name));
-    for (i = 0; i < scope->ninputs; i++) {
-        const struct topology_entry *entry = &scope->entry[scope->input[i].entry];
-        if (!entry->input && (entry->layer.kind || entry->nested)) {
-            error = status_fail(STATUS_DATA,
-                                "input_layers of model \"%.80s\" names \"%.80s\", which is no input layer",
-                                scope->name, entry->name);
-            goto cleanup;
-        }
-    }
+        STATUS_GOTO(error, cleanup, read_calls(&c, json, &scope->entry[i++]));
+    STATUS_GOTO(error, cleanup, read_ends(&c, config, "input_layers", &scope->input, &scope->ninputs));
+    STATUS_GOTO(error, cleanup, read_ends(&c, config, "output_layers", &scope->output, &scope->noutputs));
+    STATUS_GOTO(error, cleanup, renumber(scope, c.keras3));
+    STATUS_GOTO(error, cleanup, check_calls(scope));
 cleanup:
-    free(r.place);
-    free(r.ref);
+    free(c.place);
+    free(c.in);
+    topology_args_clear(&c.args);
     return error;
 }

@@ -1,4 +1,4 @@
-#include "io/keras/topology.h"
+#include "io/keras/topology_json.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -83,6 +83,14 @@ const cJSON *topology_unwrap(const cJSON *json) {
         json = inner;
     }
     return json;
+}
+
+const cJSON *topology_member(const cJSON *object, const char *key) {
+    return cJSON_GetObjectItemCaseSensitive(object, key);
+}
+
+const char *topology_string(const cJSON *object, const char *key) {
+    return cJSON_GetStringValue(topology_member(object, key));
 }
 
 const char *topology_text(const cJSON *json, char *text) {

@@ -1,5 +1,6 @@
 /* One layer: JSON to struct layer and back, by the kind's attribute table. */
-#include "io/keras/topology.h"
+#include "io/keras/topology_json.h"
+#include "io/keras/topology_layer.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -112,15 +113,15 @@ static bool is_custom(const cJSON *json) {
 }
 
 /* The layer that a wrapper wraps. If its class is unknown the attribute stays absent. */
-static status read_inner(const cJSON *json, int keras_version, const char *where, struct attr *attr,
-                         struct problems *problems) {
+static status read_inner(const cJSON *json, const struct topology_reading *reading, const char *where,
+                         struct attr *attr) {
     const cJSON *config = cJSON_GetObjectItemCaseSensitive(json, "config");
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, "name"));
     if (cJSON_IsNull(json)) return SUCCESS;
     if (!cJSON_IsObject(json)) return status_fail(STATUS_DATA, "%s: the inner layer is not a layer", where);
     struct layer *inner = malloc(sizeof *inner);
     if (!inner) return status_no_memory("a layer", sizeof *inner);
-    status error = topology_layer_read(json, name ? name : "inner", keras_version, inner, problems);
+    status error = topology_layer_read(json, name ? name : "inner", reading, inner);
     if (error || !inner->kind) {
         free(inner);
         return status_context(error, "%s", where);
@@ -129,16 +130,16 @@ static status read_inner(const cJSON *json, int keras_version, const char *where
     return SUCCESS;
 }
 
-static status read_attrs(const cJSON *config, int keras_version, const char *where, struct layer *layer,
-                         struct problems *problems) {
+static status read_attrs(const cJSON *config, const struct topology_reading *reading, const char *where,
+                         struct layer *layer) {
     const struct layer_kind *kind = layer->kind;
+    struct problems *problems = reading->problems;
     for (int i = 0; i < kind->nattrs; i++) {
         const struct attr_spec *spec = &kind->attrs[i];
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(config, spec->name);
         const cJSON *other = spec->keras2 ? cJSON_GetObjectItemCaseSensitive(config, spec->keras2) : NULL;
-        if (other && (!item || keras_version < 3)) item = other;
-        if (item && spec->type == ATTR_LAYER)
-            STATUS_TRY(read_inner(item, keras_version, where, &layer->attr[i], problems));
+        if (other && (!item || reading->keras_version < 3)) item = other;
+        if (item && spec->type == ATTR_LAYER) STATUS_TRY(read_inner(item, reading, where, &layer->attr[i]));
         else if (item) STATUS_TRY(topology_attr_read(spec, item, where, &layer->attr[i], problems));
         else if (!spec->initial) return status_fail(STATUS_DATA, "%s: %s is missing", where, spec->name);
     }
@@ -158,8 +159,8 @@ static status read_attrs(const cJSON *config, int keras_version, const char *whe
     return SUCCESS;
 }
 
-status topology_layer_read(const cJSON *json, const char *name, int keras_version, struct layer *layer,
-                           struct problems *problems) {
+status topology_layer_read(const cJSON *json, const char *name, const struct topology_reading *reading,
+                           struct layer *layer) {
     *layer = (struct layer){0};
     const char *class_name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "class_name"));
     const cJSON *config = cJSON_GetObjectItemCaseSensitive(json, "config");
@@ -167,13 +168,13 @@ status topology_layer_read(const cJSON *json, const char *name, int keras_versio
         return status_fail(STATUS_DATA, "layer \"%.80s\" has no class_name or no config", name);
     const struct layer_kind *kind = is_custom(json) ? NULL : layer_kind_find(class_name);
     if (!kind) {
-        problems_add(problems, "layer \"%.80s\" (%.80s)", name, class_name);
+        problems_add(reading->problems, "layer \"%.80s\" (%.80s)", name, class_name);
         return SUCCESS;
     }
     STATUS_TRY(layer_create(kind, name, layer));
     char where[256];
     snprintf(where, sizeof where, "layer \"%.80s\" (%.80s)", name, class_name);
-    status error = read_attrs(config, keras_version, where, layer, problems);
+    status error = read_attrs(config, reading, where, layer);
     bool complete = !error;
     for (int i = 0; i < kind->nattrs && complete; i++) /* the problem is known already */
         complete = kind->attrs[i].type != ATTR_LAYER || kind->attrs[i].initial || layer->attr[i].present;
@@ -182,8 +183,7 @@ status topology_layer_read(const cJSON *json, const char *name, int keras_versio
     return error;
 }
 
-/* Is an attribute what it would be if the file did not mention it? */
-static status is_initial(const struct attr_spec *spec, const struct attr *attr, bool *initial) {
+status topology_attr_is_initial(const struct attr_spec *spec, const struct attr *attr, bool *initial) {
     *initial = false;
     if (!spec->initial) return SUCCESS;
     struct attr parsed = {0};
@@ -206,10 +206,11 @@ status topology_layer_write(const struct layer *layer, cJSON **json) {
     }
     for (int i = 0; i < layer->kind->nattrs; i++) {
         const struct attr_spec *spec = &layer->kind->attrs[i];
+        if (spec->call) continue;
         /* A key that only one Keras knows is written only if the model cannot do without it. */
         if (spec->dialect != ATTR_EITHER) {
             bool initial;
-            STATUS_GOTO(error, cleanup, is_initial(spec, &layer->attr[i], &initial));
+            STATUS_GOTO(error, cleanup, topology_attr_is_initial(spec, &layer->attr[i], &initial));
             if (initial) continue;
         }
         cJSON *value;
@@ -230,6 +231,14 @@ cleanup:
     cJSON_Delete(config);
     cJSON_Delete(object);
     return error;
+}
+
+int topology_call_attr(const struct layer_kind *kind, const char *name) {
+    for (int i = 0; i < kind->nattrs; i++)
+        if (kind->attrs[i].call && (!strcmp(kind->attrs[i].name, name) ||
+                                    (kind->attrs[i].keras2 && !strcmp(kind->attrs[i].keras2, name))))
+            return i;
+    return -1;
 }
 
 const struct layer_kind *topology_input_kind(void) {

@@ -1,5 +1,6 @@
 /* Topology JSON to graph: the scopes of the models are flattened into one graph. */
 #include "io/keras/topology.h"
+#include "io/keras/topology_scope.h"
 
 #include "io/keras.h"
 
@@ -366,7 +367,10 @@ status topology_read(const char *text, int keras_version, const struct keras_opt
     if (!keras_version && cJSON_IsString(version)) keras_version = atoi(version->valuestring);
     if (keras_version < 1) keras_version = guess_version(text);
 
-    STATUS_GOTO(error, cleanup, topology_scope_read(model, keras_version, &scope, &problems));
+    STATUS_GOTO(error, cleanup,
+                topology_scope_read(
+                    model, &(struct topology_reading){.keras_version = keras_version, .problems = &problems},
+                    &scope));
     STATUS_GOTO(error, cleanup, check_options(scope, &problems));
     if (!unsupported) STATUS_GOTO(error, cleanup, problems_take(&problems));
     STATUS_GOTO(error, cleanup, build(&t, scope, keras_version, &problems));

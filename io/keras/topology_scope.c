@@ -1,22 +1,19 @@
 /* One model's JSON: its layers, its calls, its inputs and outputs, and the models inside it. */
-#include "io/keras/topology.h"
+#include "io/keras/topology_json.h"
+#include "io/keras/topology_scope.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const cJSON *get(const cJSON *object, const char *key) {
-    return cJSON_GetObjectItemCaseSensitive(object, key);
-}
-
 /* Sequential of Keras 2.0 to 2.2 is a bare list of layers. */
 static const cJSON *layers_of(const cJSON *config) {
-    return cJSON_IsArray(config) ? config : get(config, "layers");
+    return cJSON_IsArray(config) ? config : topology_member(config, "layers");
 }
 
 bool topology_is_model(const cJSON *json) {
-    return cJSON_IsArray(layers_of(get(json, "config")));
+    return cJSON_IsArray(layers_of(topology_member(json, "config")));
 }
 
 void topology_scope_destroy(struct topology_scope **scope) {
@@ -42,10 +39,11 @@ void topology_scope_destroy(struct topology_scope **scope) {
 /* The name of a layer: beside its config (functional), in it, or none at all (a Sequential of Keras 2.0
  * inside another); then its class and place. */
 static char *name_of(const cJSON *json, int place) {
-    const cJSON *name = get(json, "name");
-    if (!cJSON_IsString(name) || !*name->valuestring) name = get(get(json, "config"), "name");
+    const cJSON *name = topology_member(json, "name");
+    if (!cJSON_IsString(name) || !*name->valuestring)
+        name = topology_member(topology_member(json, "config"), "name");
     if (cJSON_IsString(name) && *name->valuestring) return strdup(name->valuestring);
-    const cJSON *class_name = get(json, "class_name");
+    const cJSON *class_name = topology_member(json, "class_name");
     char *made = NULL;
     if (asprintf(&made, "%s_%d", cJSON_IsString(class_name) ? class_name->valuestring : "layer", place) < 0)
         return NULL;
@@ -54,16 +52,16 @@ static char *name_of(const cJSON *json, int place) {
 
 /* Its class; a functional model was once just a "Model". */
 static char *class_of(const cJSON *json) {
-    const char *class_name = cJSON_GetStringValue(get(json, "class_name"));
+    const char *class_name = topology_string(json, "class_name");
     if (class_name && topology_is_model(json) && !strcmp(class_name, "Model")) class_name = "Functional";
     return strdup(class_name ? class_name : "?");
 }
 
-static status read_entry(const cJSON *json, int keras_version, struct topology_entry *entry,
-                         struct problems *problems) {
-    if (topology_is_model(json)) return topology_scope_read(json, keras_version, &entry->nested, problems);
-    problems->about = entry;
-    STATUS_TRY(topology_layer_read(json, entry->name, keras_version, &entry->layer, problems));
+static status read_entry(const cJSON *json, const struct topology_reading *reading,
+                         struct topology_entry *entry) {
+    if (topology_is_model(json)) return topology_scope_read(json, reading, &entry->nested);
+    reading->problems->about = entry;
+    STATUS_TRY(topology_layer_read(json, entry->name, reading, &entry->layer));
     entry->input = entry->layer.kind && entry->layer.kind->max_inputs == 0;
     return SUCCESS;
 }
@@ -71,11 +69,12 @@ static status read_entry(const cJSON *json, int keras_version, struct topology_e
 /* The shape a Sequential without an input layer was built for: JSON of its dimensions, or NULL. */
 static const cJSON *built_shape(const cJSON *layers, const cJSON *config) {
     static const char *const keys[] = {"batch_input_shape", "batch_shape"};
-    const cJSON *first = get(layers->child, "config");
+    const cJSON *first = topology_member(layers->child, "config");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (cJSON_IsArray(get(first, keys[i]))) return get(first, keys[i]);
-    const cJSON *shape = topology_unwrap(get(config, "build_input_shape"));
-    if (!cJSON_IsArray(shape)) shape = topology_unwrap(get(get(config, "build_config"), "input_shape"));
+        if (cJSON_IsArray(topology_member(first, keys[i]))) return topology_member(first, keys[i]);
+    const cJSON *shape = topology_unwrap(topology_member(config, "build_input_shape"));
+    if (!cJSON_IsArray(shape))
+        shape = topology_unwrap(topology_member(topology_member(config, "build_config"), "input_shape"));
     return cJSON_IsArray(shape) ? shape : NULL;
 }
 
@@ -139,8 +138,8 @@ static status chain(struct topology_scope *scope) {
     return SUCCESS;
 }
 
-static status read_entries(const cJSON *layers, const cJSON *config, int keras_version,
-                           struct topology_scope *scope, struct problems *problems) {
+static status read_entries(const cJSON *layers, const cJSON *config, const struct topology_reading *reading,
+                           struct topology_scope *scope) {
     int n = cJSON_GetArraySize(layers);
     if (n == 0) return status_fail(STATUS_DATA, "model \"%.80s\" has no layers", scope->name);
     if (n > TOPOLOGY_MAX_LAYERS)
@@ -152,7 +151,7 @@ static status read_entries(const cJSON *layers, const cJSON *config, int keras_v
     /* A Sequential may lack its input layer; entry 0 is kept for it. */
     int first = 0;
     if (scope->sequential) {
-        const cJSON *class_name = get(layers->child, "class_name");
+        const cJSON *class_name = topology_member(layers->child, "class_name");
         const struct layer_kind *kind =
             cJSON_IsString(class_name) ? layer_kind_find(class_name->valuestring) : NULL;
         first = kind && kind->max_inputs == 0 ? 0 : 1;
@@ -167,15 +166,15 @@ static status read_entries(const cJSON *layers, const cJSON *config, int keras_v
         entry->name = name_of(json, scope->nentries - first);
         entry->class_name = class_of(json);
         if (!entry->name || !entry->class_name) return status_no_memory("a topology", 0);
-        STATUS_TRY(read_entry(json, keras_version, entry, problems));
+        STATUS_TRY(read_entry(json, reading, entry));
     }
-    if (first) STATUS_TRY(make_input(layers, config, scope, &scope->entry[0], problems));
+    if (first) STATUS_TRY(make_input(layers, config, scope, &scope->entry[0], reading->problems));
     return SUCCESS;
 }
 
-status topology_scope_read(const cJSON *json, int keras_version, struct topology_scope **scope,
-                           struct problems *problems) {
-    const cJSON *config = get(json, "config");
+status topology_scope_read(const cJSON *json, const struct topology_reading *reading,
+                           struct topology_scope **scope) {
+    const cJSON *config = topology_member(json, "config");
     const cJSON *layers = layers_of(config);
     if (!cJSON_IsArray(layers))
         return status_fail(STATUS_DATA, "the topology has no list of layers: only Sequential and functional "
@@ -183,16 +182,16 @@ status topology_scope_read(const cJSON *json, int keras_version, struct topology
     struct topology_scope *s = calloc(1, sizeof *s);
     if (!s) return status_no_memory("a topology", sizeof *s);
     status error = SUCCESS;
-    s->sequential =
-        !cJSON_IsArray(get(config, "input_layers")) && !cJSON_IsObject(get(config, "input_layers"));
-    s->trainable = !cJSON_IsFalse(get(config, "trainable"));
+    s->sequential = !cJSON_IsArray(topology_member(config, "input_layers")) &&
+                    !cJSON_IsObject(topology_member(config, "input_layers"));
+    s->trainable = !cJSON_IsFalse(topology_member(config, "trainable"));
     s->name = name_of(json, 0);
     if (!s->name) {
         error = status_no_memory("a topology", 0);
         goto cleanup;
     }
-    STATUS_GOTO(error, cleanup, read_entries(layers, config, keras_version, s, problems));
-    STATUS_GOTO(error, cleanup, s->sequential ? chain(s) : topology_calls_read(layers, config, s, problems));
+    STATUS_GOTO(error, cleanup, read_entries(layers, config, reading, s));
+    STATUS_GOTO(error, cleanup, s->sequential ? chain(s) : topology_calls_read(layers, config, reading, s));
     *scope = s;
     return SUCCESS;
 cleanup:

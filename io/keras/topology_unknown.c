@@ -1,5 +1,6 @@
 /* Stands in a graph for a layer whose class is not known, where a model is only looked at. */
-#include "io/keras/topology.h"
+#include "io/keras.h"
+#include "io/keras/topology_layer.h"
 
 static const struct attr_spec attrs[] = {{.name = "class_name", .type = ATTR_STRING, .initial = "null"}};
 

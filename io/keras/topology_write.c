@@ -1,5 +1,6 @@
 /* Graph to topology JSON, in the Keras 2 dialect that Keras 3 reads too. */
 #include "io/keras/topology.h"
+#include "io/keras/topology_layer.h"
 
 #include "io/keras.h"
 

@@ -67,6 +67,10 @@ static void a_sequential_may_say_only_what_it_was_built_for(void **state) {
     "{\"class_name\": \"__keras_tensor__\", \"config\": {\"shape\": [null, 4], \"dtype\": \"float32\", "     \
     "\"keras_history\": [\"" name "\", 0, 0]}}"
 
+#define RESULT(name, call, output)                                                                           \
+    "{\"class_name\": \"__keras_tensor__\", \"config\": {\"shape\": [null, 4], \"dtype\": \"float32\", "     \
+    "\"keras_history\": [\"" name "\", " call ", " output "]}}"
+
 static const char keras3[] =
     "{\"class_name\": \"Functional\", \"config\": {\"name\": \"f\", \"trainable\": true, \"layers\": ["
     "{\"module\": \"keras.layers\", \"class_name\": \"InputLayer\", \"config\": {\"batch_shape\": [null, 4], "
@@ -138,8 +142,17 @@ static void a_sequential_inside_is_flattened(void **state) {
     graph_destroy(&graph);
 }
 
-/* A model called twice. Keras 2 numbers its calls from 1 (`first` "1", `second` "2"), Keras 3 from 0. */
-static char *called_twice(const char *first, const char *second, const char *output) {
+/* A model called twice. Keras 2 numbers its calls from 1, Keras 3 from 0 but in "output_layers". */
+static char *called_twice(bool third) {
+    static const char *const keras2_calls[] = {
+        "[[[\"p\", 0, 0, {}]], [[\"q\", 0, 0, {}]]]",
+        "[[[\"inner\", 1, 1, {}], [\"inner\", 2, 0, {}]]]",
+    };
+    static const char *const keras3_calls[] = {
+        "[{\"args\": [" TENSOR("p") "], \"kwargs\": {}}, {\"args\": [" TENSOR("q") "], \"kwargs\": {}}]",
+        "[{\"args\": [[" RESULT("inner", "0", "1") ", " RESULT("inner", "1", "0") "]], \"kwargs\": {}}]",
+    };
+    const char *const *calls = third ? keras3_calls : keras2_calls;
     char *json = NULL;
     assert_true(
         asprintf(&json,
@@ -157,20 +170,19 @@ static char *called_twice(const char *first, const char *second, const char *out
                  "{\"class_name\": \"Dense\", \"name\": \"e\", \"config\": {\"name\": \"e\", \"units\": 4}, "
                  "\"inbound_nodes\": [[[\"d\", 0, 0, {}]]]}],"
                  "\"input_layers\": [[\"p\", 0, 0]], \"output_layers\": [[\"e\", 0, 0], [\"d\", 0, 0]]},"
-                 "\"inbound_nodes\": [[[\"p\", 0, 0, {}]], [[\"q\", 0, 0, {}]]]},"
+                 "\"inbound_nodes\": %s},"
                  "{\"class_name\": \"Subtract\", \"name\": \"s\", \"config\": {\"name\": \"s\"}, "
-                 "\"inbound_nodes\": [[[\"inner\", %s, 1, {}], [\"inner\", %s, 0, {}]]]}],"
+                 "\"inbound_nodes\": %s}],"
                  "\"input_layers\": [[\"p\", 0, 0], [\"q\", 0, 0]], \"output_layers\": [[\"s\", 0, 0], "
-                 "[\"inner\", %s, 0]]}}",
-                 first, second, output) > 0);
+                 "[\"inner\", 2, 0]]}}",
+                 calls[0], calls[1]) > 0);
     return json;
 }
 
 static void a_model_called_twice_is_flattened(void **state) {
     (void)state;
-    static const char *const calls[][3] = {{"1", "2", "2"}, {"0", "1", "2"}};
-    for (int i = 0; i < 2; i++) {
-        char *json = called_twice(calls[i][0], calls[i][1], calls[i][2]);
+    for (int third = 0; third < 2; third++) {
+        char *json = called_twice(third);
         struct graph *graph = read_graph(json);
         assert_int_equal(graph->nlayers, 5); /* p, q, d, e, s */
         assert_int_equal(graph->nnodes, 7);

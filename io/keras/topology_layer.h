@@ -1,0 +1,44 @@
+/* One layer: {"class_name": ..., "config": {...}} to struct layer and back, by the kind's table of
+ * attributes. Internal to io/keras. */
+#ifndef GODWIT_IO_KERAS_TOPOLOGY_LAYER_H
+#define GODWIT_IO_KERAS_TOPOLOGY_LAYER_H
+
+#include "io/keras/problems.h"
+#include "shared/layer.h"
+
+struct cJSON;
+
+/* What reading a topology needs to know, and what it finds missing. */
+struct topology_reading {
+    int keras_version; /* major */
+    struct problems *problems;
+};
+
+/* Reads a JSON value into an attribute. What is of the right type and not allowed goes to `problems`, and the
+ * attribute keeps its value; what is of the wrong type is a DATA error. `where` names the layer. */
+status topology_attr_read(const struct attr_spec *spec, const struct cJSON *json, const char *where,
+                          struct attr *attr, struct problems *problems) STATUS_MUST_USE;
+/* The JSON value of an attribute; owned. */
+status topology_attr_write(const struct attr_spec *spec, const struct attr *attr,
+                           struct cJSON **json) STATUS_MUST_USE;
+
+/* Reads one layer. If its class is unknown, that goes to the problems and layer->kind is NULL. */
+status topology_layer_read(const struct cJSON *json, const char *name, const struct topology_reading *reading,
+                           struct layer *layer) STATUS_MUST_USE;
+/* In the Keras 2 dialect that Keras 3 reads too; owned. */
+status topology_layer_write(const struct layer *layer, struct cJSON **json) STATUS_MUST_USE;
+
+/* The attribute of a layer that an argument of its call gives (attr_spec.call); -1 if there is none. */
+int topology_call_attr(const struct layer_kind *kind, const char *name);
+/* Is an attribute what it would be if the file did not mention it? */
+status topology_attr_is_initial(const struct attr_spec *spec, const struct attr *attr,
+                                bool *initial) STATUS_MUST_USE;
+
+/* A layer that stands for one whose class is not known, in a graph that is only looked at: it infers and
+ * lowers to an UNSUPPORTED error (topology_unknown.c). */
+status topology_unknown_create(const char *class_name, const char *name, struct layer *layer) STATUS_MUST_USE;
+
+/* The kind of layer that takes no input. */
+const struct layer_kind *topology_input_kind(void);
+
+#endif

@@ -1,0 +1,64 @@
+/* Scopes: one model's layers and calls, as the JSON has them, and the models inside it. Internal to io/keras.
+ */
+#ifndef GODWIT_IO_KERAS_TOPOLOGY_SCOPE_H
+#define GODWIT_IO_KERAS_TOPOLOGY_SCOPE_H
+
+#include "io/keras/topology_args.h"
+#include "io/keras/topology_layer.h"
+
+#define TOPOLOGY_MAX_LAYERS 16384
+
+struct topology_ref { /* an output tensor of a call */
+    int entry, call, tensor;
+};
+
+struct topology_call {
+    int nin;
+    struct topology_ref *in; /* [nin], owned */
+};
+
+struct topology_scope;
+
+struct topology_entry {
+    char *name;                    /* owned */
+    char *class_name;              /* owned; as the file has it */
+    bool input;                    /* an input of this model */
+    struct layer layer;            /* if not `nested`; cleared once it has moved to a graph */
+    struct topology_scope *nested; /* a model inside this one; owned */
+    int index;                     /* in the graph, -1 before */
+    int ncalls;
+    struct topology_call *call; /* [ncalls], owned */
+};
+
+struct topology_scope {
+    char *name; /* owned */
+    bool sequential;
+    bool trainable;
+    int nentries;
+    struct topology_entry *entry; /* [nentries], owned, in the file's order */
+    int ninputs, noutputs;
+    struct topology_ref *input, *output; /* owned */
+};
+
+/* Reads {"class_name": ..., "config": ...} of a model. */
+status topology_scope_read(const struct cJSON *json, const struct topology_reading *reading,
+                           struct topology_scope **scope) STATUS_MUST_USE;
+void topology_scope_destroy(struct topology_scope **scope); /* accepts NULL */
+
+/* Is this the JSON of a model, not of a layer? */
+bool topology_is_model(const struct cJSON *json);
+
+/* Reads a functional model's calls, inputs and outputs into a scope whose entries have their names and layers
+ * (topology_calls.c). Attributes that calls give are set in the layers. */
+status topology_calls_read(const struct cJSON *layers, const struct cJSON *config,
+                           const struct topology_reading *reading,
+                           struct topology_scope *scope) STATUS_MUST_USE;
+
+/* The tensors of a call that are a layer's inputs, in order: in[] has room for args->ntensors. What it is
+ * called with besides goes to its call attributes, `first` saying that no call has set them before, or to the
+ * problems (topology_bind.c). */
+status topology_bind(const struct topology_args *args, bool first, const struct topology_reading *reading,
+                     const char *name, struct layer *layer, const struct topology_tensor **in,
+                     int *nin) STATUS_MUST_USE;
+
+#endif

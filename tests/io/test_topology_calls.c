@@ -1,0 +1,186 @@
+/* Calls of layers: which argument is which input, and which is an attribute. */
+#include "io/keras/topology_json.h"
+#include "io/keras/topology_scope.h"
+
+#include "io/topology_testing.h"
+
+#include <cjson/cJSON.h>
+
+/* A layer as MultiHeadAttention is: three inputs by name, and options that the call gives. */
+static const struct attr_spec attention_attrs[] = {
+    {.name = "use_causal_mask", .type = ATTR_BOOL, .initial = "false", .call = true},
+    {.name = "heads", .type = ATTR_INT, .initial = "1"},
+};
+static const struct layer_kind attention = {.class_name = "Attention",
+                                            .attrs = attention_attrs,
+                                            .nattrs = 2,
+                                            .min_inputs = 2,
+                                            .max_inputs = 3,
+                                            .call_args = "query|value|key"};
+
+/* And as LSTM is: the states are a list. */
+static const struct layer_kind recurrent = {
+    .class_name = "Recurrent", .min_inputs = 1, .max_inputs = 3, .call_args = "sequences|initial_state"};
+
+static const struct layer_kind merge = {.class_name = "Merge", .min_inputs = 1, .max_inputs = -1};
+
+struct bound {
+    struct layer layer;
+    struct problems problems;
+    char inputs[64]; /* names of the layers, a blank after each */
+};
+
+static void bind(struct bound *b, const struct layer_kind *kind, const char *text, bool first) {
+    struct topology_args args = {0};
+    struct topology_reading reading = {.keras_version = 3, .problems = &b->problems};
+    const struct topology_tensor *in[16];
+    int nin = 0;
+    cJSON *json = NULL;
+    assert_success(topology_parse(text, &json));
+    if (first) assert_success(layer_create(kind, "x", &b->layer));
+    assert_success(topology_args_read(json, &args));
+    assert_true(args.ntensors <= 16);
+    assert_success(topology_bind(&args, first, &reading, "x", &b->layer, in, &nin));
+    b->inputs[0] = 0;
+    for (int i = 0; i < nin; i++) sprintf(b->inputs + strlen(b->inputs), "%s ", in[i]->layer);
+    topology_args_clear(&args);
+    cJSON_Delete(json);
+}
+
+static void clear(struct bound *b) {
+    layer_clear(&b->layer);
+    problems_clear(&b->problems);
+}
+
+static void assert_bound(const struct layer_kind *kind, const char *text, const char *inputs) {
+    struct bound b = {0};
+    bind(&b, kind, text, true);
+    if (b.problems.n) fail_msg("%s: %s", text, b.problems.problem[0].text);
+    assert_string_equal(b.inputs, inputs);
+    clear(&b);
+}
+
+static void assert_problem(const struct layer_kind *kind, const char *text, const char *part) {
+    struct bound b = {0};
+    bind(&b, kind, text, true);
+    if (!b.problems.n || !strstr(b.problems.problem[0].text, part))
+        fail_msg("'%s' is not in '%s'", part, b.problems.n ? b.problems.problem[0].text : "");
+    clear(&b);
+}
+
+#define T(name) TENSOR(name, "[null, 4]")
+#define CALL(args, kwargs) "{\"args\": [" args "], \"kwargs\": {" kwargs "}}"
+
+static void inputs_by_position_and_by_name(void **state) {
+    (void)state;
+    assert_bound(&attention, CALL(T("q") ", " T("v"), ""), "q v ");
+    assert_bound(&attention, CALL(T("q"), "\"value\": " T("v")), "q v ");
+    assert_bound(&attention, CALL(T("q"), "\"key\": " T("k") ", \"value\": " T("v")), "q v k ");
+    assert_bound(&attention, CALL("", "\"key\": " T("k") ", \"value\": " T("v") ", \"query\": " T("q")),
+                 "q v k ");
+    assert_bound(&attention, CALL(T("q") ", " T("v") ", null", "\"training\": false, \"query_mask\": null"),
+                 "q v ");
+    assert_bound(&attention, "[[\"q\", 0, 0, {\"value\": [\"v\", 0, 0], \"training\": null}]]", "q v ");
+    assert_bound(&attention, "[[\"q\", 0, 0, {\"key\": [\"k\", 2, 1], \"value\": [\"v\", 0, 0]}]]", "q v k ");
+    assert_bound(&recurrent, CALL(T("s"), "\"initial_state\": [" T("h") ", " T("c") "], \"mask\": null"),
+                 "s h c ");
+    assert_bound(&recurrent, CALL(T("s"), "\"initial_state\": " T("h")), "s h ");
+    assert_bound(&recurrent, CALL(T("s") ", [" T("h") ", " T("c") "]", ""), "s h c ");
+    assert_bound(&recurrent, "[[\"s\", 0, 0, {}], [\"h\", 0, 0, {}], [\"c\", 0, 0, {}]]", "s h c ");
+    assert_bound(&recurrent, "[[\"s\", 0, 0, {\"initial_state\": [[\"h\", 0, 0], [\"c\", 0, 0]]}]]",
+                 "s h c ");
+    assert_bound(&recurrent, CALL("", "\"inputs\": " T("s")), "s ");
+    assert_bound(&merge, CALL("[" T("a") ", " T("b") ", " T("c") "]", ""), "a b c ");
+    assert_bound(&merge, CALL("[" T("a") ", [" T("b") ", [" T("c") "]]]", ""), "a b c ");
+    assert_bound(&merge, CALL("[" T("a") ", " T("b") ", null]", ""), "a b ");
+    assert_bound(&merge, CALL("{\"class_name\": \"__tuple__\", \"items\": [" T("a") ", " T("b") "]}", ""),
+                 "a b ");
+    assert_bound(&merge, "[[\"a\", 0, 0], [\"b\", 0, 0]]", "a b ");
+    /* What is in an object comes in the order of its keys. */
+    assert_bound(&merge, "{\"z\": [\"a\", 0, 0, {}], \"m\": [\"b\", 0, 0, {}]}", "b a ");
+    assert_bound(&merge, CALL("{\"z\": " T("a") ", \"m\": " T("b") "}", ""), "b a ");
+}
+
+static void what_does_not_fit_is_a_problem(void **state) {
+    (void)state;
+    assert_problem(&attention, CALL(T("q") ", " T("v") ", " T("k") ", " T("m"), ""),
+                   "layer \"x\": called with {");
+    assert_problem(&attention, CALL(T("q") ", 3", ""), "layer \"x\": called with 3");
+    assert_problem(&attention, CALL(T("q"), "\"value\": 3"), "called with value = 3");
+    assert_problem(&attention, CALL(T("q"), "\"key\": " T("k")),
+                   "layer \"x\" (Attention): called without value");
+    assert_problem(&attention, CALL(T("q") ", " T("v"), "\"value\": " T("v")), "called with value = {");
+    assert_problem(&attention, CALL(T("q") ", " T("v"), "\"attention_mask\": " T("m")),
+                   "called with attention_mask = {");
+    assert_problem(&attention, CALL(T("q") ", " T("v"), "\"training\": true"), "called with training = true");
+    assert_problem(&attention, CALL(T("q") ", " T("v"), "\"return_attention_scores\": true"),
+                   "called with return_attention_scores = true");
+    assert_problem(&merge, CALL("[" T("a") ", 2.5]", ""), "called with [");
+    assert_problem(&merge, CALL("[null, " T("a") "]", ""), "called with [null");
+    assert_problem(&merge, CALL(T("a") ", " T("b"), ""), "called with {");
+    assert_problem(&merge, "[[\"_CONSTANT_VALUE\", -1, 3.5, {}]]", "called with [[\"_CONSTANT_VALUE\"");
+}
+
+static void options_of_calls_are_attributes(void **state) {
+    (void)state;
+    struct bound b = {0};
+    const char *causal = CALL(T("q") ", " T("v"), "\"use_causal_mask\": true");
+    bind(&b, &attention, causal, true);
+    assert_true(layer_bool(&b.layer, "use_causal_mask"));
+    bind(&b, &attention, "[[\"q\", 0, 0, {\"value\": [\"v\", 0, 0], \"use_causal_mask\": true}]]", false);
+    assert_int_equal(b.problems.n, 0);
+    /* The layer has one value for all its calls. */
+    bind(&b, &attention, CALL(T("q") ", " T("v"), ""), false);
+    assert_int_equal(b.problems.n, 1);
+    assert_non_null(strstr(b.problems.problem[0].text,
+                           "layer \"x\" (Attention): called with different values of use_causal_mask"));
+    clear(&b);
+    bind(&b, &attention, CALL(T("q") ", " T("v"), ""), true);
+    assert_false(layer_bool(&b.layer, "use_causal_mask"));
+    assert_int_equal(b.problems.n, 0);
+    clear(&b);
+}
+
+static void calls_that_are_none_are_refused(void **state) {
+    (void)state;
+    static const char *const bad[] = {
+        "3",
+        "\"a\"",
+        "{\"args\": 3}",
+        CALL("{\"class_name\": \"__keras_tensor__\", \"config\": {\"shape\": [null]}}", ""),
+        CALL("{\"class_name\": \"__keras_tensor__\", \"config\": {\"keras_history\": [3, 0, 0]}}", ""),
+        CALL("{\"class_name\": \"__keras_tensor__\", \"config\": {\"keras_history\": [\"a\", -1, 0]}}", ""),
+        CALL("{\"class_name\": \"__keras_tensor__\", \"config\": {\"keras_history\": [\"a\", 1e9, 0]}}", "")};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct topology_args args = {0};
+        cJSON *json = NULL;
+        assert_success(topology_parse(bad[i], &json));
+        assert_error(topology_args_read(json, &args), STATUS_DATA, "");
+        topology_args_clear(&args);
+        cJSON_Delete(json);
+    }
+}
+
+/* Outputs in an object, as a model made with dictionaries has them, by key. */
+static void ends_by_name(void **state) {
+    (void)state;
+    struct graph *graph = read_graph(MODEL(
+        INPUT("b", "[null, 2]") "," INPUT("a", "[null, 3]") "," LAYER(
+            "Concatenate", "c", "", "[[[\"b\", 0, 0, {}], [\"a\", 0, 0, {}]]]"),
+        "{\"y\": [\"b\", 0, 0], \"x\": [\"a\", 0, 0]}", "{\"q\": [\"c\", 0, 0], \"p\": [\"a\", 0, 0]}"));
+    assert_string_equal(layer_of(graph, graph->input[0].node)->name, "a");
+    assert_string_equal(layer_of(graph, graph->output[0].node)->name, "a");
+    assert_shape(graph, graph->output[1].node, SHAPE(SHAPE_UNKNOWN, 5));
+    graph_destroy(&graph);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(inputs_by_position_and_by_name),
+        cmocka_unit_test(what_does_not_fit_is_a_problem),
+        cmocka_unit_test(options_of_calls_are_attributes),
+        cmocka_unit_test(calls_that_are_none_are_refused),
+        cmocka_unit_test(ends_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
