@@ -67,3 +67,9 @@ status config_load(const struct comm *world, const struct config_arguments *argu
     else *config = loaded;
     return error;
 }
+
+struct keras_options config_keras_options(const struct config *config) {
+    const struct source_config *source = &config->source;
+    return (struct keras_options){.topology = *source->topology ? source->topology : NULL,
+                                  .aliases = *source->aliases ? source->aliases : NULL};
+}

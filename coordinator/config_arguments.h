@@ -9,6 +9,7 @@
 #define GODWIT_COORDINATOR_CONFIG_ARGUMENTS_H
 
 #include "io/config.h"
+#include "io/keras.h"
 #include "shared/comm.h"
 
 #include <argp.h>
@@ -27,5 +28,8 @@ extern const struct argp config_argp;
  * NULL: this process alone. Collective; all ranks return the same status. Errors: IO, USAGE. */
 status config_load(const struct comm *world, const struct config_arguments *arguments,
                    struct config **config) STATUS_MUST_USE;
+
+/* How to open the source that a configuration names; texts are borrowed. */
+struct keras_options config_keras_options(const struct config *config);
 
 #endif

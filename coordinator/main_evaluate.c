@@ -1,10 +1,10 @@
 /* godwit evaluate MODEL --data SPEC: loss, accuracy and latency. */
 #include "coordinator/command.h"
 #include "coordinator/main_commands.h"
+#include "coordinator/model_arguments.h"
 
 #include "io/dataset.h"
 #include "io/model.h"
-#include "io/registry.h"
 #include "worker/evaluate.h"
 
 #include <stdio.h>
@@ -14,7 +14,8 @@
 #define LATENCY_SECONDS 0.5
 
 struct options {
-    const char *model, *models, *data, *engine;
+    struct model_arguments model;
+    const char *data, *engine;
     bool json;
 };
 
@@ -23,13 +24,15 @@ static const struct argp_option argp_options[] = {
      "The data set: a folder or file, or a configuration (.json) whose \"data\" is used", 0},
     {"engine", 'e', "NAME", 0, "What computes: auto (default), onednn, openblas", 0},
     {"json", 'j', NULL, 0, "Print JSON, for programs", 0},
-    {"models", 'm', "DIR", 0, "The registry's folder (default: GODWIT_MODELS, or models)", 0},
     {0},
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
     struct options *options = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->model;
+        return 0;
     case 'd':
         options->data = arg;
         return 0;
@@ -39,15 +42,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case 'j':
         options->json = true;
         return 0;
-    case 'm':
-        options->models = arg;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (options->model) return command_argument_error(state, "one MODEL only, not \"%s\" too", arg);
-        options->model = arg;
-        return 0;
     case ARGP_KEY_END:
-        if (!options->model) return command_argument_error(state, "MODEL is missing");
         if (!options->data) return command_argument_error(state, "--data is missing");
         return 0;
     default:
@@ -92,8 +87,8 @@ static status run(const struct session *session, const void *parsed) {
     double latency = 0;
     status error = engine_find(o->engine, &machine.engine);
     if (!error) error = data_configuration(o->data, &config);
-    if (!error) error = registry_resolve(o->models, o->model, &path);
-    if (!error) error = model_read(path, NULL, &model);
+    if (!error) error = model_arguments_resolve(&o->model, &path);
+    if (!error) error = model_read(path, &o->model.keras, &model);
     if (!error) error = model_input(model, &input);
     if (!error) error = model_classes(model, &classes);
     if (!error) error = model_logits(model, &logits);
@@ -119,11 +114,10 @@ static status run(const struct session *session, const void *parsed) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse,
-    .args_doc = "MODEL",
     .doc = "Computes the model's accuracy and cross-entropy over the test part of a data set, split over the "
            "ranks, and the "
-           "median latency of one sample on the first rank's threads.\v"
-           "MODEL is a Keras file (.h5), or NAME[:VERSION] in the registry.",
+           "median latency of one sample on the first rank's threads.",
+    .children = (const struct argp_child[]){{&model_argp, 0, NULL, 0}, {0}},
 };
 
 const struct command command_evaluate = {.name = "evaluate",

@@ -63,7 +63,7 @@ static status locate_source(struct migration_run *m) {
     const struct config *c = m->job.config;
     char *path = NULL, *digest = NULL;
     status error = config_require(c, "source");
-    if (!error && comm_is_root(world)) error = registry_resolve(c->models, c->source, &path);
+    if (!error && comm_is_root(world)) error = registry_resolve(c->models, c->source.model, &path);
     if (!error && comm_is_root(world)) error = file_digest(path, &digest);
     error = comm_agree(world, error);
     if (!error) error = comm_bcast_text(world, 0, path, &m->source_path);
@@ -75,7 +75,8 @@ static status locate_source(struct migration_run *m) {
 
 static status compile_plan(struct migration_run *m) {
     const struct config *c = m->job.config;
-    STATUS_TRY(keras_open(m->source_path, NULL, &m->file, &m->source_graph));
+    const struct keras_options keras = config_keras_options(c);
+    STATUS_TRY(keras_open(m->source_path, &keras, &m->file, &m->source_graph));
     STATUS_TRY(
         compile_target(m->source_graph, m->source_path, m->source_digest, &c->target, c->name, &m->compiled));
     struct graph *folded = NULL, *target = NULL;

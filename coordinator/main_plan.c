@@ -48,9 +48,10 @@ static status run(const struct session *session, const void *parsed) {
     STATUS_GOTO(error, done, config_load(NULL, &options->config, &config));
     STATUS_GOTO(error, done, config_require(config, "name"));
     STATUS_GOTO(error, done, config_require(config, "source"));
-    STATUS_GOTO(error, done, registry_resolve(config->models, config->source, &path));
+    STATUS_GOTO(error, done, registry_resolve(config->models, config->source.model, &path));
     STATUS_GOTO(error, done, file_digest(path, &digest));
-    STATUS_GOTO(error, done, keras_open(path, NULL, &file, &source));
+    const struct keras_options keras = config_keras_options(config);
+    STATUS_GOTO(error, done, keras_open(path, &keras, &file, &source));
     STATUS_GOTO(error, done, compile_target(source, path, digest, &config->target, config->name, &compiled));
     STATUS_GOTO(error, done, plan_print(compiled->plan, &text));
     if (options->output) error = file_write_atomic(options->output, text, strlen(text));

@@ -1,5 +1,6 @@
 /* run_inference: a registry model on an image. */
 #include "coordinator/command.h"
+#include "coordinator/model_arguments.h"
 
 #include "io/file.h"
 #include "io/model.h"
@@ -14,19 +15,12 @@
 #include <strings.h>
 
 struct options {
-    const char *engine, *name, *version, *models, *input, *output;
+    struct model_arguments model;
+    const char *engine, *name, *version, *input, *output;
     long top;
 };
 
-enum {
-    OPTION_ENGINE = 0x6001,
-    OPTION_NAME,
-    OPTION_VERSION,
-    OPTION_INPUT,
-    OPTION_OUTPUT,
-    OPTION_MODELS,
-    OPTION_TOP
-};
+enum { OPTION_ENGINE = 0x6001, OPTION_NAME, OPTION_VERSION, OPTION_INPUT, OPTION_OUTPUT, OPTION_TOP };
 
 static const struct argp_option argp_options[] = {
     {"inference-engine", OPTION_ENGINE, "ENGINE", 0,
@@ -38,7 +32,6 @@ static const struct argp_option argp_options[] = {
      "The image with the best classes below it (.png, .jpg), or .json; of an image-to-image model its image",
      0},
     {"top", OPTION_TOP, "N", 0, "How many classes (default 5)", 0},
-    {"models", OPTION_MODELS, "DIR", 0, "The registry's folder (default: GODWIT_MODELS, or models)", 0},
     {0},
 };
 
@@ -47,6 +40,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     switch (key) {
     case ARGP_KEY_INIT:
         o->top = 5;
+        state->child_inputs[0] = &o->model;
         return 0;
     case OPTION_ENGINE:
         o->engine = arg;
@@ -62,9 +56,6 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case OPTION_OUTPUT:
         o->output = arg;
-        return 0;
-    case OPTION_MODELS:
-        o->models = arg;
         return 0;
     case OPTION_TOP:
         return command_argument_int(state, "--top", arg, 1, 1000, &o->top);
@@ -90,7 +81,7 @@ static status find_model(const struct options *o, char **path) {
     char *wanted = NULL;
     if (asprintf(&wanted, o->version ? "%s:%s" : "%s%s", o->name, o->version ? o->version : "") < 0)
         return status_no_memory("a path", strlen(o->name));
-    status error = registry_resolve(o->models, wanted, path);
+    status error = registry_resolve(o->model.models, wanted, path);
     free(wanted);
     return error;
 }
@@ -197,7 +188,7 @@ static status run(const struct session *session, const void *parsed) {
     status error = find_engine(o->engine, &machine.engine);
     if (!error) error = find_model(o, &path);
     if (!error) error = image_read(o->input, &image);
-    if (!error) error = model_read(path, NULL, &model);
+    if (!error) error = model_read(path, &o->model.keras, &model);
     if (!error) error = preprocessing_parse(model->preprocessing, &preprocessing);
     if (!error) error = infer(o, &machine, model, preprocessing, image);
     preprocessing_destroy(&preprocessing);
@@ -213,6 +204,7 @@ static const struct argp argp = {
     .doc = "Runs a model of the registry on an image. The image is made grey or RGB, cropped at its centre "
            "and resized as the "
            "model needs; how pixels become inputs is stored with the model.",
+    .children = (const struct argp_child[]){{&model_options_argp, 0, NULL, 0}, {0}},
 };
 
 static const struct command command_run_inference = {.name = "run_inference",

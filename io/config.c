@@ -189,6 +189,8 @@ static status apply(const struct field *f, const char *path, const cJSON *value,
         *(bool *)field_at(f, record) = cJSON_IsTrue(value);
         return SUCCESS;
     case FIELD_OBJECT:
+        if (f->plain && cJSON_IsString(value))
+            return set_text(find(f->table, f->plain), path, value, field_at(f, record));
         if (!cJSON_IsObject(value)) return wrong(f, path, json_kind(value));
         return apply_object(f->table, path, value, field_at(f, record));
     }
@@ -288,7 +290,7 @@ static status assign(struct config *config, const char *path, const char *text) 
     void *record = config;
     const struct field *f = NULL;
     STATUS_TRY(locate(path, &record, &f));
-    bool is_text = f->type == FIELD_TEXT || f->type == FIELD_NAME;
+    bool is_text = f->type == FIELD_TEXT || f->type == FIELD_NAME || (f->plain && text[0] != '{');
     cJSON *value = is_text && text[0] != '"' ? cJSON_CreateString(text) : cJSON_ParseWithOpts(text, NULL, 1);
     if (!value) {
         char found[96];
@@ -315,6 +317,10 @@ status config_require(const struct config *config, const char *path) {
     void *record = (void *)(size_t)config;
     const struct field *f = NULL;
     STATUS_TRY(locate(path, &record, &f));
+    if (f->plain) {
+        record = field_at(f, record);
+        f = find(f->table, f->plain);
+    }
     if (f->type != FIELD_TEXT && f->type != FIELD_NAME)
         return status_fail(STATUS_INTERNAL, "\"%s\" is not a text", path);
     if (**field_text(f, record)) return SUCCESS;

@@ -23,6 +23,13 @@ struct data_config {
     bool in_memory;       /* keep one decoded copy a node */
 };
 
+/* The source model of a migration. As a text in the configuration: `model` alone. */
+struct source_config {
+    char *model;    /* a file or folder, or name[:version] */
+    char *topology; /* JSON of its topology, if the model has weights only; "" = it has one */
+    char *aliases;  /* JSON that says which known layers custom classes stand for; "" = none */
+};
+
 struct schedule_config {
     char *kind;    /* "constant", "cosine", "one_cycle" */
     double rate;   /* peak learning rate */
@@ -74,7 +81,6 @@ struct migration_config {
 
 struct config {
     char *name;     /* of the model made: the registry's folder */
-    char *source;   /* migrate: a .h5 or name[:version] */
     char *topology; /* train: a JSON file of the topology */
     char *output;   /* train: where to write the .h5; "" = the registry */
     char *models;   /* registry's folder */
@@ -82,6 +88,7 @@ struct config {
     char *engine;
     int64_t threads; /* a rank; 0: cores / ranks of the node */
     int64_t seed;
+    struct source_config source;
     struct data_config data;
     struct target_config target;
     struct migration_config migration;
@@ -97,7 +104,8 @@ status config_parse(const char *json, const char *what, struct config **config) 
  * its quotation marks. After an error the configuration is as before, but for objects, which are partly set.
  */
 status config_set(struct config *config, const char *assignment) STATUS_MUST_USE;
-/* USAGE error with the key's meaning if the text at `path` ("source", "data.path") is empty. */
+/* USAGE error with the key's meaning if the text at `path` ("data.path", or "source" for "source.model") is
+ * empty. */
 status config_require(const struct config *config, const char *path) STATUS_MUST_USE;
 /* The effective configuration, all keys, as JSON; owned. */
 status config_print(const struct config *config, char **json) STATUS_MUST_USE;

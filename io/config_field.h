@@ -33,6 +33,7 @@ struct field {
     const char *text;                /* default of FIELD_TEXT, FIELD_NAME */
     const char *choices;             /* FIELD_TEXT: "sgd|adamw"; NULL: any */
     const struct field_table *table; /* FIELD_OBJECT */
+    const char *plain; /* FIELD_OBJECT: a text instead of the object sets this key; NULL: none */
     const char *meaning;
 };
 

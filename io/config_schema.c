@@ -34,9 +34,24 @@
         .key = #m, .type = FIELD_OBJECT, .offset = offsetof(struct s, m), .table = &m##_table,               \
         .meaning = about                                                                                     \
     }
+#define OBJECT_OR_TEXT(s, m, key_of_text, about)                                                             \
+    {                                                                                                        \
+        .key = #m, .type = FIELD_OBJECT, .offset = offsetof(struct s, m), .table = &m##_table,               \
+        .plain = key_of_text, .meaning = about                                                               \
+    }
 #define TABLE(name, s)                                                                                       \
     static const struct field_table name##_table = {name##_fields,                                           \
                                                     (int)(sizeof name##_fields / sizeof *name##_fields)}
+
+static const struct field source_fields[] = {
+    TEXT(source_config, model, "", NULL,
+         "migrate: the source model, a file, folder or name[:version]; short: \"source\": \"x.h5\""),
+    TEXT(source_config, topology, "", NULL,
+         "JSON file or model with the topology of a source that has weights only"),
+    TEXT(source_config, aliases, "", NULL,
+         "JSON file: which known layers custom classes stand for (train: those of the topology)"),
+};
+TABLE(source, source_config);
 
 static const struct field data_fields[] = {
     TEXT(data_config, format, "auto", "auto|idx|hdf5|folder",
@@ -127,7 +142,7 @@ TABLE(training, training_config);
 
 static const struct field config_fields[] = {
     NAME(config, name, "", "name of the model that is made: its folder in the registry"),
-    TEXT(config, source, "", NULL, "migrate: the source model, a file or name[:version]"),
+    OBJECT_OR_TEXT(config, source, "model", "the source model"),
     TEXT(config, topology, "", NULL, "train: JSON file of the model's topology"),
     TEXT(config, output, "", NULL, "train: file to write; empty: a version in the registry"),
     TEXT(config, models, "models", NULL, "folder of the registry"),
@@ -177,7 +192,8 @@ const char *field_allowed(const struct field *field, char *text) {
         snprintf(text, FIELD_TEXT_MAX, "true or false");
         break;
     case FIELD_OBJECT:
-        snprintf(text, FIELD_TEXT_MAX, "an object");
+        snprintf(text, FIELD_TEXT_MAX,
+                 field->plain ? "an object, or the text of its key \"%s\"" : "an object", field->plain);
         break;
     }
     return text;

@@ -27,6 +27,10 @@ status keras_open(const char *path, const struct keras_options *options, struct 
                   struct graph **graph) STATUS_MUST_USE;
 void keras_close(struct keras_file **file);
 
+/* For a graph opened with options.unsupported: puts there what turns out to be unsupported when the graph is
+ * lowered, and passes over layers that are there already. */
+struct graph_tolerance keras_tolerance(struct problems *problems);
+
 /* What the model is kept in: "whole-model HDF5 (.h5, .hdf5)". Static. */
 const char *keras_container(const struct keras_file *file);
 

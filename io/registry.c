@@ -139,22 +139,48 @@ static status resolve_name(const char *models, const char *model, const char *na
     return error;
 }
 
+static bool has_file(const char *folder, const char *file) {
+    char *path = NULL;
+    struct stat info;
+    if (asprintf(&path, "%s/%s", folder, file) < 0) return false;
+    bool there = stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    free(path);
+    return there;
+}
+
+/* What a path to a folder stands for: the model.h5 of a version of the registry, or the folder itself, if it
+ * is a model. *path stays NULL if it is neither. */
+static status resolve_folder(const char *folder, char **path) {
+    if (has_file(folder, "model.h5")) {
+        if (asprintf(path, "%s/model.h5", folder) < 0) return no_memory();
+    } else if (has_file(folder, "model.json")) {
+        *path = strdup(folder);
+        if (!*path) return no_memory();
+    }
+    return SUCCESS;
+}
+
 status registry_resolve(const char *models, const char *model, char **path) {
     struct stat info = {0};
     models = models_folder(models);
-    if (stat(model, &info) == 0 && !S_ISDIR(info.st_mode)) {
-        char *copy = strdup(model);
-        if (!copy) return no_memory();
-        *path = copy;
-        return SUCCESS;
+    *path = NULL;
+    bool exists = stat(model, &info) == 0, folder = exists && S_ISDIR(info.st_mode);
+    if (folder) STATUS_TRY(resolve_folder(model, path));
+    if (*path) return SUCCESS;
+    if (exists && !folder) {
+        *path = strdup(model);
+        return *path ? SUCCESS : no_memory();
     }
     char *name = strdup(model);
     if (!name) return no_memory();
     char *colon = strchr(name, ':');
     if (colon) *colon = '\0';
-    status error = is_name(name)        ? resolve_name(models, model, name, colon ? colon + 1 : NULL, path)
-                   : strchr(model, '/') ? file_fail("open", model, S_ISDIR(info.st_mode) ? EISDIR : ENOENT)
-                                        : not_found(models, model);
+    status error = SUCCESS;
+    if (is_name(name)) error = resolve_name(models, model, name, colon ? colon + 1 : NULL, path);
+    else if (folder)
+        error = status_fail(
+            STATUS_IO, "%s is a folder without a model: there is no model.h5 or model.json in it", model);
+    else error = strchr(model, '/') ? file_fail("open", model, ENOENT) : not_found(models, model);
     free(name);
     return error;
 }

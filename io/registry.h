@@ -5,8 +5,9 @@
 
 #include "shared/status.h"
 
-/* Path of model.h5 for MODEL: an existing file, or name[:version]. Owned. `models` NULL: $GODWIT_MODELS, else
- * "models". Errors: IO, saying what there is; USAGE for a version that is none. */
+/* Path of the model that MODEL means: an existing file, a folder that is a model (it has a model.json) or a
+ * version of a registry (it has a model.h5, which is the path then), or name[:version]. Owned. `models` NULL:
+ * $GODWIT_MODELS, else "models". Errors: IO, saying what there is; USAGE for a version that is none. */
 status registry_resolve(const char *models, const char *model, char **path) STATUS_MUST_USE;
 
 /* A version being staged in <models>/<name>/.staging-<host>-<pid>: write files into

@@ -23,8 +23,6 @@ struct topology {
  * them: aliases, and where to put what is unsupported. */
 status topology_read(const char *json, int keras_version, const struct keras_options *options,
                      struct topology *topology) STATUS_MUST_USE;
-/* Puts what turns out to be unsupported there, and passes over layers that are there already. */
-struct graph_tolerance topology_tolerance(struct problems *problems);
 /* Infers its graph: strictly, or with options->unsupported as far as it can. */
 status topology_infer(struct topology *topology, const struct keras_options *options) STATUS_MUST_USE;
 void topology_clear(struct topology *topology);

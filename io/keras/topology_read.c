@@ -407,13 +407,13 @@ static status refuse_node(void *context, const struct graph *graph, int node, st
     return SUCCESS;
 }
 
-struct graph_tolerance topology_tolerance(struct problems *problems) {
+struct graph_tolerance keras_tolerance(struct problems *problems) {
     return (struct graph_tolerance){refuse_node, problems};
 }
 
 status topology_infer(struct topology *topology, const struct keras_options *options) {
     if (!options || !options->unsupported) return graph_infer(topology->graph);
-    struct graph_tolerance tolerance = topology_tolerance(options->unsupported);
+    struct graph_tolerance tolerance = keras_tolerance(options->unsupported);
     return graph_infer_known(topology->graph, &tolerance);
 }
 

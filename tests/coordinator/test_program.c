@@ -79,7 +79,7 @@ static void test_usage(void **state) {
     fails("quantum", 2, "unknown command \"quantum\" (see godwit --help)");
     fails("help inspekt", 2, "did you mean \"inspect\"?");
     fails("inspect", 2, "MODEL is missing");
-    fails("inspect a b", 2, "more than one MODEL: \"b\"");
+    fails("inspect a b", 2, "one MODEL only, not \"b\" too");
 }
 
 static void test_inspect_refuses(void **state) {

@@ -218,10 +218,20 @@ static void test_set(void **state) {
     status error = config_require(c, "source");
     assert_string_equal(status_message(error),
                         "key \"source\" is missing in the configuration (migrate: the source "
-                        "model, a file or name[:version])");
+                        "model, a file, folder or name[:version]; short: \"source\": \"x.h5\")");
     status_drop(&error);
     assert_null(config_set(c, "source=a.h5"));
     assert_null(config_require(c, "source"));
+    assert_string_equal(c->source.model, "a.h5");
+    assert_null(config_set(c, "source.aliases=own.json"));
+    assert_null(config_set(c, "source={\"model\": \"b.weights.h5\", \"topology\": \"b.json\"}"));
+    assert_string_equal(c->source.model, "b.weights.h5");
+    assert_string_equal(c->source.topology, "b.json");
+    assert_string_equal(c->source.aliases, "own.json");
+    set_fails(c, "source.modle=x",
+              "--set: unknown key \"source.modle\"; did you mean \"model\"? (allowed here: model, topology, "
+              "aliases)");
+    set_fails(c, "source={\"model\": 1}", "--set: \"source.model\" is a number; allowed: a text");
     config_destroy(&c);
 }
 
