@@ -27,10 +27,16 @@ struct attr_spec {
                             "null": absent (attr.present is false). Where the default is a value, a null in a
                             file stands for the default */
     const char *choices; /* for strings: "valid|same"; NULL: any */
-    enum { ATTR_EITHER, ATTR_KERAS2_ONLY, ATTR_KERAS3_ONLY } dialect; /* which writer writes it */
-    int length; /* ATTR_INTS: a scalar is repeated to this many; 0: as read */
-    bool pairs; /* ATTR_INTS: four numbers are written as [[a,b],[c,d]] */
-    bool call;  /* an argument of the call, not of the constructor: use_causal_mask */
+    enum {
+        ATTR_EITHER,
+        ATTR_KERAS2_ONLY,
+        ATTR_KERAS3_ONLY,
+        ATTR_NEWER /* not in the older ones of either; like those of one only, written where it is not the
+                      default */
+    } dialect;     /* which Keras has it */
+    int length;    /* ATTR_INTS: a scalar is repeated to this many; 0: as read */
+    bool pairs;    /* ATTR_INTS: four numbers are written as [[a,b],[c,d]] */
+    bool call;     /* an argument of the call, not of the constructor: use_causal_mask */
 };
 
 struct layer;
@@ -97,6 +103,8 @@ struct channels;
 
 struct layer_kind {
     const char *class_name; /* in Keras: "Conv2D" */
+    const char *module; /* of the class in Keras 3: "keras.src.applications.convnext"; "": Keras has no such
+                           class; NULL: keras.layers */
     const struct attr_spec *attrs;
     int nattrs;
     int min_inputs, max_inputs; /* max -1: any number */

@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The dialect written, which Keras 3 reads as well. */
-#define KERAS_VERSION "2.15.0"
+/* Of the dialects that are written; Keras 3 reads that of Keras 2 as well. */
+#define KERAS2_VERSION "2.15.0"
+#define KERAS3_VERSION "3.0.0"
 #define BACKEND "tensorflow"
 
 struct target { /* a weight being written */
@@ -50,13 +51,18 @@ void keras_writer_abandon(struct keras_writer **writer) {
 
 /* ---- the file's frame ---- */
 
+/* The Keras that reads the dialect a graph is written in. */
+static const char *version_of(const struct graph *graph) {
+    return topology_dialect_of(graph) == TOPOLOGY_KERAS3 ? KERAS3_VERSION : KERAS2_VERSION;
+}
+
 static status write_root(hid_t file, const struct graph *graph, const char *preprocessing) {
     char *json = NULL, version[16];
     STATUS_TRY(keras_graph_to_json(graph, &json));
     status error = hdf5_write_text(file, "model_config", json);
     free(json);
     STATUS_TRY(error);
-    STATUS_TRY(hdf5_write_text(file, "keras_version", KERAS_VERSION));
+    STATUS_TRY(hdf5_write_text(file, "keras_version", version_of(graph)));
     STATUS_TRY(hdf5_write_text(file, "backend", BACKEND));
     /* What activations such as hard_sigmoid mean is not said by the dialect. */
     snprintf(version, sizeof version, "%d", graph->keras_version);
@@ -152,7 +158,7 @@ static status write_layers(struct keras_writer *w, const struct graph *graph) {
     }
     for (int i = 0; i < n; i++) names[i] = graph->layer[order[i]].name;
     STATUS_GOTO(error, cleanup, hdf5_write_names(root, "layer_names", n, names));
-    STATUS_GOTO(error, cleanup, hdf5_write_text(root, "keras_version", KERAS_VERSION));
+    STATUS_GOTO(error, cleanup, hdf5_write_text(root, "keras_version", version_of(graph)));
     STATUS_GOTO(error, cleanup, hdf5_write_text(root, "backend", BACKEND));
     for (int i = 0; i < n; i++) STATUS_GOTO(error, cleanup, write_layer(w, root, graph, order[i]));
 cleanup:

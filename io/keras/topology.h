@@ -8,6 +8,12 @@
 #include "io/keras.h"
 #include "io/keras/topology_json.h"
 
+/* How a topology is written. */
+enum topology_dialect {
+    TOPOLOGY_COMMON, /* as Keras 2 writes it, in the form that Keras 3 and TensorFlow.js read as well */
+    TOPOLOGY_KERAS3  /* as Keras 3 writes it, in .keras and in .h5 */
+};
+
 /* A graph, and where its layers were before models inside the model were flattened: a file keeps the weights
  * of a layer under the name of the outermost model or layer it belongs to. */
 struct topology {
@@ -26,6 +32,14 @@ status topology_read(const char *json, int keras_version, const struct keras_opt
 /* Infers its graph: strictly, or with options->unsupported as far as it can. */
 status topology_infer(struct topology *topology, const struct keras_options *options) STATUS_MUST_USE;
 void topology_clear(struct topology *topology);
+
+/* The dialect in which a graph is written if there is no reason for another: the common one, unless a call or
+ * an attribute has no form there that both read (several arguments that are tensors; several axes). */
+enum topology_dialect topology_dialect_of(const struct graph *graph);
+
+/* Writes an inferred graph; *json is owned. Layers that no output needs are left out. Initializers are not
+ * written: Keras's defaults apply. UNSUPPORTED for what Keras 3 computes otherwise or cannot say. */
+status topology_write(const struct graph *graph, enum topology_dialect dialect, char **json) STATUS_MUST_USE;
 
 /* Layers in the order in which Keras lists a model's layers, which is the order of their weights in a file,
  * whatever their order in the JSON: by depth, counted from the outputs, then in the order in which a search

@@ -193,46 +193,6 @@ status topology_attr_is_initial(const struct attr_spec *spec, const struct attr 
     return SUCCESS;
 }
 
-status topology_layer_write(const struct layer *layer, cJSON **json) {
-    status error = SUCCESS;
-    cJSON *object = cJSON_CreateObject();
-    cJSON *config = cJSON_CreateObject();
-    if (!cJSON_AddStringToObject(object, "class_name", layer->kind->class_name) ||
-        !cJSON_AddStringToObject(config, "name", layer->name) ||
-        !cJSON_AddStringToObject(config, "dtype", "float32") ||
-        (layer->kind->max_inputs != 0 && !cJSON_AddBoolToObject(config, "trainable", layer->trainable))) {
-        error = status_no_memory("a topology", 0);
-        goto cleanup;
-    }
-    for (int i = 0; i < layer->kind->nattrs; i++) {
-        const struct attr_spec *spec = &layer->kind->attrs[i];
-        if (spec->call) continue;
-        /* A key that only one Keras knows is written only if the model cannot do without it. */
-        if (spec->dialect != ATTR_EITHER) {
-            bool initial;
-            STATUS_GOTO(error, cleanup, topology_attr_is_initial(spec, &layer->attr[i], &initial));
-            if (initial) continue;
-        }
-        cJSON *value;
-        STATUS_GOTO(error, cleanup, topology_attr_write(spec, &layer->attr[i], &value));
-        if (!cJSON_AddItemToObject(config, spec->keras2 ? spec->keras2 : spec->name, value)) {
-            cJSON_Delete(value);
-            error = status_no_memory("a topology", 0);
-            goto cleanup;
-        }
-    }
-    if (!cJSON_AddItemToObject(object, "config", config)) {
-        error = status_no_memory("a topology", 0);
-        goto cleanup;
-    }
-    *json = object;
-    return SUCCESS;
-cleanup:
-    cJSON_Delete(config);
-    cJSON_Delete(object);
-    return error;
-}
-
 int topology_call_attr(const struct layer_kind *kind, const char *name) {
     for (int i = 0; i < kind->nattrs; i++)
         if (kind->attrs[i].call && (!strcmp(kind->attrs[i].name, name) ||

@@ -4,6 +4,7 @@
 #define GODWIT_IO_KERAS_TOPOLOGY_LAYER_H
 
 #include "io/keras/problems.h"
+#include "io/keras/topology.h"
 #include "shared/layer.h"
 
 struct cJSON;
@@ -18,15 +19,19 @@ struct topology_reading {
  * attribute keeps its value; what is of the wrong type is a DATA error. `where` names the layer. */
 status topology_attr_read(const struct attr_spec *spec, const struct cJSON *json, const char *where,
                           struct attr *attr, struct problems *problems) STATUS_MUST_USE;
-/* The JSON value of an attribute; owned. */
-status topology_attr_write(const struct attr_spec *spec, const struct attr *attr,
-                           struct cJSON **json) STATUS_MUST_USE;
 
 /* Reads one layer. If its class is unknown, that goes to the problems and layer->kind is NULL. */
 status topology_layer_read(const struct cJSON *json, const char *name, const struct topology_reading *reading,
                            struct layer *layer) STATUS_MUST_USE;
-/* In the Keras 2 dialect that Keras 3 reads too; owned. */
-status topology_layer_write(const struct layer *layer, struct cJSON **json) STATUS_MUST_USE;
+/* {"class_name": ..., "config": {...}}, for Keras 3 with "module" and "registered_name"; owned. UNSUPPORTED
+ * for an option that Keras 3 does not have. */
+status topology_layer_write(const struct layer *layer, enum topology_dialect dialect,
+                            struct cJSON **json) STATUS_MUST_USE;
+/* Adds the attributes that are given in calls (attr_spec.call) to a call's keywords, but for those that are
+ * as if not given. */
+status topology_call_attrs_write(const struct layer *layer, struct cJSON *keywords) STATUS_MUST_USE;
+/* The dtype of a layer as Keras 3 writes it: a policy, float32; owned, NULL without memory. */
+struct cJSON *topology_policy(void);
 
 /* The attribute of a layer that an argument of its call gives (attr_spec.call); -1 if there is none. */
 int topology_call_attr(const struct layer_kind *kind, const char *name);

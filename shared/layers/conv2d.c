@@ -9,7 +9,7 @@ static const struct attr_spec attrs[] = {
     ATTR_PADDING,
     ATTR_DATA_FORMAT,
     ATTR_DILATION_RATE,
-    {.name = "groups", .type = ATTR_INT, .initial = "1"},
+    {.name = "groups", .type = ATTR_INT, .initial = "1", .dialect = ATTR_NEWER},
     ATTR_ACTIVATION,
     ATTR_USE_BIAS,
 };

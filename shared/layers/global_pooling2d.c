@@ -3,7 +3,7 @@
 
 static const struct attr_spec attrs[] = {
     ATTR_DATA_FORMAT,
-    {.name = "keepdims", .type = ATTR_BOOL, .initial = "false"},
+    {.name = "keepdims", .type = ATTR_BOOL, .initial = "false", .dialect = ATTR_NEWER},
 };
 
 static status infer(const struct layer *layer, const struct shape *in, int nin, struct shape *out,
