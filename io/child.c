@@ -162,8 +162,7 @@ void channel_send(struct channel *channel, status error, const struct message *m
 /* ---- the parent ---- */
 
 struct child {
-    char *name; /* owned */
-    pid_t pid;  /* -1: gone */
+    pid_t pid; /* -1: gone */
     int socket;
     struct child_limits limits;
     enum status_code ended; /* why it is gone, if it is */
@@ -191,8 +190,11 @@ static int reap(struct child *child, double seconds) {
 }
 
 static status gone(const struct child *child) {
-    return status_fail(child->ended, "%s: %s", child->name,
-                       child->reason ? child->reason : "the reader has ended");
+    return status_fail(child->ended, "%s", child->reason ? child->reason : "the reader has ended");
+}
+
+bool child_is_gone(const struct child *child) {
+    return child->pid < 0;
 }
 
 /* The child is gone, or must go. */
@@ -314,23 +316,20 @@ void child_stop(struct child **child) {
     struct child *c = *child;
     if (!c) return;
     if (c->pid >= 0) reap(c, 0);
-    free(c->name);
     free(c->reason);
     free(c);
     *child = NULL;
 }
 
-status child_start(const char *name, const struct child_limits *limits, int nfiles, const int *files,
-                   child_function *run, void *argument, struct child **child) {
-    if (nfiles > CHILD_MAX_FILES)
-        return status_fail(STATUS_INTERNAL, "%s: %d files for one reader", name, nfiles);
+status child_start(const struct child_limits *limits, int nfiles, const int *files, child_function *run,
+                   void *argument, struct child **child) {
+    if (nfiles > CHILD_MAX_FILES) return status_fail(STATUS_INTERNAL, "%d files for one reader", nfiles);
     struct child *c = calloc(1, sizeof *c);
     if (!c) return status_no_memory("a reader", sizeof *c);
     c->limits = *limits;
     c->pid = -1;
-    c->name = strdup(name);
-    int ends[2], failed = c->name ? 0 : ENOMEM;
-    if (!failed && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) failed = errno;
+    int ends[2], failed = 0;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) failed = errno;
     if (!failed) {
         sigset_t all, before;
         sigfillset(&all);
@@ -345,10 +344,11 @@ status child_start(const char *name, const struct child_limits *limits, int nfil
     }
     if (failed) {
         child_stop(&c);
-        return status_fail(STATUS_IO,
-                           "cannot start a process that reads %s: %s; check the limits on processes, open "
-                           "files and memory (ulimit -a)",
-                           name, strerror(failed));
+        return status_fail(
+            STATUS_IO,
+            "cannot start a process to read it: %s; check the limits on processes, open files and "
+            "memory (ulimit -a)",
+            strerror(failed));
     }
     *child = c;
     return SUCCESS;

@@ -26,15 +26,17 @@ typedef status child_function(struct channel *channel, const int *files, void *a
 
 struct child;
 
-/* `name` is what the child works on, as error messages name it. Error: IO (no process, no memory for one). */
-status child_start(const char *name, const struct child_limits *limits, int nfiles, const int *files,
-                   child_function *run, void *argument, struct child **child) STATUS_MUST_USE;
+/* Error: IO (no process, no memory for one). */
+status child_start(const struct child_limits *limits, int nfiles, const int *files, child_function *run,
+                   void *argument, struct child **child) STATUS_MUST_USE;
 /* Kills it; accepts NULL, sets NULL. */
 void child_stop(struct child **child);
 
 /* In the parent. child_receive waits for the next answer, which takes the place of *message: the child's own
  * error, or DATA if it crashed, used up its time, was silent for too long, or talks nonsense, MEMORY if the
- * system killed it. After an error of that second kind the child is gone, and each call gives that error. */
+ * system killed it. After an error of that second kind the child is gone, and each call gives that error. It
+ * does not name the file. */
+bool child_is_gone(const struct child *child);
 status child_send(struct child *child, const struct message *message) STATUS_MUST_USE;
 status child_receive(struct child *child, struct message *message) STATUS_MUST_USE;
 

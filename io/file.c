@@ -99,6 +99,23 @@ cleanup:
     return error;
 }
 
+status file_open_input(const char *path, int *fd, int64_t *size) {
+    struct stat info;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (*fd < 0) return file_fail("open", path, errno);
+    status error = SUCCESS;
+    if (fstat(*fd, &info) != 0) error = file_fail("open", path, errno);
+    else if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+        error = status_fail(STATUS_IO, "cannot open %s: it is neither a file nor a folder", path);
+    if (error) {
+        close(*fd);
+        *fd = -1;
+        return error;
+    }
+    *size = S_ISDIR(info.st_mode) ? -1 : info.st_size;
+    return SUCCESS;
+}
+
 /* The folder of `path`: "." for a bare name. Owned; NULL if there is no memory. */
 static char *folder_of(const char *path) {
     const char *slash = strrchr(path, '/');

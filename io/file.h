@@ -5,10 +5,14 @@
 #include "shared/status.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* The whole of a text file as one owned, NUL-terminated string. Errors: IO; DATA if it is longer than
  * `max_bytes` or has a NUL byte in it. */
 status file_read_text(const char *path, size_t max_bytes, char **text) STATUS_MUST_USE;
+/* Opens a file, *size then its bytes, or a folder, *size then -1, for reading; never waits for a pipe's other
+ * end. Error: IO, for what is neither too. */
+status file_open_input(const char *path, int *fd, int64_t *size) STATUS_MUST_USE;
 /* Replaces `path` by `nbytes` of `data`, synced to the disk; on an error `path` is what it was before. */
 status file_write_atomic(const char *path, const void *data, size_t nbytes) STATUS_MUST_USE;
 

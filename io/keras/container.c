@@ -4,7 +4,6 @@
 #include "io/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,31 +74,17 @@ void places_clear(struct places *places) {
 
 /* ---- opening ---- */
 
-static status cannot_open(const char *path, const char *why) {
-    return status_fail(STATUS_IO, "cannot open %s: %s; check the path and its permissions", path, why);
-}
-
 /* The first bytes of a file; *n is 0 for a folder. */
-static status read_head(const char *path, unsigned char *head, size_t *n, bool *folder) {
+static status read_head(const char *path, int fd, unsigned char *head, size_t *n, bool *folder) {
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &info) != 0) {
-        status error = cannot_open(path, strerror(errno));
-        if (fd >= 0) close(fd);
-        return error;
-    }
-    status error = SUCCESS;
     *n = 0;
+    if (fstat(fd, &info) != 0) return file_fail("read", path, errno);
     *folder = S_ISDIR(info.st_mode);
-    if (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)) {
-        error = cannot_open(path, "it is neither a file nor a folder");
-    } else if (!*folder) {
-        ssize_t got = pread(fd, head, CONTAINER_HEAD_BYTES, 0);
-        if (got < 0) error = cannot_open(path, strerror(errno));
-        else *n = (size_t)got;
-    }
-    close(fd);
-    return error;
+    if (*folder) return SUCCESS;
+    ssize_t got = pread(fd, head, CONTAINER_HEAD_BYTES, 0);
+    if (got < 0) return file_fail("read", path, errno);
+    *n = (size_t)got;
+    return SUCCESS;
 }
 
 static status not_recognised(const char *path) {
@@ -115,11 +100,11 @@ static status not_recognised(const char *path) {
     return status_fail(STATUS_DATA, "%s is not a Keras model; what can be read is %s", path, text);
 }
 
-static status recognise(const char *path, const struct container_kind **kind) {
+static status recognise(const char *path, int fd, const struct container_kind **kind) {
     unsigned char head[CONTAINER_HEAD_BYTES];
     size_t n;
     bool folder;
-    STATUS_TRY(read_head(path, head, &n, &folder));
+    STATUS_TRY(read_head(path, fd, head, &n, &folder));
     for (size_t i = 0; i < NKINDS; i++)
         if (kinds[i]->recognise(path, folder ? NULL : head, n)) {
             *kind = kinds[i];
@@ -128,9 +113,19 @@ static status recognise(const char *path, const struct container_kind **kind) {
     return not_recognised(path);
 }
 
-status container_open(const char *path, const struct keras_options *options, struct container *c) {
-    struct container opened = {0};
-    STATUS_TRY(recognise(path, &opened.kind));
+int container_number(const struct container_kind *kind) {
+    int i = 0;
+    while (i < (int)NKINDS && kinds[i] != kind) i++;
+    return i;
+}
+
+const struct container_kind *container_kind(int number) {
+    return number >= 0 && number < (int)NKINDS ? kinds[number] : NULL;
+}
+
+status container_open(const char *path, int fd, const struct keras_options *options, struct container *c) {
+    struct container opened = {.fd = fd};
+    STATUS_TRY(recognise(path, fd, &opened.kind));
     opened.path = strdup(path);
     status error =
         opened.path ? opened.kind->open(&opened, options) : status_no_memory("a path", strlen(path));
@@ -150,18 +145,10 @@ void container_close(struct container *c) {
     *c = (struct container){0};
 }
 
-status container_topology(const char *path, char **json, int *keras_version) {
-    unsigned char head[CONTAINER_HEAD_BYTES];
-    size_t n, i = 0;
-    bool folder;
-    STATUS_TRY(read_head(path, head, &n, &folder));
-    while (i < n && strchr(" \t\r\n", head[i]) && head[i]) i++;
-    if (i < n && head[i] == '{') {
-        *keras_version = 0;
-        return file_read_text(path, TOPOLOGY_MAX_BYTES, json);
-    }
+/* Of a file or folder that is not JSON text. */
+static status topology_of_model(const char *path, int fd, char **json, int *keras_version) {
     struct container c = {0};
-    STATUS_TRY(container_open(path, NULL, &c));
+    STATUS_TRY(container_open(path, fd, NULL, &c));
     status error = c.config ? SUCCESS
                             : status_fail(STATUS_DATA,
                                           "%s has no topology itself; give a JSON file with what Keras's "
@@ -173,5 +160,24 @@ status container_topology(const char *path, char **json, int *keras_version) {
         *keras_version = c.keras_version;
     }
     container_close(&c);
+    return error;
+}
+
+status container_topology(const char *path, char **json, int *keras_version) {
+    unsigned char head[CONTAINER_HEAD_BYTES];
+    size_t n = 0, i = 0;
+    int64_t size;
+    int fd;
+    bool folder;
+    STATUS_TRY(file_open_input(path, &fd, &size));
+    status error = read_head(path, fd, head, &n, &folder);
+    while (i < n && strchr(" \t\r\n", head[i]) && head[i]) i++;
+    if (!error && i < n && head[i] == '{') {
+        *keras_version = 0;
+        error = file_read_text(path, TOPOLOGY_MAX_BYTES, json);
+    } else if (!error) {
+        error = topology_of_model(path, fd, json, keras_version);
+    }
+    close(fd);
     return error;
 }

@@ -2,8 +2,8 @@
  *
  * To add one: a file io/keras/container_<name>.c that defines `const struct container_kind container_<name>`,
  * and a line in io/keras/container.c. A container only finds things: the topology's text, and where the bytes
- * of each weight are. keras_open() (keras.c) parses the topology and reads what lies in files as float32;
- * what has to be decoded it asks the container for. */
+ * of each weight are. It does so in a child process (reader.c), which may crash; keras_open() (keras.c) reads
+ * what lies in files as float32; what has to be decoded it asks the child for. */
 #ifndef GODWIT_IO_KERAS_CONTAINER_H
 #define GODWIT_IO_KERAS_CONTAINER_H
 
@@ -37,6 +37,7 @@ void places_clear(struct places *places);
 struct container {
     const struct container_kind *kind;
     char *path;          /* owned */
+    int fd;              /* the file or folder of that path, open for reading; borrowed */
     char *config;        /* owned: the topology's JSON text; NULL: it has none */
     int keras_version;   /* major version of the Keras that wrote the topology, 0 if not known */
     char *preprocessing; /* owned: JSON, NULL: none */
@@ -71,9 +72,13 @@ struct container_kind {
 
 #define CONTAINER_HEAD_BYTES 4096
 
-/* Opens a model of any kind. Errors: IO (cannot open), DATA (no kind recognises it: lists what can be read;
- * or damaged). */
-status container_open(const char *path, const struct keras_options *options,
+/* Number of a kind, and kind of a number; NULL if there is none. */
+int container_number(const struct container_kind *kind);
+const struct container_kind *container_kind(int number);
+
+/* Opens a model of any kind: `fd` is `path`, open for reading as long as the container is. Errors: IO (cannot
+ * read), DATA (no kind recognises it: lists what can be read; or damaged). */
+status container_open(const char *path, int fd, const struct keras_options *options,
                       struct container *c) STATUS_MUST_USE;
 void container_close(struct container *c); /* accepts one that is zero */
 

@@ -68,7 +68,7 @@ static status open_file(struct container *c, const struct keras_options *options
     if (!h5) return status_no_memory("a model file", sizeof *h5);
     *h5 = (struct h5){-1, -1};
     c->state = h5;
-    STATUS_TRY(hdf5_open(c->path, &h5->file));
+    STATUS_TRY(hdf5_open(c->path, c->fd, &h5->file));
     return status_context(read_frame(c, h5), "%s", c->path);
 }
 

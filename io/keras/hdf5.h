@@ -18,8 +18,9 @@ const char *hdf5_last_error(char *text);
 /* Do the first n bytes of a file say that it is HDF5? `head` may be NULL. */
 bool hdf5_signature(const unsigned char *head, size_t n);
 
-/* Opens for reading, serially. Errors: IO (cannot open), DATA (not HDF5, damaged or truncated). */
-status hdf5_open(const char *path, int64_t *file) STATUS_MUST_USE;
+/* Opens for reading, serially, the file `fd`, named `path`. Errors: IO (cannot open), DATA (not HDF5, damaged
+ * or truncated). */
+status hdf5_open(const char *path, int fd, int64_t *file) STATUS_MUST_USE;
 /* Creates for writing, in a format that HDF5 1.8 reads. */
 status hdf5_create(const char *path, int64_t *file) STATUS_MUST_USE;
 

@@ -2,89 +2,76 @@
 #include "io/keras.h"
 
 #include "io/file.h"
-#include "io/keras/container.h"
+#include "io/keras/reader.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 struct keras_file {
-    struct container container;
-    struct places places;
-    int *fd; /* [places.nfiles], -1: not open yet */
+    char *path;                /* owned */
+    struct reader_found found; /* without its graph */
+    struct reader *reader;     /* NULL: no weight has to be decoded */
+    int *fd;                   /* [files of the places], -1: not open yet */
     int64_t bytes_read;
 };
 
 void keras_close(struct keras_file **file) {
     struct keras_file *f = *file;
     if (!f) return;
-    for (int i = 0; f->fd && i < f->places.nfiles; i++)
+    reader_close(&f->reader);
+    for (int i = 0; f->fd && i < f->found.places.nfiles; i++)
         if (f->fd[i] >= 0) close(f->fd[i]);
     free(f->fd);
-    places_clear(&f->places);
-    container_close(&f->container);
+    reader_found_clear(&f->found);
+    free(f->path);
     free(f);
     *file = NULL;
 }
 
-/* The topology that the options name comes before the container's own. */
-static status read_topology(struct container *c, const struct keras_options *options, struct topology *t) {
-    if (options && options->topology) {
-        char *json = NULL;
-        int version = 0;
-        STATUS_TRY(container_topology(options->topology, &json, &version));
-        status error = status_context(topology_read(json, version, options, t), "%s", options->topology);
-        free(json);
-        STATUS_TRY(error);
-    } else if (c->config) {
-        STATUS_TRY(status_context(topology_read(c->config, c->keras_version, options, t), "%s", c->path));
-    } else {
-        return status_fail(STATUS_DATA,
-                           "%s has weights only; say with --topology which JSON file (of Keras's "
-                           "model.to_json()) or model has the topology",
-                           c->path);
+/* Places in `path` itself are read from `fd`, which is the caller's if it is not needed. */
+static status keep_files(struct keras_file *f, int *fd) {
+    const struct places *places = &f->found.places;
+    f->fd = malloc(((size_t)places->nfiles + 1) * sizeof *f->fd);
+    if (!f->fd) return status_no_memory("a list of files", (size_t)places->nfiles * sizeof *f->fd);
+    for (int i = 0; i < places->nfiles; i++) {
+        bool this_one = !strcmp(places->file[i], f->path);
+        f->fd[i] = this_one ? *fd : -1;
+        if (this_one) *fd = -1;
     }
-    free(c->config); /* it may be long */
-    c->config = NULL;
-    return status_context(topology_infer(t, options), "%s", c->path);
+    return SUCCESS;
 }
 
-static status open_model(struct keras_file *f, const char *path, const struct keras_options *options,
-                         struct topology *t) {
-    struct container *c = &f->container;
-    STATUS_TRY(container_open(path, options, c));
-    STATUS_TRY(read_topology(c, options, t));
-    if (options && options->unsupported && options->unsupported->n) return SUCCESS; /* to look at only */
-    STATUS_TRY(places_create(t->graph, &f->places));
-    STATUS_TRY(status_context(c->kind->locate(c, t, &f->places), "%s", path));
-    f->fd = malloc(((size_t)f->places.nfiles + 1) * sizeof *f->fd);
-    if (!f->fd) return status_no_memory("a list of files", (size_t)f->places.nfiles * sizeof *f->fd);
-    for (int i = 0; i < f->places.nfiles; i++) f->fd[i] = -1;
-    return SUCCESS;
+static status open_model(struct keras_file *f, const struct keras_options *options) {
+    int64_t size;
+    int fd;
+    STATUS_TRY(file_open_input(f->path, &fd, &size));
+    status error = reader_open(f->path, fd, size, options, &f->reader, &f->found);
+    if (!error) error = keep_files(f, &fd);
+    if (fd >= 0) close(fd);
+    return error;
 }
 
 status keras_open(const char *path, const struct keras_options *options, struct keras_file **file,
                   struct graph **graph) {
-    struct topology t = {0};
     struct keras_file *f = calloc(1, sizeof *f);
-    if (!f) return status_no_memory("a model file", sizeof *f);
-    status error = open_model(f, path, options, &t);
+    if (f) f->path = strdup(path);
+    status error = f && f->path ? open_model(f, options) : status_no_memory("a model file", sizeof *f);
     if (!error) {
-        *graph = t.graph;
-        t.graph = NULL;
+        *graph = f->found.topology.graph;
+        f->found.topology.graph = NULL;
+        topology_clear(&f->found.topology);
         *file = f;
         f = NULL;
     }
-    topology_clear(&t);
     keras_close(&f);
     return error;
 }
 
 const char *keras_container(const struct keras_file *file) {
-    return file->container.kind->description;
+    return file->found.kind->description;
 }
 
 /* ---- weights ---- */
@@ -110,8 +97,8 @@ static status check_finite(const float *values, int64_t n, int64_t first) {
 
 static status open_place(struct keras_file *f, const struct place *place, int *fd) {
     int *open_fd = &f->fd[place->file];
-    if (*open_fd < 0) *open_fd = open(f->places.file[place->file], O_RDONLY | O_CLOEXEC);
-    if (*open_fd < 0) return file_fail("open", f->places.file[place->file], errno);
+    int64_t size;
+    if (*open_fd < 0) STATUS_TRY(file_open_input(f->found.places.file[place->file], open_fd, &size));
     *fd = *open_fd;
     return SUCCESS;
 }
@@ -130,7 +117,7 @@ static status read_plain(struct keras_file *f, const struct place *place, int64_
         while (left) {
             ssize_t got = pread(fd, to, left, at);
             if (got < 0 && errno == EINTR) continue;
-            if (got < 0) return file_fail("read", f->places.file[place->file], errno);
+            if (got < 0) return file_fail("read", f->found.places.file[place->file], errno);
             if (got == 0) return status_fail(STATUS_DATA, "cannot be read: the file is truncated");
             to += got;
             at += got;
@@ -142,8 +129,7 @@ static status read_plain(struct keras_file *f, const struct place *place, int64_
 }
 
 static status read_rows(struct keras_file *f, int number, int64_t first, int64_t nrows, float *rows) {
-    const struct place *place = &f->places.place[number];
-    struct container *c = &f->container;
+    const struct place *place = &f->found.places.place[number];
     int64_t all, columns;
     status error;
     shape_rows(&place->shape, &all, &columns);
@@ -153,34 +139,32 @@ static status read_rows(struct keras_file *f, int number, int64_t first, int64_t
     } else if (place->offset >= 0) {
         error = read_plain(f, place, first * columns, nrows * columns, rows);
     } else {
-        error = c->kind->read(c, place, number, first, nrows, rows);
+        error = reader_read(f->reader, number, &place->shape, first, nrows, rows);
         if (!error) error = check_finite(rows, nrows * columns, first * columns);
     }
     if (!error) f->bytes_read += nrows * columns * (int64_t)place->size;
-    return status_context(error, "%s: weight %s", c->path, place->path);
+    return status_context(error, "%s: weight %s", f->path, place->path);
 }
 
 status keras_read_rows(struct keras_file *file, int layer, int weight, int64_t first, int64_t nrows,
                        float *rows) {
-    const struct places *places = &file->places;
+    const struct places *places = &file->found.places;
     if (layer < 0 || layer >= places->nlayers || weight < 0 ||
         weight >= places->first[layer + 1] - places->first[layer])
-        return status_fail(STATUS_INTERNAL, "%s has no weight %d of layer %d", file->container.path, weight,
-                           layer);
+        return status_fail(STATUS_INTERNAL, "%s has no weight %d of layer %d", file->path, weight, layer);
     return read_rows(file, places->first[layer] + weight, first, nrows, rows);
 }
 
 status keras_read_params(struct keras_file *file, struct params *params) {
-    const struct places *places = &file->places;
+    const struct places *places = &file->found.places;
     if (params->n != places->n)
-        return status_fail(STATUS_INTERNAL, "%s has %d weights, not %d", file->container.path, places->n,
-                           params->n);
+        return status_fail(STATUS_INTERNAL, "%s has %d weights, not %d", file->path, places->n, params->n);
     for (int i = 0; i < params->n; i++) {
         int64_t rows, columns;
         shape_rows(&places->place[i].shape, &rows, &columns);
         if (params->count[i] != rows * columns)
-            return status_fail(STATUS_INTERNAL, "%s: weight %s has %lld elements, not %lld",
-                               file->container.path, places->place[i].path, (long long)(rows * columns),
+            return status_fail(STATUS_INTERNAL, "%s: weight %s has %lld elements, not %lld", file->path,
+                               places->place[i].path, (long long)(rows * columns),
                                (long long)params->count[i]);
         STATUS_TRY(read_rows(file, i, 0, rows, params_at(params, i)));
     }
@@ -192,7 +176,7 @@ int64_t keras_bytes_read(const struct keras_file *file) {
 }
 
 status keras_read_preprocessing(struct keras_file *file, char **json) {
-    const char *kept = file->container.preprocessing;
+    const char *kept = file->found.preprocessing;
     *json = kept ? strdup(kept) : NULL;
     return kept && !*json ? status_no_memory("the preprocessing", strlen(kept)) : SUCCESS;
 }

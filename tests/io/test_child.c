@@ -149,7 +149,7 @@ static status looks_around(struct channel *channel, const int *files, void *argu
 
 static struct child *start(child_function *run, void *argument) {
     struct child *child = NULL;
-    assert_success(child_start("m.h5", &limits, 0, NULL, run, argument, &child));
+    assert_success(child_start(&limits, 0, NULL, run, argument, &child));
     return child;
 }
 
@@ -223,7 +223,7 @@ static void errors_come_through(void **state) {
     char name[] = "dense_1";
     struct child *child = start(fails, name);
     assert_error(child_receive(child, &message), STATUS_UNSUPPORTED, "layer \"dense_1\" is not known");
-    assert_error(child_receive(child, &message), STATUS_DATA, "m.h5: the reader ended without an answer");
+    assert_error(child_receive(child, &message), STATUS_DATA, "the reader ended without an answer");
     child_stop(&child);
     no_children_left();
 }
@@ -238,7 +238,7 @@ static void crashes(void **state) {
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         char text[128];
         int number = signals[i].number;
-        snprintf(text, sizeof text, "m.h5: the reader crashed (%s): the file is damaged or hostile",
+        snprintf(text, sizeof text, "the reader crashed (%s): the file is damaged or hostile",
                  signals[i].name);
         expect(gets_signal, &number, STATUS_DATA, text);
     }
@@ -251,7 +251,7 @@ static void crashes(void **state) {
 static void ends_too_early(void **state) {
     (void)state;
     for (int code = 0; code < 2; code++)
-        expect(ends_early, &code, STATUS_DATA, "m.h5: the reader ended without an answer");
+        expect(ends_early, &code, STATUS_DATA, "the reader ended without an answer");
 }
 
 static void nonsense(void **state) {
@@ -271,7 +271,7 @@ static void spinning(void **state) {
     struct child *child = NULL;
     struct child_limits brief = limits;
     if (SANITIZED) brief.cpu_seconds = 0, brief.silence_seconds = 2; /* which count processor time tenfold */
-    assert_success(child_start("m.h5", &brief, 0, NULL, spins, &count, &child));
+    assert_success(child_start(&brief, 0, NULL, spins, &count, &child));
     assert_error(child_receive(child, &message), STATUS_DATA,
                  brief.cpu_seconds ? "used up its 1 s of processor time" : "gave no answer");
     child_stop(&child);
@@ -286,16 +286,16 @@ static void silence(void **state) {
     struct child_limits brief = limits;
     brief.silence_seconds = 1;
     double start_time = now();
-    assert_success(child_start("m.h5", &brief, 0, NULL, sleeps, NULL, &child));
-    assert_error(child_receive(child, &message), STATUS_DATA, "m.h5: the reader gave no answer for 1 s");
+    assert_success(child_start(&brief, 0, NULL, sleeps, NULL, &child));
+    assert_error(child_receive(child, &message), STATUS_DATA, "the reader gave no answer for 1 s");
     assert_true(now() - start_time >= 1 && now() - start_time < 15);
     child_stop(&child);
     no_children_left();
     /* one that does not read what it is sent */
-    assert_success(child_start("m.h5", &brief, 0, NULL, sleeps, NULL, &child));
+    assert_success(child_start(&brief, 0, NULL, sleeps, NULL, &child));
     assert_success(message_resize(&message, 4 << 20));
     memset(message.data, 0, message.size);
-    assert_error(child_send(child, &message), STATUS_DATA, "m.h5: the reader gave no answer for 1 s");
+    assert_error(child_send(child, &message), STATUS_DATA, "the reader gave no answer for 1 s");
     message_clear(&message);
     child_stop(&child);
     no_children_left();
@@ -323,7 +323,7 @@ static void surroundings(void **state) {
     int order[3] = {files[2], files[0], files[1]};
     struct child *child = NULL;
     struct message message = {0};
-    assert_success(child_start("m.h5", &limits, 3, order, looks_around, &given, &child));
+    assert_success(child_start(&limits, 3, order, looks_around, &given, &child));
     assert_success(child_receive(child, &message));
     static const int64_t open_files[] = {0, 1, 2, 3, 4, 5, 6, -1};
     for (size_t i = 0; i < sizeof open_files / sizeof *open_files; i++)
@@ -391,7 +391,7 @@ static void children_reaped_by_others(void **state) {
     int number = SIGSEGV;
     struct message message = {0};
     struct child *child = start(gets_signal, &number);
-    assert_error(child_receive(child, &message), STATUS_DATA, "m.h5: the reader ended without an answer");
+    assert_error(child_receive(child, &message), STATUS_DATA, "the reader ended without an answer");
     child_stop(&child);
     signal(SIGCHLD, SIG_DFL);
 }
