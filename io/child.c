@@ -242,7 +242,7 @@ static status explain_end(struct child *child) {
                  "the reader was killed, as the system does when memory runs out; free some memory");
         code = STATUS_MEMORY;
     } else if (killer) {
-        snprintf(reason, sizeof reason, "the reader was ended by signal %d (%s)", killer, strsignal(killer));
+        snprintf(reason, sizeof reason, "the reader was ended by signal %d", killer);
     } else {
         snprintf(reason, sizeof reason, "the reader ended without an answer: the file is damaged or hostile");
     }
