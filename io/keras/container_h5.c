@@ -8,6 +8,7 @@
 
 struct h5 {
     int64_t file, root; /* HDF5 ids; root has the layers' groups */
+    struct hdf5_sources sources;
 };
 
 static bool recognise(const char *path, const unsigned char *head, size_t n) {
@@ -18,6 +19,7 @@ static bool recognise(const char *path, const unsigned char *head, size_t n) {
 static void close_file(struct container *c) {
     struct h5 *h5 = c->state;
     if (!h5) return;
+    hdf5_sources_clear(&h5->sources);
     if (h5->root != h5->file) hdf5_close(h5->root);
     hdf5_close(h5->file);
     free(h5);
@@ -64,30 +66,42 @@ static status read_frame(struct container *c, struct h5 *h5) {
 
 static status open_file(struct container *c, const struct keras_options *options) {
     (void)options;
-    struct h5 *h5 = malloc(sizeof *h5);
+    struct h5 *h5 = calloc(1, sizeof *h5);
     if (!h5) return status_no_memory("a model file", sizeof *h5);
-    *h5 = (struct h5){-1, -1};
+    h5->file = h5->root = -1;
     c->state = h5;
     STATUS_TRY(hdf5_open(c->path, c->fd, &h5->file));
     return status_context(read_frame(c, h5), "%s", c->path);
 }
 
+/* Keras 1 did not always say that it was Keras 1. */
+static status read_origin(const struct h5 *h5, const struct topology *topology, struct origin *origin) {
+    char *version = NULL, *backend = NULL;
+    for (int i = 0; i < 2 && !version; i++)
+        STATUS_TRY(hdf5_read_text(i ? h5->root : h5->file, "keras_version", &version));
+    status error = SUCCESS;
+    for (int i = 0; i < 2 && !backend && !error; i++)
+        error = hdf5_read_text(i ? h5->root : h5->file, "backend", &backend);
+    origin->keras_version = version ? atoi(version) : topology->graph->keras_version > 2 ? 3 : 1;
+    origin->theano = backend && !strcmp(backend, "theano");
+    free(version);
+    free(backend);
+    return error;
+}
+
 static status locate(struct container *c, const struct topology *topology, struct places *places) {
+    struct h5 *h5 = c->state;
+    struct origin origin;
     int file;
     STATUS_TRY(places_file(places, c->path, &file));
-    return locate_weights(((struct h5 *)c->state)->root, topology, file, places);
+    STATUS_TRY(read_origin(h5, topology, &origin));
+    STATUS_TRY(hdf5_sources_create(h5->root, places->n, &h5->sources));
+    return locate_weights(topology, &origin, file, &h5->sources, places);
 }
 
 static status read_rows(struct container *c, const struct place *place, int number, int64_t first,
                         int64_t nrows, float *rows) {
-    const struct h5 *h5 = c->state;
-    int64_t dataset;
-    (void)number;
-    STATUS_TRY(hdf5_open_object(h5->root, place->path, &dataset));
-    status error = dataset < 0 ? status_fail(STATUS_DATA, "is missing")
-                               : hdf5_read_rows(dataset, &place->shape, first, nrows, rows);
-    hdf5_close(dataset);
-    return error;
+    return hdf5_source_read(&((struct h5 *)c->state)->sources, place, number, first, nrows, rows);
 }
 
 const struct container_kind container_h5 = {

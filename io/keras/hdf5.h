@@ -54,19 +54,26 @@ status hdf5_write_names(int64_t object, const char *name, int n, char *const *na
 status hdf5_open_object(int64_t from, const char *path, int64_t *object) STATUS_MUST_USE;
 void hdf5_close(int64_t id); /* any id; accepts a negative one */
 
+enum numbers {
+    NUMBERS_FLOAT,
+    NUMBERS_INTEGER,
+    NUMBERS_BFLOAT16 /* as 16-bit integers or opaque values, which Keras 3 marks */
+};
+
 struct dataset_info {
     struct shape shape;
+    enum numbers numbers;
     size_t size;    /* bytes of one element in the file */
     int64_t offset; /* in the file, of its values as plain little-endian float32; -1: stored otherwise */
 };
 
-/* Checks that a dataset holds floating-point numbers of 2, 4 or 8 bytes, all of them, in the file itself,
- * compressed by nothing but deflate: DATA error otherwise, in words that follow a dataset's name. */
+/* Checks that a dataset holds floating-point numbers of 2, 4 or 8 bytes or integers, all of them, in the file
+ * itself, compressed by nothing but deflate: DATA error otherwise, in words that follow a dataset's name. */
 status hdf5_inspect(int64_t dataset, struct dataset_info *info) STATUS_MUST_USE;
 
 /* Reads or writes rows [first, first + nrows) of a dataset seen as a matrix whose columns are its last axis.
  */
-status hdf5_read_rows(int64_t dataset, const struct shape *shape, int64_t first, int64_t nrows,
+status hdf5_read_rows(int64_t dataset, const struct dataset_info *info, int64_t first, int64_t nrows,
                       float *rows) STATUS_MUST_USE;
 status hdf5_write_rows(int64_t dataset, const struct shape *shape, int64_t first, int64_t nrows,
                        const float *rows) STATUS_MUST_USE;

@@ -2,28 +2,45 @@
 #include "io/keras/hdf5.h"
 
 #include <hdf5.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Deflate cannot compress better than 1032:1; whoever claims so wants memory, not a model. */
 #define MAX_EXPANSION 1100
 #define MAX_CHUNK_BYTES ((uint64_t)1 << 30)
 
-static status check_type(hid_t dataset, size_t *size) {
+/* Keras 3 says so of numbers that its HDF5 has no type for. */
+static bool says_bfloat16(hid_t dataset) {
+    char *text = NULL;
+    status error = hdf5_read_text(dataset, "dtype", &text);
+    bool says = !error && text && !strcmp(text, "bfloat16");
+    status_drop(&error);
+    free(text);
+    return says;
+}
+
+static status check_type(hid_t dataset, struct dataset_info *info) {
     hid_t type = H5Dget_type(dataset);
     if (type < 0) return status_fail(STATUS_DATA, "has a type that cannot be read: the file is damaged");
-    static const char *const names[] = {
-        [H5T_INTEGER] = "integers", [H5T_STRING] = "text", [H5T_COMPOUND] = "records"};
+    static const char *const names[] = {[H5T_STRING] = "text", [H5T_COMPOUND] = "records"};
     H5T_class_t class = H5Tget_class(type);
-    *size = H5Tget_size(type);
+    size_t size = info->size = H5Tget_size(type);
     H5Tclose(type);
-    if (class != H5T_FLOAT) {
+    if ((class == H5T_OPAQUE || class == H5T_INTEGER) && size == 2 && says_bfloat16(dataset)) {
+        info->numbers = NUMBERS_BFLOAT16;
+        return SUCCESS;
+    }
+    info->numbers = class == H5T_INTEGER ? NUMBERS_INTEGER : NUMBERS_FLOAT;
+    if (class != H5T_FLOAT && class != H5T_INTEGER) {
         const char *name = class >= 0 && (size_t) class < sizeof names / sizeof *names ? names[class] : NULL;
         return status_fail(STATUS_DATA, "holds %s of %zu bytes; weights must be float16, float32 or float64",
-                           name ? name : "values", *size);
+                           name ? name : "values", size);
     }
-    if (*size != 2 && *size != 4 && *size != 8)
-        return status_fail(
-            STATUS_DATA,
-            "holds floating-point numbers of %zu bytes; weights must be float16, float32 or float64", *size);
+    if (size != 2 && size != 4 && size != 8 && !(class == H5T_INTEGER && size == 1))
+        return status_fail(STATUS_DATA,
+                           "holds numbers of %zu bytes; weights must be float16, float32 or "
+                           "float64",
+                           size);
     return SUCCESS;
 }
 
@@ -108,7 +125,7 @@ static int64_t plain_offset(hid_t dataset, hid_t list) {
 
 status hdf5_inspect(int64_t dataset, struct dataset_info *info) {
     if (H5Iget_type(dataset) != H5I_DATASET) return status_fail(STATUS_DATA, "is not a dataset");
-    STATUS_TRY(check_type(dataset, &info->size));
+    STATUS_TRY(check_type(dataset, info));
     STATUS_TRY(check_shape(dataset, &info->shape));
     hid_t list = H5Dget_create_plist(dataset);
     if (list < 0) return status_fail(STATUS_DATA, "is stored in an unknown way");
@@ -121,6 +138,12 @@ status hdf5_inspect(int64_t dataset, struct dataset_info *info) {
 /* ---- rows ---- */
 
 enum direction { READ, WRITE };
+
+/* How values lie in memory. */
+struct cells {
+    hid_t type;
+    size_t size;
+};
 
 /* The largest box of rows from row `first` on, at most nrows of them; returns how many. */
 static int64_t first_box(const struct shape *shape, int64_t first, int64_t nrows, hsize_t *start,
@@ -148,7 +171,7 @@ static int64_t first_box(const struct shape *shape, int64_t first, int64_t nrows
 }
 
 static status move_box(hid_t dataset, int rank, const hsize_t *start, const hsize_t *count, int64_t n,
-                       enum direction direction, float *values) {
+                       enum direction direction, const struct cells *cells, void *values) {
     hsize_t length = (hsize_t)n;
     hid_t file = H5Dget_space(dataset);
     hid_t memory = H5Screate_simple(1, &length, NULL);
@@ -158,8 +181,8 @@ static status move_box(hid_t dataset, int rank, const hsize_t *start, const hsiz
             ? -1
             : 0;
     if (failed >= 0)
-        failed = direction == READ ? H5Dread(dataset, H5T_NATIVE_FLOAT, memory, file, H5P_DEFAULT, values)
-                                   : H5Dwrite(dataset, H5T_NATIVE_FLOAT, memory, file, H5P_DEFAULT, values);
+        failed = direction == READ ? H5Dread(dataset, cells->type, memory, file, H5P_DEFAULT, values)
+                                   : H5Dwrite(dataset, cells->type, memory, file, H5P_DEFAULT, values);
     char text[HDF5_TEXT_MAX];
     status error = SUCCESS;
     if (failed < 0 && direction == READ)
@@ -174,8 +197,9 @@ static status move_box(hid_t dataset, int rank, const hsize_t *start, const hsiz
 }
 
 static status move_rows(hid_t dataset, const struct shape *shape, int64_t first, int64_t nrows,
-                        enum direction direction, float *values) {
+                        enum direction direction, const struct cells *cells, void *values) {
     int64_t rows, columns;
+    char *at = values;
     shape_rows(shape, &rows, &columns);
     if (first < 0 || nrows < 0 || first > rows - nrows)
         return status_fail(STATUS_INTERNAL, "has no rows %lld to %lld", (long long)first,
@@ -183,19 +207,43 @@ static status move_rows(hid_t dataset, const struct shape *shape, int64_t first,
     while (nrows > 0) {
         hsize_t start[SHAPE_MAX_RANK], count[SHAPE_MAX_RANK];
         int64_t done = first_box(shape, first, nrows, start, count);
-        STATUS_TRY(move_box(dataset, shape->rank, start, count, done * columns, direction, values));
+        STATUS_TRY(move_box(dataset, shape->rank, start, count, done * columns, direction, cells, at));
         first += done;
         nrows -= done;
-        values += done * columns;
+        at += (size_t)(done * columns) * cells->size;
     }
     return SUCCESS;
 }
 
-status hdf5_read_rows(int64_t dataset, const struct shape *shape, int64_t first, int64_t nrows, float *rows) {
-    return move_rows(dataset, shape, first, nrows, READ, rows);
+/* Read as 16 bits each into the upper half of the room for floats, then widened from below. */
+static status read_bfloat16(hid_t dataset, const struct shape *shape, int64_t first, int64_t nrows,
+                            float *rows) {
+    int64_t all, columns;
+    shape_rows(shape, &all, &columns);
+    int64_t n = nrows * columns;
+    uint16_t *half = (uint16_t *)rows + n;
+    hid_t stored = H5Dget_type(dataset);
+    bool opaque =
+        stored >= 0 && H5Tget_class(stored) == H5T_OPAQUE; /* little-endian, as all that Keras writes */
+    const struct cells cells = {opaque ? stored : H5T_NATIVE_UINT16, sizeof *half};
+    status error = move_rows(dataset, shape, first, nrows, READ, &cells, half);
+    if (stored >= 0) H5Tclose(stored);
+    for (int64_t i = 0; i < n && !error; i++) {
+        uint32_t bits = (uint32_t)half[i] << 16;
+        memcpy(&rows[i], &bits, sizeof bits);
+    }
+    return error;
+}
+
+status hdf5_read_rows(int64_t dataset, const struct dataset_info *info, int64_t first, int64_t nrows,
+                      float *rows) {
+    if (info->numbers == NUMBERS_BFLOAT16) return read_bfloat16(dataset, &info->shape, first, nrows, rows);
+    const struct cells cells = {H5T_NATIVE_FLOAT, sizeof *rows};
+    return move_rows(dataset, &info->shape, first, nrows, READ, &cells, rows);
 }
 
 status hdf5_write_rows(int64_t dataset, const struct shape *shape, int64_t first, int64_t nrows,
                        const float *rows) {
-    return move_rows(dataset, shape, first, nrows, WRITE, (float *)(uintptr_t)rows);
+    const struct cells cells = {H5T_NATIVE_FLOAT, sizeof *rows};
+    return move_rows(dataset, shape, first, nrows, WRITE, &cells, (float *)(uintptr_t)rows);
 }
