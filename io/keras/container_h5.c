@@ -1,6 +1,7 @@
-/* HDF5 as Keras's legacy format has it: whole models (model_config, and weights below model_weights) and
- * files of weights alone. Format: keras/src/legacy/saving/legacy_h5_format.py (Keras 3),
- * tf_keras/saving/legacy/hdf5_format.py (Keras 2). */
+/* HDF5: whole models in Keras's legacy format (model_config, and weights below model_weights), files of
+ * weights alone in that format, and Keras 3's .weights.h5. Format:
+ * keras/src/legacy/saving/legacy_h5_format.py (Keras 3), tf_keras/saving/legacy/hdf5_format.py (Keras 2),
+ * keras/src/saving/saving_lib.py. */
 #include "io/keras/locate.h"
 
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 
 struct h5 {
     int64_t file, root; /* HDF5 ids; root has the layers' groups */
+    bool variables;     /* of Keras 3's .weights.h5 */
     struct hdf5_sources sources;
 };
 
@@ -48,13 +50,16 @@ static status open_root(struct h5 *h5, bool whole) {
         return status_fail(STATUS_DATA,
                            "there is no group model_weights; save the whole model, not its topology alone");
     if (h5->root < 0) h5->root = h5->file;
+    if (whole) return SUCCESS;
     struct names names = {0};
-    if (!whole) STATUS_TRY(hdf5_read_names(h5->root, "layer_names", &names));
-    status error = whole || names.n ? SUCCESS
-                                    : status_fail(STATUS_DATA, "this HDF5 file is not a Keras model: it has "
-                                                               "no attribute model_config or layer_names");
+    STATUS_TRY(hdf5_read_names(h5->root, "layer_names", &names));
+    bool legacy = names.n > 0;
     names_clear(&names);
-    return error;
+    if (!legacy) STATUS_TRY(locate_has_variables(h5->root, &h5->variables));
+    if (legacy || h5->variables) return SUCCESS;
+    return status_fail(STATUS_DATA,
+                       "this HDF5 file is not a Keras model: it has no attribute model_config or "
+                       "layer_names, and no group layers");
 }
 
 static status read_frame(struct container *c, struct h5 *h5) {
@@ -94,8 +99,9 @@ static status locate(struct container *c, const struct topology *topology, struc
     struct origin origin;
     int file;
     STATUS_TRY(places_file(places, c->path, &file));
-    STATUS_TRY(read_origin(h5, topology, &origin));
     STATUS_TRY(hdf5_sources_create(h5->root, places->n, &h5->sources));
+    if (h5->variables) return locate_variables(topology, file, 0, &h5->sources, places);
+    STATUS_TRY(read_origin(h5, topology, &origin));
     return locate_weights(topology, &origin, file, &h5->sources, places);
 }
 

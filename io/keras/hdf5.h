@@ -52,6 +52,9 @@ status hdf5_write_names(int64_t object, const char *name, int n, char *const *na
 /* Opens the object at a relative path of which every link is a hard one. *object is -1 if there is no such
  * link. DATA error for soft, external and user-defined links. */
 status hdf5_open_object(int64_t from, const char *path, int64_t *object) STATUS_MUST_USE;
+bool hdf5_is_dataset(int64_t object);
+/* Names of all links in a group, sorted; none if the object is not a group. */
+status hdf5_list(int64_t group, struct names *names) STATUS_MUST_USE;
 void hdf5_close(int64_t id); /* any id; accepts a negative one */
 
 enum numbers {

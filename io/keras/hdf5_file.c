@@ -178,3 +178,38 @@ cleanup:
     free(prefix);
     return error;
 }
+
+bool hdf5_is_dataset(int64_t object) {
+    return H5Iget_type(object) == H5I_DATASET;
+}
+
+static herr_t append_link(hid_t group, const char *name, const H5L_info_t *info, void *data) {
+    struct names *names = data;
+    (void)group, (void)info;
+    if (names->n == HDF5_MAX_NAMES) return -1;
+    if ((names->n & (names->n - 1)) == 0) { /* room for a power of two */
+        char **grown = realloc(names->name, (size_t)(names->n ? 2 * names->n : 1) * sizeof *grown);
+        if (!grown) return -1;
+        names->name = grown;
+    }
+    names->name[names->n] = strdup(name);
+    return names->name[names->n] ? (names->n++, 0) : -1;
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+status hdf5_list(int64_t group, struct names *names) {
+    struct names read = {0};
+    H5I_type_t type = H5Iget_type(group);
+    *names = read;
+    if (type != H5I_GROUP && type != H5I_FILE) return SUCCESS;
+    if (H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, NULL, append_link, &read) < 0) {
+        names_clear(&read);
+        return status_fail(STATUS_DATA, "a group cannot be listed: the file is damaged");
+    }
+    if (read.n) qsort(read.name, (size_t)read.n, sizeof *read.name, compare_names);
+    *names = read;
+    return SUCCESS;
+}
