@@ -6,7 +6,9 @@
 #include <string.h>
 
 /* Forward multiplies this many rows by this many columns of the kernel at a time, always: the last rows are
- * filled up with zeros. So what a row gives does not depend on how many there are. */
+ * filled up with zeros. The product is computed transposed, so that the rows lie side by side in vectors and
+ * all go the same way: what a row gives depends neither on how many there are nor on its place. (The other
+ * way round, OpenBLAS's kernel for Haswell treats row 1 and row 12 of 16 differently.) */
 #define BLOCK_ROWS 16
 #define BLOCK_COLUMNS 256
 
@@ -35,25 +37,18 @@ static void forward_block(const struct task *task, int64_t row, int64_t column, 
     const int64_t k = last_dim(&task->in[0]), m = last_dim(&task->out), rows = count_of(&task->out) / m;
     const int64_t columns = m - column < BLOCK_COLUMNS ? m - column : BLOCK_COLUMNS;
     const int64_t nrows = rows - row < BLOCK_ROWS ? rows - row : BLOCK_ROWS;
-    const float *x = task->x[0] + row * k;
-    float *y = task->y + row * m + column;
-    int64_t stride = m;
+    const float *x = task->x[0] + row * k, *bias = task->w[1] ? task->w[1] + column : NULL;
+    float *product = scratch + BLOCK_ROWS * k; /* (columns, BLOCK_ROWS) */
     if (nrows < BLOCK_ROWS) {
         memcpy(scratch, x, (size_t)(nrows * k) * sizeof *x);
         memset(scratch + nrows * k, 0, (size_t)((BLOCK_ROWS - nrows) * k) * sizeof *x);
         x = scratch;
-        y = scratch + BLOCK_ROWS * k;
-        stride = columns;
     }
-    gemm(false, false, BLOCK_ROWS, (int)columns, (int)k, x, (int)k, task->w[0] + column, (int)m, 0, y,
-         (int)stride);
+    gemm(true, true, (int)columns, BLOCK_ROWS, (int)k, task->w[0] + column, (int)m, x, (int)k, 0, product,
+         BLOCK_ROWS);
     for (int64_t i = 0; i < nrows; i++) {
-        float *to = task->y + (row + i) * m + column;
-        const float *from = y + i * stride;
-        const float *bias = task->w[1] ? task->w[1] + column : NULL;
-        if (bias)
-            for (int64_t j = 0; j < columns; j++) to[j] = from[j] + bias[j];
-        else if (to != from) memcpy(to, from, (size_t)columns * sizeof *to);
+        float *y = task->y + (row + i) * m + column;
+        for (int64_t j = 0; j < columns; j++) y[j] = product[j * BLOCK_ROWS + i] + (bias ? bias[j] : 0);
     }
 }
 
