@@ -109,6 +109,38 @@ int net_batch_norm(struct opgraph *g, int x, bool gamma, bool beta) {
     return add_op(g, &op, shape);
 }
 
+int net_batch_norm_fixed(struct opgraph *g, int x) {
+    int y = net_batch_norm(g, x, true, true);
+    g->op[opgraph_producer(g, y)].u.norm.fixed = true;
+    return y;
+}
+
+int net_layer_norm(struct opgraph *g, int x, unsigned axes, bool gamma, bool beta) {
+    struct op op = op_of(OP_LAYER_NORM, &x, 1);
+    struct shape shape = {.rank = 0};
+    for (int i = 0; i < g->value[x].rank; i++)
+        if (axes >> i & 1) shape.dim[shape.rank++] = g->value[x].dim[i];
+    if (gamma) op.param[0] = add_param(g, shape, true);
+    if (beta) op.param[1] = add_param(g, shape, true);
+    op.u.norm.epsilon = 1e-3f;
+    op.u.norm.axes = axes;
+    return add_op(g, &op, g->value[x]);
+}
+
+int net_scale(struct opgraph *g, int x, bool gamma, bool beta) {
+    struct op op = op_of(OP_SCALE, &x, 1);
+    int64_t channels = g->value[x].dim[g->value[x].rank - 1];
+    if (gamma) op.param[0] = add_param(g, SHAPE(channels), true);
+    if (beta) op.param[1] = add_param(g, SHAPE(channels), true);
+    return add_op(g, &op, g->value[x]);
+}
+
+int net_prelu(struct opgraph *g, int x, struct shape alpha) {
+    struct op op = op_of(OP_PRELU, &x, 1);
+    op.param[0] = add_param(g, alpha, true);
+    return add_op(g, &op, g->value[x]);
+}
+
 int net_activation(struct opgraph *g, int x, enum activation kind, float alpha, float beta, float gamma) {
     struct op op = op_of(OP_ACTIVATION, &x, 1);
     op.u.act.kind = kind;
@@ -128,6 +160,12 @@ int net_softmax(struct opgraph *g, int x, int axis) {
     return add_op(g, &op, g->value[x]);
 }
 
+int net_softmax_causal(struct opgraph *g, int x) {
+    int y = net_softmax(g, x, g->value[x].rank - 1);
+    g->op[opgraph_producer(g, y)].u.axis.causal = true;
+    return y;
+}
+
 int net_binary(struct opgraph *g, enum binary kind, int a, int b) {
     int x[2] = {a, b};
     struct op op = op_of(OP_BINARY, x, 2);
@@ -137,6 +175,18 @@ int net_binary(struct opgraph *g, enum binary kind, int a, int b) {
         int64_t da = i <= sa.rank ? sa.dim[sa.rank - i] : 1, db = i <= sb.rank ? sb.dim[sb.rank - i] : 1;
         out.dim[out.rank - i] = da == 1 ? db : da;
     }
+    return add_op(g, &op, out);
+}
+
+int net_matmul(struct opgraph *g, int a, int b, bool transpose_a, bool transpose_b, float scale) {
+    int x[2] = {a, b};
+    struct op op = op_of(OP_MATMUL, x, 2);
+    op.u.matmul.transpose_a = transpose_a;
+    op.u.matmul.transpose_b = transpose_b;
+    op.u.matmul.scale = scale;
+    struct shape out = g->value[a];
+    out.dim[out.rank - 2] = g->value[a].dim[out.rank - 2 + transpose_a];
+    out.dim[out.rank - 1] = g->value[b].dim[out.rank - 1 - transpose_b];
     return add_op(g, &op, out);
 }
 
@@ -179,6 +229,36 @@ int net_pad(struct opgraph *g, int x, const int *before, const int *after) {
         op.u.pad.after[i] = after[i];
         out.dim[i] += before[i] + after[i];
     }
+    return add_op(g, &op, out);
+}
+
+int net_slice(struct opgraph *g, int x, const int *start, const int *step, const int *n) {
+    struct op op = op_of(OP_SLICE, &x, 1);
+    struct shape out = g->value[x];
+    op.u.slice.step[0] = 1;
+    for (int i = 1; i < out.rank; i++) {
+        op.u.slice.start[i] = start[i];
+        op.u.slice.step[i] = step[i];
+        out.dim[i] = n[i];
+    }
+    return add_op(g, &op, out);
+}
+
+int net_transpose(struct opgraph *g, int x, const int *axis) {
+    struct op op = op_of(OP_TRANSPOSE, &x, 1);
+    struct shape out = g->value[x];
+    for (int i = 0; i < out.rank; i++) {
+        op.u.transpose.axis[i] = axis[i];
+        out.dim[i] = g->value[x].dim[axis[i]];
+    }
+    return add_op(g, &op, out);
+}
+
+int net_embedding(struct opgraph *g, int ids, int rows, int width) {
+    struct op op = op_of(OP_EMBEDDING, &ids, 1);
+    op.param[0] = add_param(g, SHAPE(rows, width), true);
+    struct shape out = g->value[ids];
+    out.dim[out.rank++] = width;
     return add_op(g, &op, out);
 }
 

@@ -19,14 +19,24 @@ int net_conv(struct opgraph *g, int x, int height, int width, int filters, struc
 int net_depthwise(struct opgraph *g, int x, int height, int width, int multiplier, struct window_options o);
 int net_dense(struct opgraph *g, int x, int units, bool bias);
 int net_batch_norm(struct opgraph *g, int x, bool gamma, bool beta);
+int net_batch_norm_fixed(struct opgraph *g, int x);
+int net_layer_norm(struct opgraph *g, int x, unsigned axes, bool gamma, bool beta);
+int net_scale(struct opgraph *g, int x, bool gamma, bool beta);
+int net_prelu(struct opgraph *g, int x, struct shape alpha);
 int net_activation(struct opgraph *g, int x, enum activation kind, float alpha, float beta, float gamma);
 int net_relu(struct opgraph *g, int x);
 int net_softmax(struct opgraph *g, int x, int axis);
+int net_softmax_causal(struct opgraph *g, int x);
 int net_binary(struct opgraph *g, enum binary kind, int a, int b);
+int net_matmul(struct opgraph *g, int a, int b, bool transpose_a, bool transpose_b, float scale);
 int net_concat(struct opgraph *g, int axis, int n, const int *x);
 int net_pool(struct opgraph *g, int x, enum pool kind, int height, int width, struct window_options o);
 int net_reduce(struct opgraph *g, int x, enum reduce kind, unsigned axes, bool keepdims);
 int net_pad(struct opgraph *g, int x, const int *before, const int *after);
+/* Per axis; `n` elements of each. */
+int net_slice(struct opgraph *g, int x, const int *start, const int *step, const int *n);
+int net_transpose(struct opgraph *g, int x, const int *axis);
+int net_embedding(struct opgraph *g, int ids, int rows, int width);
 int net_resize(struct opgraph *g, int x, enum resize kind, int fy, int fx);
 int net_affine(struct opgraph *g, int x, int n, const float *scale, const float *offset);
 int net_reshape(struct opgraph *g, int x, struct shape shape);

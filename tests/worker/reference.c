@@ -123,7 +123,7 @@ static void batch_norm(const struct reference *r, const struct op *op, const str
     int64_t channels = in->dim[in->rank - 1], rows = count(in) / channels;
     for (int64_t c = 0; c < channels; c++) {
         double mean = r->param[op->param[2]][c], variance = r->param[op->param[3]][c];
-        if (r->batch_statistics) {
+        if (r->batch_statistics && !op->u.norm.fixed) {
             mean = variance = 0;
             for (int64_t i = 0; i < rows; i++) mean += x[i * channels + c] / (double)rows;
             for (int64_t i = 0; i < rows; i++) variance += pow(x[i * channels + c] - mean, 2) / (double)rows;
@@ -184,13 +184,17 @@ static double activation(const struct op *op, double x) {
     return 0;
 }
 
+/* Causal: minus infinity where the column is after the row. */
 static void softmax(const struct op *op, const struct shape *s, const double *x, double *y) {
     for (int64_t at = 0; at < count(s); at++) {
         int64_t index[SHAPE_MAX_RANK];
         double sum = 0;
         to_index(s, at, index);
+        y[at] = 0;
+        if (op->u.axis.causal && index[s->rank - 1] > index[s->rank - 2]) continue;
         for (int64_t i = 0; i < s->dim[op->u.axis.axis]; i++) {
             index[op->u.axis.axis] = i;
+            if (op->u.axis.causal && i > index[s->rank - 2]) continue;
             sum += exp(x[from_index(s, index)] - x[at]);
         }
         y[at] = 1 / sum;
@@ -298,6 +302,79 @@ static double resize_element(const struct op *op, const struct shape *in, const 
     return sum;
 }
 
+static double prelu_element(const struct reference *r, const struct op *op, const struct shape *out,
+                            const int64_t *index, double x) {
+    struct shape alpha = r->graph->param[op->param[0]].shape;
+    return x > 0 ? x : x * broadcast(r->param[op->param[0]], &alpha, out, index);
+}
+
+static double scale_element(const struct reference *r, const struct op *op, int64_t channel, double x) {
+    double gamma = op->param[0] >= 0 ? r->param[op->param[0]][channel] : 1;
+    double beta = op->param[1] >= 0 ? r->param[op->param[1]][channel] : 0;
+    return x * gamma + beta;
+}
+
+static void layer_norm(const struct reference *r, const struct op *op, const struct shape *s, double *y) {
+    const double *x = r->value[op->in[0]];
+    struct shape groups = *s, inside = *s; /* the other axes, and those that are normalized */
+    for (int i = 0; i < s->rank; i++) *(op->u.norm.axes >> i & 1 ? &groups.dim[i] : &inside.dim[i]) = 1;
+    const int64_t ngroups = count(&groups), size = count(&inside);
+    for (int64_t group = 0; group < ngroups; group++) {
+        double mean = 0, variance = 0;
+        int64_t *at = allocate((size_t)size, sizeof *at), a[SHAPE_MAX_RANK], b[SHAPE_MAX_RANK];
+        to_index(&groups, group, a);
+        for (int64_t i = 0; i < size; i++) {
+            to_index(&inside, i, b);
+            for (int k = 0; k < s->rank; k++) b[k] += a[k];
+            at[i] = from_index(s, b);
+        }
+        for (int64_t i = 0; i < size; i++) mean += x[at[i]] / (double)size;
+        for (int64_t i = 0; i < size; i++) variance += pow(x[at[i]] - mean, 2) / (double)size;
+        for (int64_t i = 0; i < size; i++)
+            y[at[i]] =
+                scale_element(r, op, i, (x[at[i]] - mean) / sqrt(variance + (double)op->u.norm.epsilon));
+        free(at);
+    }
+}
+
+static double matmul_element(const struct reference *r, const struct op *op, const struct shape *a,
+                             const int64_t *o) {
+    const struct shape b = shape_of(r, op->in[1]);
+    const int rank = a->rank, ta = op->u.matmul.transpose_a, tb = op->u.matmul.transpose_b;
+    int64_t ia[SHAPE_MAX_RANK], ib[SHAPE_MAX_RANK];
+    double sum = 0;
+    memcpy(ia, o, sizeof ia);
+    memcpy(ib, o, sizeof ib);
+    for (int64_t k = 0; k < a->dim[rank - 1 - ta]; k++) {
+        ia[rank - 2 + ta] = o[rank - 2];
+        ia[rank - 1 - ta] = k;
+        ib[rank - 2 + tb] = k;
+        ib[rank - 1 - tb] = o[rank - 1];
+        sum += r->value[op->in[0]][from_index(a, ia)] * r->value[op->in[1]][from_index(&b, ib)];
+    }
+    return sum * (double)op->u.matmul.scale;
+}
+
+static double slice_element(const struct op *op, const struct shape *in, const double *x, const int64_t *o) {
+    int64_t index[SHAPE_MAX_RANK];
+    for (int i = 0; i < in->rank; i++) index[i] = op->u.slice.start[i] + o[i] * op->u.slice.step[i];
+    return x[from_index(in, index)];
+}
+
+static double transpose_element(const struct op *op, const struct shape *in, const double *x,
+                                const int64_t *o) {
+    int64_t index[SHAPE_MAX_RANK];
+    for (int i = 0; i < in->rank; i++) index[op->u.transpose.axis[i]] = o[i];
+    return x[from_index(in, index)];
+}
+
+/* The nearest whole number, so that differences by the ids are zero. */
+static double embedding_element(const struct reference *r, const struct op *op, int64_t at) {
+    const int64_t width = r->graph->param[op->param[0]].shape.dim[1];
+    const int64_t id = llround(r->value[op->in[0]][at / width]);
+    return r->param[op->param[0]][id * width + at % width];
+}
+
 static double element(const struct reference *r, const struct op *op, const struct shape *in,
                       const struct shape *out, int64_t at) {
     const double *x = r->value[op->in[0]];
@@ -331,7 +408,20 @@ static double element(const struct reference *r, const struct op *op, const stru
     case OP_RESHAPE:
     case OP_DROPOUT:
         return x[at];
+    case OP_PRELU:
+        return prelu_element(r, op, out, index, x[at]);
+    case OP_SCALE:
+        return scale_element(r, op, index[out->rank - 1], x[at]);
+    case OP_MATMUL:
+        return matmul_element(r, op, in, index);
+    case OP_SLICE:
+        return slice_element(op, in, x, index);
+    case OP_TRANSPOSE:
+        return transpose_element(op, in, x, index);
+    case OP_EMBEDDING:
+        return embedding_element(r, op, at);
     case OP_BATCH_NORM:
+    case OP_LAYER_NORM:
     case OP_SOFTMAX:
     case OP_REDUCE:
         break;
@@ -355,6 +445,9 @@ void reference_forward_from(struct reference *r, int first) {
         switch (op->kind) {
         case OP_BATCH_NORM:
             batch_norm(r, op, &in, y);
+            break;
+        case OP_LAYER_NORM:
+            layer_norm(r, op, &in, y);
             break;
         case OP_SOFTMAX:
             softmax(op, &in, x, y);

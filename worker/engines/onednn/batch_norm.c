@@ -23,8 +23,8 @@ struct batch_norm {
     double *parts;
 };
 
-static bool uses_batch(const struct onednn_exec *exec) {
-    return step_trains(exec) && exec->options.batch_norm == BATCH_NORM_BATCH;
+static bool uses_batch(const struct onednn_exec *exec, const struct step *step) {
+    return step_trains(exec) && exec->options.batch_norm == BATCH_NORM_BATCH && !step->op->u.norm.fixed;
 }
 
 static float *wide(const struct batch_norm *n, int i) {
@@ -122,7 +122,7 @@ static status batch_norm_pack(struct onednn_exec *exec, struct step *step) {
 static status batch_norm_forward(struct onednn_exec *exec, struct step *step) {
     struct batch_norm *n = step->state;
     if (step_trains(exec)) {
-        if (uses_batch(exec)) STATUS_TRY(batch_statistics(exec, step, n));
+        if (uses_batch(exec, step)) STATUS_TRY(batch_statistics(exec, step, n));
         else moving_statistics(exec, step, n);
         spread_affine(exec, step, n);
     }
@@ -135,7 +135,7 @@ static status batch_norm_forward(struct onednn_exec *exec, struct step *step) {
 static status batch_norm_dx(struct onednn_exec *exec, struct step *step, struct batch_norm *n) {
     const int64_t c = n->columns.channels;
     const double rows = (double)n->rows_global;
-    const bool batch = uses_batch(exec);
+    const bool batch = uses_batch(exec, step);
     memcpy(n->global, n->sums, 2 * (size_t)c * sizeof *n->sums);
     if (batch) STATUS_TRY(sum_ranks(exec, n->global, 2 * c));
     for (int64_t i = 0; i < c && batch; i++)
@@ -156,7 +156,7 @@ static status batch_norm_backward(struct onednn_exec *exec, struct step *step) {
     const bool wants_dx = exec->grad[step->in[0]];
     const bool wants_gamma = step_wants_param(exec, step->op->param[GAMMA]);
     const bool wants_beta = step_wants_param(exec, step->op->param[BETA]);
-    if (wants_gamma || wants_beta || (wants_dx && uses_batch(exec)))
+    if (wants_gamma || wants_beta || (wants_dx && uses_batch(exec, step)))
         columns_norm_sums(&n->columns, &n->clamp, exec->value[step->in[0]], exec->grad[step->out], wide(n, 0),
                           wide(n, 1), wide(n, 2), n->parts, n->sums);
     if (wants_gamma) {

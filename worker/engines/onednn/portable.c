@@ -1,16 +1,20 @@
 /* Operations that oneDNN would not make faster: computed by the openblas engine's kernels, which are plain
- * parallel loops for all operations but convolutions and dense layers. */
+ * parallel loops for all operations but convolutions, dense layers and products. */
 #include "worker/engines/onednn/columns.h"
 #include "worker/engines/onednn/kinds.h"
+#include "worker/engines/openblas/gemm.h"
 #include "worker/engines/openblas/kernel.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct portable {
     struct kernel_env env;
     struct task task;
+    float *weights;    /* EXEC_INFER: copies of the parameters, one after the other */
     size_t scratch_at; /* in backward, after the gradients to be added */
     size_t *dx_at;     /* [nin] */
+    size_t dw_at[4];   /* of parameters that other steps have too */
 };
 
 /* What backward reads. */
@@ -22,7 +26,21 @@ static void portable_needs(struct step *step) {
     case OP_RESIZE:
     case OP_AFFINE:
     case OP_RESHAPE:
+    case OP_SLICE:
+    case OP_TRANSPOSE:
+    case OP_EMBEDDING:
     case OP_DROPOUT:
+        return;
+    case OP_ACTIVATION:
+    case OP_PRELU:
+    case OP_SCALE:
+    case OP_LAYER_NORM:
+    case OP_BINARY:
+    case OP_MATMUL:
+        step->needs_in = true;
+        return;
+    case OP_SOFTMAX:
+        step->needs_out = true;
         return;
     default:
         step->needs_in = step->needs_out = true;
@@ -37,6 +55,25 @@ static status portable_arrays(struct step *step, struct portable *p) {
     t->dx = calloc(n, sizeof *t->dx);
     p->dx_at = calloc(n, sizeof *p->dx_at);
     return t->in && t->x && t->dx && p->dx_at ? SUCCESS : status_no_memory("an operation", n * sizeof *t->in);
+}
+
+/* Shapes of the parameters, and where they are kept in inference. */
+static status portable_params(struct onednn_exec *exec, struct step *step, struct portable *p) {
+    const struct param *param = exec->graph->param;
+    size_t count = 0;
+    for (int k = 0; k < 4; k++) {
+        const int number = step->op->param[k];
+        p->task.param[k].rank = -1;
+        if (number < 0) continue;
+        p->task.param[k] = param[number].shape;
+        count += (size_t)param[number].count;
+    }
+    if (step_trains(exec) || !count) return SUCCESS;
+    return step_alloc(exec, "an operation's parameters", count, sizeof(float), (void **)&p->weights);
+}
+
+static bool param_is_shared(const struct onednn_exec *exec, int param) {
+    return step_wants_param(exec, param) && exec->param_uses[param] > 1;
 }
 
 static status portable_prepare(struct onednn_exec *exec, struct step *step) {
@@ -62,7 +99,7 @@ static status portable_prepare(struct onednn_exec *exec, struct step *step) {
                            op_name(step->op->kind), step->op->node);
     for (int i = 0; i < step->nin; i++) t->in[i] = exec->shape[step->in[i]];
     t->out = exec->shape[step->out];
-    for (int i = 0; i < 4; i++) t->param[i].rank = -1;
+    STATUS_TRY(portable_params(exec, step, p));
     STATUS_TRY(t->kernel->prepare(t));
     step->alias = t->alias;
     step->saved_bytes = t->saved;
@@ -73,7 +110,24 @@ static status portable_prepare(struct onednn_exec *exec, struct step *step) {
     for (int i = 0; i < step->nin; i++)
         if (step->accumulate[i])
             p->dx_at[i] = step_reserve(nbytes, (size_t)exec->count[step->in[i]] * sizeof(float));
+    for (int k = 0; k < 4; k++)
+        if (param_is_shared(exec, step->op->param[k]))
+            p->dw_at[k] = step_reserve(nbytes, (size_t)count_of(&t->param[k]) * sizeof(float));
     p->scratch_at = step_reserve(nbytes, t->scratch_backward);
+    return SUCCESS;
+}
+
+static status portable_pack(struct onednn_exec *exec, struct step *step) {
+    struct portable *p = step->state;
+    float *to = p->weights;
+    for (int k = 0; k < 4; k++) {
+        const int number = step->op->param[k];
+        if (number < 0) continue;
+        const int64_t count = exec->graph->param[number].count;
+        memcpy(to, step_param(exec, number), (size_t)count * sizeof *to);
+        p->task.w[k] = to;
+        to += count;
+    }
     return SUCCESS;
 }
 
@@ -82,6 +136,7 @@ static void portable_bind(const struct onednn_exec *exec, const struct step *ste
     for (int i = 0; i < step->nin; i++) t->x[i] = exec->value[step->in[i]];
     t->y = exec->value[step->out];
     t->kept = step->saved;
+    for (int k = 0; k < 4 && step_trains(exec); k++) t->w[k] = step_param(exec, step->op->param[k]);
     p->env.step = exec->rng_step;
     p->env.first_sample = exec->first_sample;
 }
@@ -90,6 +145,7 @@ static status portable_forward(struct onednn_exec *exec, struct step *step) {
     struct portable *p = step->state;
     portable_bind(exec, step, p);
     p->task.scratch = step->scratch[PHASE_FORWARD];
+    gemm_alone();
     return p->task.kernel->forward(&p->task);
 }
 
@@ -104,7 +160,22 @@ static status portable_backward(struct onednn_exec *exec, struct step *step) {
         float *dx = exec->grad[step->in[i]];
         t->dx[i] = dx && step->accumulate[i] ? (float *)(void *)(scratch + p->dx_at[i]) : dx;
     }
+    for (int k = 0; k < 4; k++) {
+        const int number = step->op->param[k];
+        t->dw[k] = !step_wants_param(exec, number) ? NULL
+                   : param_is_shared(exec, number) ? (float *)(void *)(scratch + p->dw_at[k])
+                                                   : step_param_grad(exec, number);
+    }
+    gemm_alone();
     STATUS_TRY(t->kernel->backward(t));
+    for (int k = 0; k < 4; k++) {
+        const int number = step->op->param[k];
+        if (!t->dw[k]) continue;
+        if (param_is_shared(exec, number))
+            memcpy(step_param_grad(exec, number), t->dw[k],
+                   (size_t)exec->graph->param[number].count * sizeof(float));
+        step_param_done(exec, number);
+    }
     for (int i = 0; i < step->nin; i++) {
         float *dx = exec->grad[step->in[i]];
         if (dx && step->accumulate[i])
@@ -121,8 +192,9 @@ static void portable_destroy(struct step *step) {
     free(p->task.dx);
     free(p->task.plan);
     free(p->dx_at);
+    free(p->weights);
     free(p);
 }
 
-const struct step_kind step_portable = {portable_prepare, NULL, portable_forward, portable_backward,
+const struct step_kind step_portable = {portable_prepare, portable_pack, portable_forward, portable_backward,
                                         portable_destroy};

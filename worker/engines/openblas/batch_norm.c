@@ -112,7 +112,7 @@ static void moving_statistics(struct task *task) {
 }
 
 static bool uses_batch(const struct task *task) {
-    return task->env->train && task->env->batch_norm == BATCH_NORM_BATCH;
+    return task->env->train && task->env->batch_norm == BATCH_NORM_BATCH && !task->op->u.norm.fixed;
 }
 
 static status batch_norm_forward(struct task *task) {

@@ -8,6 +8,10 @@
 void gemm(bool transpose_a, bool transpose_b, int m, int n, int k, const float *a, int lda, const float *b,
           int ldb, float beta, float *c, int ldc);
 
+/* The same with `alpha` times the product. */
+void gemm_scaled(bool transpose_a, bool transpose_b, int m, int n, int k, float alpha, const float *a,
+                 int lda, const float *b, int ldb, float beta, float *c, int ldc);
+
 /* From now on OpenBLAS computes on the calling thread alone: the engine brings its own threads. Its number is
  * not changed back, as OpenBLAS's threads spin for some 30 ms after they have been started. */
 void gemm_alone(void);

@@ -18,6 +18,13 @@ static const struct kernel *const KERNELS[] = {
     [OP_AFFINE] = &kernel_affine,
     [OP_RESHAPE] = &kernel_reshape,
     [OP_DROPOUT] = &kernel_dropout,
+    [OP_EMBEDDING] = &kernel_embedding,
+    [OP_LAYER_NORM] = &kernel_layer_norm,
+    [OP_MATMUL] = &kernel_matmul,
+    [OP_PRELU] = &kernel_prelu,
+    [OP_SCALE] = &kernel_scale,
+    [OP_SLICE] = &kernel_slice,
+    [OP_TRANSPOSE] = &kernel_transpose,
 };
 
 const struct kernel *kernel_of(enum op_kind kind) {

@@ -19,5 +19,12 @@ extern const struct kernel kernel_resize;
 extern const struct kernel kernel_affine;
 extern const struct kernel kernel_reshape;
 extern const struct kernel kernel_dropout;
+extern const struct kernel kernel_embedding;
+extern const struct kernel kernel_layer_norm;
+extern const struct kernel kernel_matmul;
+extern const struct kernel kernel_prelu;
+extern const struct kernel kernel_scale;
+extern const struct kernel kernel_slice;
+extern const struct kernel kernel_transpose;
 
 #endif

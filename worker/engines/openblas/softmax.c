@@ -1,4 +1,4 @@
-/* Softmax over one axis. */
+/* Softmax over one axis; causal: over its first elements only, one more each row. */
 #include "worker/engines/openblas/kernels.h"
 
 #include <math.h>
@@ -22,7 +22,21 @@ static status softmax_prepare(struct task *task) {
     if (!shape_equal(&task->in[0], &task->out)) return kernel_mismatch(task, "shapes differ");
     if (task->op->u.axis.axis < 1 || task->op->u.axis.axis >= task->out.rank)
         return kernel_mismatch(task, "the axis is out of range");
+    if (task->op->u.axis.causal && (task->out.rank < 3 || task->op->u.axis.axis != task->out.rank - 1))
+        return kernel_mismatch(task, "causal is for the last axis of three or more");
     return SUCCESS;
+}
+
+/* How many elements of line `outer` are seen: all, or causal, as many as rows up to its own. The others have
+ * no weight. */
+static int64_t seen(const struct task *task, const struct softmax_view *v, int64_t outer) {
+    if (!task->op->u.axis.causal) return v->n;
+    const int64_t row = outer % task->out.dim[task->out.rank - 2];
+    return row + 1 < v->n ? row + 1 : v->n;
+}
+
+static void zero(int64_t first, int64_t last, int64_t step, float *y) {
+    for (int64_t i = first; i < last; i++) y[i * step] = 0;
 }
 
 static void softmax_line(const float *x, int64_t n, int64_t step, float *y) {
@@ -50,7 +64,9 @@ static status softmax_forward(struct task *task) {
     for (int64_t i = 0; i < v.outer; i++)
         for (int64_t j = 0; j < v.inner; j++) {
             int64_t at = i * v.n * v.inner + j;
-            softmax_line(task->x[0] + at, v.n, v.inner, task->y + at);
+            const int64_t n = seen(task, &v, i);
+            softmax_line(task->x[0] + at, n, v.inner, task->y + at);
+            zero(n, v.n, v.inner, task->y + at);
         }
     return SUCCESS;
 }
@@ -62,7 +78,9 @@ static status softmax_backward(struct task *task) {
     for (int64_t i = 0; i < v.outer; i++)
         for (int64_t j = 0; j < v.inner; j++) {
             int64_t at = i * v.n * v.inner + j;
-            softmax_line_backward(task->y + at, task->dy + at, v.n, v.inner, task->dx[0] + at);
+            const int64_t n = seen(task, &v, i);
+            softmax_line_backward(task->y + at, task->dy + at, n, v.inner, task->dx[0] + at);
+            zero(n, v.n, v.inner, task->dx[0] + at);
         }
     return SUCCESS;
 }
