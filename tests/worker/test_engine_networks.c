@@ -473,12 +473,28 @@ static void repeatable(void **state) {
     }
 }
 
+/* Dense layers whose rows are several of each sample. */
+static int dense_rows(struct opgraph *g) {
+    int x =
+        net_activation(g, net_dense(g, net_input(g, SHAPE(-1, 5, 37)), 70, true), ACTIVATION_TANH, 0, 0, 0);
+    return net_dense(g, net_dense(g, x, 300, false), 33, true);
+}
+/* Convolutions with little or much to compute, in groups too. */
+static int conv_rows(struct opgraph *g) {
+    int x = net_conv(g, net_input(g, SHAPE(-1, 5, 5, 3)), 3, 3, 20, SAME);
+    x = net_conv(g, x, 3, 3, 24, (struct window_options){.groups = 4, .same = true});
+    x = net_conv(g, net_relu(g, x), 1, 1, 33, (struct window_options){.stride = {2, 2}});
+    return net_conv(g, net_reduce(g, x, REDUCE_MEAN, 6, true), 1, 1, 7, (struct window_options){0});
+}
+
 /* A sample's result is the same wherever in the batch it stands. */
 static void place_in_batch(void **state) {
     (void)state;
     enum { BATCH = 19 };
-    for (int i = 0; i < NNETS; i++) {
-        struct trial *t = trial_of(NETS[i], BATCH, 91);
+    static int (*const nets[])(struct opgraph *) = {residual_net, separable_net, concat_net,
+                                                    dense_net,    dense_rows,    conv_rows};
+    for (size_t i = 0; i < sizeof nets / sizeof nets[0]; i++) {
+        struct trial *t = trial_of(nets[i], BATCH, 91);
         const struct opgraph *g = t->graph;
         int64_t n = net_count(g, g->input[0], 1), m = net_count(g, g->output[0], 1);
         for (int s = 1; s < BATCH; s++) memcpy(t->input[0] + s * n, t->input[0], (size_t)n * sizeof(float));

@@ -9,7 +9,7 @@
 #include <math.h>
 
 #include "shared/op.h"
-#include "worker/engines/onednn/vector.h"
+#include "worker/engines/vector.h"
 
 #define COLUMNS_TILE (4 * VEC)
 

@@ -1,8 +1,9 @@
-/* Dense layers on the last axis: matrix products on the Keras layout of the weights. In inference, batch norm
- * is folded into a copy of the weights; a clamping activation is fused. */
+/* Dense layers on the last axis: matrix products, forward by panels.h, as rows are different samples'. In
+ * inference, batch norm is folded into packed weights; a clamping activation is fused. */
 #include "worker/engines/onednn/columns.h"
 #include "worker/engines/onednn/fold.h"
 #include "worker/engines/onednn/kinds.h"
+#include "worker/engines/panels.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +12,10 @@ struct dense {
     int64_t rows, k, m;
     struct columns columns;
     struct clamp clamp;
-    float *wide;   /* bias, spread; in inference followed by bias [M] and weights (K, M) */
-    float *folded; /* the latter; NULL in training: the weights are read where they are */
     bool bias;
-    double *sums; /* [2M], then parts */
+    float *packed;      /* EXEC_INFER: weights, then the bias [M] */
+    float *folded_bias; /* in `packed` */
+    double *sums;       /* EXEC_TRAIN: [2M], then parts */
 };
 
 static status dense_prepare(struct onednn_exec *exec, struct step *step) {
@@ -32,14 +33,17 @@ static status dense_prepare(struct onednn_exec *exec, struct step *step) {
         return step_mismatch(exec, step, "shapes do not fit its kernel");
     if (!clamp_of(step->act, &d->clamp)) return step_mismatch(exec, step, "its activation cannot be fused");
     d->columns = columns_make(exec->count[step->out], d->m, exec->options.threads);
-    size_t folded = step_trains(exec) ? 0 : (size_t)(d->k * d->m);
     d->bias = step->norm || step->op->param[1] >= 0;
-    STATUS_TRY(step_alloc(exec, "a dense operation", (size_t)(d->columns.width + d->m) + folded,
-                          sizeof(float), (void **)&d->wide));
-    if (folded) d->folded = d->wide + d->columns.width + d->m;
-    if (step_trains(exec))
-        STATUS_TRY(step_alloc(exec, "a dense operation", 2 * (size_t)d->m + columns_parts(&d->columns),
-                              sizeof(double), (void **)&d->sums));
+    if (!step_trains(exec)) {
+        const size_t weights = panels_floats(d->k, d->m);
+        STATUS_TRY(
+            step_alloc(exec, "packed weights", weights + (size_t)d->m, sizeof(float), (void **)&d->packed));
+        d->folded_bias = d->packed + weights;
+        return SUCCESS;
+    }
+    step->scratch_bytes[PHASE_FORWARD] = panels_scratch(d->m, d->k, exec->options.threads) * sizeof(float);
+    STATUS_TRY(step_alloc(exec, "a dense operation", 2 * (size_t)d->m + columns_parts(&d->columns),
+                          sizeof(double), (void **)&d->sums));
     step->needs_in = step_wants_param(exec, step->op->param[0]);
     step->needs_out = d->clamp.on;
     return SUCCESS;
@@ -47,21 +51,26 @@ static status dense_prepare(struct onednn_exec *exec, struct step *step) {
 
 static status dense_pack(struct onednn_exec *exec, struct step *step) {
     struct dense *d = step->state;
-    float *bias = d->wide + d->columns.width;
-    fold_norm(exec, step, d->k, d->m, d->folded, bias);
-    columns_spread(&d->columns, bias, d->wide);
+    const float *kernel = step_param(exec, step->op->param[0]);
+    float *folded = NULL;
+    if (step->norm)
+        STATUS_TRY(memory_alloc("folded weights", (size_t)(d->k * d->m), sizeof *folded, (void **)&folded));
+    fold_norm(exec, step, folded ? d->k : 0, d->m, folded, d->folded_bias);
+    panels_pack(d->k, d->m, 0, panels_count(d->m), folded ? folded : kernel, d->m, 1, d->packed);
+    free(folded);
     return SUCCESS;
 }
 
 static status dense_forward(struct onednn_exec *exec, struct step *step) {
     struct dense *d = step->state;
-    const float *w = d->folded ? d->folded : step_param(exec, step->op->param[0]);
+    const int threads = exec->options.threads;
+    const float *x = exec->value[step->in[0]];
     float *y = exec->value[step->out];
-    STATUS_TRY(
-        dnn_gemm(false, false, d->rows, d->m, d->k, exec->value[step->in[0]], d->k, w, d->m, 0, y, d->m));
-    if (step_trains(exec) && d->bias)
-        columns_spread(&d->columns, step_param(exec, step->op->param[1]), d->wide);
-    columns_bias(&d->columns, &d->clamp, d->bias ? d->wide : NULL, y);
+    if (step_trains(exec))
+        panels_rows(d->rows, d->m, d->k, x, step_param(exec, step->op->param[0]),
+                    step_param(exec, step->op->param[1]), threads, step->scratch[PHASE_FORWARD], y);
+    else panels_rows_packed(d->rows, d->m, d->k, x, d->packed, d->bias ? d->folded_bias : NULL, threads, y);
+    columns_bias(&d->columns, &d->clamp, NULL, y);
     return SUCCESS;
 }
 
@@ -91,7 +100,7 @@ static status dense_backward(struct onednn_exec *exec, struct step *step) {
 static void dense_destroy(struct step *step) {
     struct dense *d = step->state;
     if (!d) return;
-    free(d->wide);
+    free(d->packed);
     free(d->sums);
     free(d);
 }

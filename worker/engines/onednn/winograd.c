@@ -1,6 +1,6 @@
 #include "worker/engines/onednn/winograd.h"
-#include "worker/engines/onednn/product.h"
-#include "worker/engines/onednn/vector.h"
+#include "worker/engines/product.h"
+#include "worker/engines/vector.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* Small matrix products on the calling thread, for operands that lie in cache. */
-#ifndef GODWIT_WORKER_ENGINES_ONEDNN_PRODUCT_H
-#define GODWIT_WORKER_ENGINES_ONEDNN_PRODUCT_H
+#ifndef GODWIT_WORKER_ENGINES_PRODUCT_H
+#define GODWIT_WORKER_ENGINES_PRODUCT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
-#include "worker/engines/onednn/product.h"
-#include "worker/engines/onednn/vector.h"
+#include "worker/engines/product.h"
+#include "worker/engines/vector.h"
 
 /* Rows and vectors of c held in registers: enough sums to hide the latency of a multiply-add, few enough for
  * the processor's registers. */

@@ -1,6 +1,6 @@
 /* The processor's vectors of floats, by the compiler's vector extension. */
-#ifndef GODWIT_WORKER_ENGINES_ONEDNN_VECTOR_H
-#define GODWIT_WORKER_ENGINES_ONEDNN_VECTOR_H
+#ifndef GODWIT_WORKER_ENGINES_VECTOR_H
+#define GODWIT_WORKER_ENGINES_VECTOR_H
 
 #include <stdint.h>
 
