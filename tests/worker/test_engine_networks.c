@@ -170,6 +170,14 @@ static int grouped_bn_relu(struct opgraph *g) {
     struct window_options o = {.groups = 4, .same = true};
     return net_relu(g, conv_bn(g, net_input(g, SHAPE(-1, 6, 6, 16)), 3, 8, o));
 }
+/* Channels that are no multiple of anything: other implementations in oneDNN. */
+static int odd_add_relu(struct opgraph *g) {
+    int x = net_input(g, SHAPE(-1, 6, 6, 9));
+    int y = net_conv(g, x, 3, 3, 9, (struct window_options){.groups = 3, .dilation = {2, 2}, .same = true});
+    y = net_relu(g, net_binary(g, BINARY_ADD, x, y));
+    y = net_binary(g, BINARY_ADD, y, net_depthwise(g, y, 3, 1, 1, SAME));
+    return net_relu(g, net_binary(g, BINARY_ADD, net_conv(g, y, 3, 3, 9, SAME), y));
+}
 static int dense_bn_relu(struct opgraph *g) {
     return net_relu(g, net_batch_norm(g, net_dense(g, net_input(g, SHAPE(-1, 9)), 8, true), true, false));
 }
@@ -204,11 +212,11 @@ static int half_trainable(struct opgraph *g) {
 static void fusions(void **state) {
     (void)state;
     static int (*const nets[])(struct opgraph *) = {
-        bn_add_relu,   conv_add_conv,   conv_add_itself,     conv_add_own_relu,  conv_add_broadcast,
-        bn_relu_conv,  bn_conv_padded,  conv_relu_bn,        conv_bias_bn_relu6, conv_bn_sub,
-        conv_leaky,    conv_swish_pool, conv_relu_threshold, depthwise_bn_relu,  grouped_bn_relu,
-        dense_bn_relu, pad_conv_bn,     affine_conv,         conv_flatten_dense, shared_conv,
-        half_trainable};
+        bn_add_relu,    conv_add_conv,   conv_add_itself,     conv_add_own_relu,  conv_add_broadcast,
+        bn_relu_conv,   bn_conv_padded,  conv_relu_bn,        conv_bias_bn_relu6, conv_bn_sub,
+        conv_leaky,     conv_swish_pool, conv_relu_threshold, depthwise_bn_relu,  grouped_bn_relu,
+        dense_bn_relu,  pad_conv_bn,     affine_conv,         conv_flatten_dense, shared_conv,
+        half_trainable, odd_add_relu};
     for (size_t i = 0; i < sizeof nets / sizeof nets[0]; i++) {
         struct trial *t = trial_of(nets[i], 3, 20 + i);
         trial_check(t);
