@@ -29,7 +29,7 @@
     X(PAD, "pad", 1, 0)       /* zeros */                                                                    \
     X(SLICE, "slice", 1, 0)   /* part of each axis, or an axis reversed */                                   \
     X(TRANSPOSE, "transpose", 1, 0)                                                                          \
-    X(RESIZE, "resize", 1, 0) /* (N,H,W,C) by whole factors */                                               \
+    X(RESIZE, "resize", 1, 0) /* (N,H,W,C), to any height and width */                                       \
     X(AFFINE, "affine", 1, 0) /* x*scale + offset with constants, scalar or per channel */                   \
     X(RESHAPE, "reshape", 1, 0)                                                                              \
     X(EMBEDDING, "embedding", 1, 1)  /* rows of table (V,D): (N,...) numbers to (N,...,D) */                 \
@@ -79,7 +79,9 @@ enum binary { BINARY_ADD, BINARY_SUB, BINARY_MUL, BINARY_DIV, BINARY_MAX, BINARY
 enum pool { POOL_MAX, POOL_MEAN /* padding is not counted */ };
 enum reduce { REDUCE_MEAN, REDUCE_MAX, REDUCE_SUM };
 enum cell { CELL_SIMPLE, CELL_LSTM, CELL_GRU };
-enum resize { RESIZE_NEAREST, RESIZE_BILINEAR /* half-pixel centres, no antialiasing */ };
+/* Both with half-pixel centres: output i is at (i + 1/2) * in/out - 1/2 of the input. Nearest takes the pixel
+ * that lies in, bilinear is without antialiasing. */
+enum resize { RESIZE_NEAREST, RESIZE_BILINEAR };
 
 /* A sliding window; order of the pairs: height, width. Padding before and after. */
 struct window {
@@ -153,8 +155,7 @@ struct op {
         } pad;
         struct {
             enum resize kind;
-            int factor[2];
-        } resize;
+        } resize; /* the output shape says the size */
         struct {
             int n;                 /* 1 or C */
             float *scale, *offset; /* [n], owned */

@@ -35,7 +35,6 @@ static status lower(const struct layer *layer, struct lowering *lowering) {
     STATUS_TRY(infer(layer, lowering_shape(lowering, in), 1, &shape, &lowering->nout));
     op.u.resize.kind =
         strcmp(layer_string(layer, "interpolation"), "bilinear") ? RESIZE_NEAREST : RESIZE_BILINEAR;
-    for (int i = 0; i < 2; i++) op.u.resize.factor[i] = (int)layer_attr(layer, "size")->u.ints.v[i];
     return kind_lower_op(layer, lowering, &op, &shape);
 }
 

@@ -262,14 +262,12 @@ int net_embedding(struct opgraph *g, int ids, int rows, int width) {
     return add_op(g, &op, out);
 }
 
-int net_resize(struct opgraph *g, int x, enum resize kind, int fy, int fx) {
+int net_resize(struct opgraph *g, int x, enum resize kind, int height, int width) {
     struct op op = op_of(OP_RESIZE, &x, 1);
     op.u.resize.kind = kind;
-    op.u.resize.factor[0] = fy;
-    op.u.resize.factor[1] = fx;
     struct shape out = g->value[x];
-    out.dim[1] *= fy;
-    out.dim[2] *= fx;
+    out.dim[1] = height;
+    out.dim[2] = width;
     return add_op(g, &op, out);
 }
 

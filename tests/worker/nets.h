@@ -37,7 +37,7 @@ int net_pad(struct opgraph *g, int x, const int *before, const int *after);
 int net_slice(struct opgraph *g, int x, const int *start, const int *step, const int *n);
 int net_transpose(struct opgraph *g, int x, const int *axis);
 int net_embedding(struct opgraph *g, int ids, int rows, int width);
-int net_resize(struct opgraph *g, int x, enum resize kind, int fy, int fx);
+int net_resize(struct opgraph *g, int x, enum resize kind, int height, int width);
 int net_affine(struct opgraph *g, int x, int n, const float *scale, const float *offset);
 int net_reshape(struct opgraph *g, int x, struct shape shape);
 int net_dropout(struct opgraph *g, int x, float rate);

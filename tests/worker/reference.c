@@ -288,13 +288,13 @@ static double pad_element(const struct op *op, const struct shape *in, const dou
 }
 
 /* Bilinear: the input as a continuous image with pixel centres at halves, its edges continued. */
-static double resize_element(const struct op *op, const struct shape *in, const double *x, const int64_t *o) {
-    const int *factor = op->u.resize.factor;
-    if (op->u.resize.kind == RESIZE_NEAREST)
-        return pixel(x, in, o[0], o[1] / factor[0], o[2] / factor[1], o[3]);
-    double sum = 0, at[2];
+static double resize_element(const struct op *op, const struct shape *in, const struct shape *out,
+                             const double *x, const int64_t *o) {
+    double at[2], sum = 0;
     for (int i = 0; i < 2; i++)
-        at[i] = fmax(0, fmin((double)(in->dim[i + 1] - 1), ((double)o[i + 1] + 0.5) / factor[i] - 0.5));
+        at[i] = ((double)o[i + 1] + 0.5) * (double)in->dim[i + 1] / (double)out->dim[i + 1];
+    if (op->u.resize.kind == RESIZE_NEAREST) return pixel(x, in, o[0], (int64_t)at[0], (int64_t)at[1], o[3]);
+    for (int i = 0; i < 2; i++) at[i] = fmax(0, fmin((double)(in->dim[i + 1] - 1), at[i] - 0.5));
     for (int64_t y = 0; y < in->dim[1]; y++)
         for (int64_t col = 0; col < in->dim[2]; col++)
             sum += fmax(0, 1 - fabs(at[0] - (double)y)) * fmax(0, 1 - fabs(at[1] - (double)col)) *
@@ -400,7 +400,7 @@ static double element(const struct reference *r, const struct op *op, const stru
     case OP_PAD:
         return pad_element(op, in, x, index);
     case OP_RESIZE:
-        return resize_element(op, in, x, index);
+        return resize_element(op, in, out, x, index);
     case OP_AFFINE: {
         int64_t c = op->u.affine.n == 1 ? 0 : index[out->rank - 1];
         return x[at] * (double)op->u.affine.scale[c] + (double)op->u.affine.offset[c];

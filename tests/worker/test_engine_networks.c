@@ -64,7 +64,7 @@ static int concat_net(struct opgraph *g) {
     }
     int low = net_pool(g, x, POOL_MEAN, 2, 2, (struct window_options){.stride = {2, 2}});
     low = net_activation(g, net_conv(g, low, 3, 3, 5, SAME), ACTIVATION_GELU, 0, 0, 0);
-    low = net_resize(g, low, RESIZE_BILINEAR, 2, 2);
+    low = net_resize(g, low, RESIZE_BILINEAR, 8, 8);
     int both = net_concat(
         g, 3, 3, (int[]){low, x, net_pool(g, x, POOL_MAX, 3, 3, (struct window_options){.same = true})});
     return net_conv(g, both, 1, 1, 2, (struct window_options){0});

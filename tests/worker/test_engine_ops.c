@@ -318,17 +318,48 @@ static void pad(void **state) {
     check(g, net_pad(g, net_input(g, SHAPE(-1, 4)), (int[]){0, 2}, (int[]){0, 1}), 2);
 }
 
+/* Up and down, by whole factors and others, and to the same size. */
 static void resize(void **state) {
     (void)state;
+    static const int sizes[][2] = {{6, 8}, {3, 12}, {9, 8}, {12, 4}, {4, 7}, {5, 5}, {2, 3}, {1, 2}, {3, 4}};
     for (enum resize kind = RESIZE_NEAREST; kind <= RESIZE_BILINEAR; kind++) {
-        static const int factors[][2] = {{2, 2}, {1, 3}, {3, 2}, {4, 1}};
-        for (int i = 0; i < 4; i++) {
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
             struct opgraph *g = net_create();
-            check(g, net_resize(g, net_input(g, SHAPE(-1, 3, 4, 5)), kind, factors[i][0], factors[i][1]), 2);
+            check(g, net_resize(g, net_input(g, SHAPE(-1, 3, 4, 5)), kind, sizes[i][0], sizes[i][1]), 2);
         }
         struct opgraph *g = net_create();
         check(g, net_resize(g, net_input(g, SHAPE(-1, 1, 1, 3)), kind, 2, 2), 2);
+        g = net_create();
+        check(g, net_resize(g, net_input(g, SHAPE(-1, 17, 13, 2)), kind, 5, 31), 2);
     }
+}
+
+/* What TensorFlow 2's tf.image.resize gives for a ramp 0, 1, 2, ... by its formulas, worked out by hand. */
+static void resize_ramp(void **state) {
+    (void)state;
+    static const struct {
+        enum resize kind;
+        int in, out;
+        float y[6];
+    } cases[] = {
+        {RESIZE_NEAREST, 4, 2, {1, 3}},        {RESIZE_NEAREST, 2, 4, {0, 0, 1, 1}},
+        {RESIZE_NEAREST, 5, 3, {0, 2, 4}},     {RESIZE_NEAREST, 3, 5, {0, 0, 1, 2, 2}},
+        {RESIZE_BILINEAR, 4, 2, {0.5f, 2.5f}}, {RESIZE_BILINEAR, 2, 4, {0, 0.25f, 0.75f, 1}},
+        {RESIZE_BILINEAR, 6, 2, {1, 4}},       {RESIZE_BILINEAR, 3, 6, {0, 0.25f, 0.75f, 1.25f, 1.75f, 2}},
+    };
+    static const float ramp[] = {0, 1, 2, 3, 4, 5};
+    for (int e = 0; e < engine_count(); e++)
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            struct opgraph *g = net_create();
+            int y = net_resize(g, net_input(g, SHAPE(-1, cases[i].in, 1, 1)), cases[i].kind, cases[i].out, 1);
+            net_finish(g, 1, &y);
+            struct exec *exec = exec_must(
+                engine_at(e), g, &(struct exec_options){.batch = 1, .mode = EXEC_INFER, .threads = 1});
+            must(exec_forward(exec, (const float *[]){ramp}));
+            assert_close("ramp", exec_output(exec, 0), cases[i].y, cases[i].out, 1e-6);
+            exec_destroy(&exec);
+            opgraph_destroy(&g);
+        }
 }
 
 static void affine(void **state) {
@@ -447,14 +478,14 @@ static void find(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(find),        cmocka_unit_test(conv),       cmocka_unit_test(conv_groups),
-        cmocka_unit_test(conv_large),  cmocka_unit_test(depthwise),  cmocka_unit_test(dense),
-        cmocka_unit_test(batch_norm),  cmocka_unit_test(activation), cmocka_unit_test(activation_extremes),
-        cmocka_unit_test(softmax),     cmocka_unit_test(binary),     cmocka_unit_test(binary_same_value),
-        cmocka_unit_test(concat),      cmocka_unit_test(pool),       cmocka_unit_test(pool_negative),
-        cmocka_unit_test(reduce),      cmocka_unit_test(pad),        cmocka_unit_test(resize),
-        cmocka_unit_test(affine),      cmocka_unit_test(reshape),    cmocka_unit_test(dropout),
-        cmocka_unit_test(dropout_off),
+        cmocka_unit_test(find),        cmocka_unit_test(conv),        cmocka_unit_test(conv_groups),
+        cmocka_unit_test(conv_large),  cmocka_unit_test(depthwise),   cmocka_unit_test(dense),
+        cmocka_unit_test(batch_norm),  cmocka_unit_test(activation),  cmocka_unit_test(activation_extremes),
+        cmocka_unit_test(softmax),     cmocka_unit_test(binary),      cmocka_unit_test(binary_same_value),
+        cmocka_unit_test(concat),      cmocka_unit_test(pool),        cmocka_unit_test(pool_negative),
+        cmocka_unit_test(reduce),      cmocka_unit_test(pad),         cmocka_unit_test(resize),
+        cmocka_unit_test(resize_ramp), cmocka_unit_test(affine),      cmocka_unit_test(reshape),
+        cmocka_unit_test(dropout),     cmocka_unit_test(dropout_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
