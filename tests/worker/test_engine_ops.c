@@ -204,6 +204,8 @@ static void softmax(void **state) {
     for (int axis = 1; axis <= 3; axis++) {
         struct opgraph *g = net_create();
         check(g, net_softmax(g, net_input(g, SHAPE(-1, 4, 3, 5)), axis), 2);
+        g = net_create();
+        check(g, net_softmax(g, net_input(g, SHAPE(-1, 3, 10, 9)), axis), 2);
     }
     struct opgraph *g = net_create();
     check(g, net_softmax(g, net_input(g, SHAPE(-1, 10)), 1), 3);

@@ -1,5 +1,6 @@
 /* Activation functions. */
 #include "worker/engines/openblas/kernels.h"
+#include "worker/engines/vector_math.h"
 
 #include <math.h>
 #include <string.h>
@@ -8,13 +9,9 @@
 
 #define SELU_ALPHA 1.6732632423543772f
 #define SELU_SCALE 1.0507009873554805f
-#define SQRT_HALF 0.70710678118654752f
-#define GELU_SLOPE 0.79788456080286536f /* sqrt(2/pi) */
+#define NORMAL_DENSITY 0.39894228040143268f /* of 0: 1/sqrt(2 pi) */
+#define GELU_SLOPE 0.79788456080286536f     /* sqrt(2/pi) */
 #define GELU_CUBIC 0.044715f
-
-static inline float sigmoid(float x) {
-    return 1 / (1 + expf(-x));
-}
 
 static inline float clip01(float x) {
     return x < 0 ? 0 : x > 1 ? 1 : x;
@@ -33,25 +30,25 @@ FUNCTION(relu_slope) {
 }
 FUNCTION(sigmoid_value) {
     UNUSED(alpha, beta, gamma);
-    return sigmoid(x);
+    return sigmoid_f32(x);
 }
 FUNCTION(sigmoid_slope) {
     UNUSED(alpha, beta, gamma);
-    float y = sigmoid(x);
+    float y = sigmoid_f32(x);
     return y * (1 - y);
 }
 FUNCTION(tanh_value) {
     UNUSED(alpha, beta, gamma);
-    return tanhf(x);
+    return tanh_f32(x);
 }
 FUNCTION(tanh_slope) {
     UNUSED(alpha, beta, gamma);
-    float y = tanhf(x);
+    float y = tanh_f32(x);
     return 1 - y * y;
 }
 FUNCTION(softplus) {
     UNUSED(alpha, beta, gamma);
-    return (x > 0 ? x : 0) + log1pf(expf(-fabsf(x)));
+    return softplus_f32(x);
 }
 FUNCTION(softsign) {
     UNUSED(alpha, beta, gamma);
@@ -64,49 +61,53 @@ FUNCTION(softsign_slope) {
 }
 FUNCTION(elu) {
     UNUSED(beta, beta, gamma);
-    return x > 0 ? x : alpha * expm1f(x);
+    return x > 0 ? x : alpha * expm1_f32(x);
 }
 FUNCTION(elu_slope) {
     UNUSED(beta, beta, gamma);
-    return x > 0 ? 1 : alpha * expf(x);
+    return x > 0 ? 1 : alpha * exp_f32(x);
 }
 FUNCTION(selu) {
     UNUSED(alpha, beta, gamma);
-    return SELU_SCALE * (x > 0 ? x : SELU_ALPHA * expm1f(x));
+    return SELU_SCALE * (x > 0 ? x : SELU_ALPHA * expm1_f32(x));
 }
 FUNCTION(selu_slope) {
     UNUSED(alpha, beta, gamma);
-    return SELU_SCALE * (x > 0 ? 1 : SELU_ALPHA * expf(x));
+    return SELU_SCALE * (x > 0 ? 1 : SELU_ALPHA * exp_f32(x));
 }
 FUNCTION(exponential) {
     UNUSED(alpha, beta, gamma);
-    return expf(x);
+    return exp_f32(x);
 }
 FUNCTION(silu) {
     UNUSED(alpha, beta, gamma);
-    return x * sigmoid(x);
+    return x * sigmoid_f32(x);
 }
 FUNCTION(silu_slope) {
     UNUSED(alpha, beta, gamma);
-    float s = sigmoid(x);
+    float s = sigmoid_f32(x);
     return s * (1 + x * (1 - s));
 }
 FUNCTION(gelu) {
     UNUSED(alpha, beta, gamma);
-    return 0.5f * x * (1 + erff(x * SQRT_HALF));
+    return x * normal_cdf_f32(x);
 }
 FUNCTION(gelu_slope) {
     UNUSED(alpha, beta, gamma);
-    return 0.5f * (1 + erff(x * SQRT_HALF)) + x * 0.5f * GELU_SLOPE * expf(-0.5f * x * x);
+    return normal_cdf_f32(x) + x * NORMAL_DENSITY * exp_f32(-0.5f * x * x);
+}
+/* By (1 + tanh(v))/2 = sigmoid(2v). */
+static inline float gelu_tanh_gate(float x) {
+    return sigmoid_f32(2 * GELU_SLOPE * (x + GELU_CUBIC * x * x * x));
 }
 FUNCTION(gelu_tanh) {
     UNUSED(alpha, beta, gamma);
-    return 0.5f * x * (1 + tanhf(GELU_SLOPE * (x + GELU_CUBIC * x * x * x)));
+    return x * gelu_tanh_gate(x);
 }
 FUNCTION(gelu_tanh_slope) {
     UNUSED(alpha, beta, gamma);
-    float t = tanhf(GELU_SLOPE * (x + GELU_CUBIC * x * x * x));
-    return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * GELU_SLOPE * (1 + 3 * GELU_CUBIC * x * x);
+    float s = gelu_tanh_gate(x);
+    return s + 2 * x * s * (1 - s) * GELU_SLOPE * (1 + 3 * GELU_CUBIC * x * x);
 }
 FUNCTION(hard_sigmoid) {
     UNUSED(gamma, gamma, gamma);
@@ -128,12 +129,12 @@ FUNCTION(hard_silu_slope) {
 
 FUNCTION(mish) {
     UNUSED(alpha, beta, gamma);
-    return x * tanhf(softplus(x, 0, 0, 0));
+    return x * tanh_f32(softplus(x, 0, 0, 0));
 }
 FUNCTION(mish_slope) {
     UNUSED(alpha, beta, gamma);
-    float t = tanhf(softplus(x, 0, 0, 0));
-    return t + x * sigmoid(x) * (1 - t * t);
+    float t = tanh_f32(softplus(x, 0, 0, 0));
+    return t + x * sigmoid_f32(x) * (1 - t * t);
 }
 FUNCTION(clip) {
     UNUSED(gamma, gamma, gamma);
