@@ -75,6 +75,20 @@ error_t command_argument_int(struct argp_state *state, const char *option, const
     return 0;
 }
 
+error_t command_argument_number(struct argp_state *state, const char *option, const char *arg, double min,
+                                double max, double *value) {
+    char *end;
+    errno = 0;
+    double v = strtod(arg, &end);
+    if (errno || end == arg || *end)
+        return command_argument_error(state, "%s: \"%s\" is not a number", option, arg);
+    if (!(v >= min && v <= max))
+        return command_argument_error(state, "%s: %g is out of range; allowed: %g to %g", option, v, min,
+                                      max);
+    *value = v;
+    return 0;
+}
+
 /* The first line that argp and getopt wrote, without the program's name before it, as an error. */
 static status usage_error(const char *text, const char *program) {
     size_t name = strlen(program);

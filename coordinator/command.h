@@ -39,5 +39,8 @@ error_t command_argument_error(struct argp_state *state, const char *format, ...
 /* A whole number in [min, max] for `option` ("--top"), or command_argument_error. */
 error_t command_argument_int(struct argp_state *state, const char *option, const char *arg, long min,
                              long max, long *value);
+/* A number in [min, max] for `option`, or command_argument_error. */
+error_t command_argument_number(struct argp_state *state, const char *option, const char *arg, double min,
+                                double max, double *value);
 
 #endif

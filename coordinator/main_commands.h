@@ -10,7 +10,8 @@
     X(train)                                                                                                 \
     X(plan)                                                                                                  \
     X(migrate)                                                                                               \
-    X(evaluate)
+    X(evaluate)                                                                                              \
+    X(verify)
 
 #define COMMAND_DECLARE(name) extern const struct command command_##name;
 COMMANDS(COMMAND_DECLARE)

@@ -1,6 +1,7 @@
-/* godwit evaluate MODEL --data SPEC: loss, accuracy and latency. */
+/* godwit evaluate MODEL: loss, accuracy and latency on a data set, or agreement with a golden pair. */
 #include "coordinator/command.h"
 #include "coordinator/main_commands.h"
+#include "coordinator/main_golden.h"
 #include "coordinator/model_arguments.h"
 
 #include "io/dataset.h"
@@ -15,14 +16,21 @@
 
 struct options {
     struct model_arguments model;
-    const char *data, *engine;
+    const char *data, *golden, *engine;
+    double tolerance;
     bool json;
 };
 
 static const struct argp_option argp_options[] = {
     {"data", 'd', "SPEC", 0,
      "The data set: a folder or file, or a configuration (.json) whose \"data\" is used", 0},
-    {"engine", 'e', "NAME", 0, "What computes: auto (default), onednn, openblas", 0},
+    {"golden", 'g', "FILE", 0,
+     "Instead of a data set: an HDF5 file with reference inputs x and outputs y (of several x0, x1, ..., y0, "
+     "y1, ..., or x/<layer>, y/<layer>), each (N, ...)",
+     0},
+    {"tolerance", 't', "T", 0,
+     "With --golden: the largest difference allowed, as a part of max|y| (default 1e-4)", 0},
+    {"engine", 'e', "NAME", 0, "What computes: auto (default), onednn, openblas; with --golden also all", 0},
     {"json", 'j', NULL, 0, "Print JSON, for programs", 0},
     {0},
 };
@@ -32,10 +40,16 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &options->model;
+        options->tolerance = GOLDEN_TOLERANCE;
         return 0;
     case 'd':
         options->data = arg;
         return 0;
+    case 'g':
+        options->golden = arg;
+        return 0;
+    case 't':
+        return command_argument_number(state, "--tolerance", arg, 0, 1, &options->tolerance);
     case 'e':
         options->engine = arg;
         return 0;
@@ -43,7 +57,10 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         options->json = true;
         return 0;
     case ARGP_KEY_END:
-        if (!options->data) return command_argument_error(state, "--data is missing");
+        if (!options->data && !options->golden)
+            return command_argument_error(state, "--data or --golden is missing");
+        if (options->data && options->golden)
+            return command_argument_error(state, "give --data or --golden, not both");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -72,8 +89,26 @@ static void print(const struct options *o, const struct evaluation *e, double la
                100 * e->accuracy, (long long)e->correct, (long long)e->samples, e->loss, 1e3 * latency);
 }
 
-static status run(const struct session *session, const void *parsed) {
-    const struct options *o = parsed;
+/* Not collective. */
+static status compare_golden(const struct session *session, const struct options *o) {
+    char *path = NULL, *text = NULL;
+    struct golden_report report = {0};
+    STATUS_TRY(model_arguments_resolve(&o->model, &path));
+    const struct golden_task task = {path, &o->model.keras, o->golden, o->engine, o->tolerance};
+    status error = golden_check(session, &task, &report);
+    if (!error)
+        error = o->json ? golden_report_json(&report, path, &text) : golden_report_text(&report, path, &text);
+    if (!error) {
+        fputs(text, stdout);
+        error = golden_report_verdict(&report);
+    }
+    golden_report_clear(&report);
+    free(text);
+    free(path);
+    return error;
+}
+
+static status evaluate_data(const struct session *session, const struct options *o) {
     struct machine machine = {
         .world = session->world, .node = session->node, .log = session->log, .threads = session->threads};
     struct config *config = NULL;
@@ -111,18 +146,28 @@ static status run(const struct session *session, const void *parsed) {
     return error;
 }
 
+static status run(const struct session *session, const void *parsed) {
+    const struct options *o = parsed;
+    if (!o->golden) return evaluate_data(session, o);
+    return comm_is_root(session->world) ? compare_golden(session, o) : SUCCESS;
+}
+
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse,
-    .doc = "Computes the model's accuracy and cross-entropy over the test part of a data set, split over the "
-           "ranks, and the "
-           "median latency of one sample on the first rank's threads.",
+    .doc =
+        "With --data: the model's accuracy and cross-entropy over the test part of a data set, split over "
+        "the "
+        "ranks, and the median latency of one sample on the first rank's threads. With --golden: the largest "
+        "difference between the model's outputs and the reference outputs, for each output; if one is larger "
+        "than the tolerance, the exit code is 65.",
     .children = (const struct argp_child[]){{&model_argp, 0, NULL, 0}, {0}},
 };
 
-const struct command command_evaluate = {.name = "evaluate",
-                                         .summary = "loss, accuracy and latency of a model on a data set",
-                                         .parallel = true,
-                                         .argp = &argp,
-                                         .options_size = sizeof(struct options),
-                                         .run = run};
+const struct command command_evaluate = {
+    .name = "evaluate",
+    .summary = "accuracy and latency on a data set; agreement with reference outputs",
+    .parallel = true,
+    .argp = &argp,
+    .options_size = sizeof(struct options),
+    .run = run};

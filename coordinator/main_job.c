@@ -2,13 +2,17 @@
 
 #include "io/checkpoint.h"
 #include "io/file.h"
+#include "io/golden.h"
 #include "io/libraries.h"
 #include "io/registry.h"
+#include "worker/infer.h"
 #include "worker/libraries.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define GOLDEN_SAMPLES 4
 
 /* Can what job_publish writes be written? Better asked before the work than after it. Not collective: rank 0.
  */
@@ -103,17 +107,37 @@ static status join_path(const char *folder, const char *file, char **path) {
     return asprintf(path, "%s/%s", folder, file) < 0 ? status_no_memory("a path", strlen(folder)) : SUCCESS;
 }
 
+/* A few samples of the data set, far apart, and what the portable engine computes of them. */
+static status write_golden(const struct job *job, const struct model *model, const char *path) {
+    enum dataset_part part = dataset_size(job->data, DATASET_TEST) ? DATASET_TEST : DATASET_TRAIN;
+    int64_t size = dataset_size(job->data, part), n = size < GOLDEN_SAMPLES ? size : GOLDEN_SAMPLES;
+    int64_t index[GOLDEN_SAMPLES];
+    for (int64_t i = 0; i < n; i++) index[i] = i * size / n;
+    struct machine machine = job->machine;
+    struct golden *golden = NULL;
+    STATUS_TRY(engine_find("openblas", &machine.engine));
+    STATUS_TRY(golden_create(model->graph, n, &golden));
+    struct batch_request request = {.part = part, .index = index, .n = n};
+    status error = dataset_read(job->data, &request, tensor_f32(golden->x[0]), NULL);
+    if (!error) error = infer(&machine, model->ops, model->params, n, golden->x, golden->y);
+    if (!error) error = golden_write(path, golden, "godwit " GODWIT_VERSION ", engine openblas");
+    golden_destroy(&golden);
+    return error;
+}
+
 /* model.json beside the model. */
 static status write_provenance(const struct job *job, const struct job_result *result, const char *model_path,
-                               const char *path) {
+                               const char *golden_path, const char *path) {
     char io_text[LIBRARIES_TEXT_MAX], worker_text[LIBRARIES_TEXT_MAX], libraries[2 * LIBRARIES_TEXT_MAX + 4];
     snprintf(libraries, sizeof libraries, "%s, %s", io_libraries(io_text), worker_libraries(worker_text));
-    char *digest = NULL;
+    char *digest = NULL, *golden_digest = NULL;
     STATUS_TRY(file_digest(model_path, &digest));
+    status error = file_digest(golden_path, &golden_digest);
     struct provenance p = {.name = job->config->name,
                            .source = result->source,
                            .source_digest = result->source_digest,
                            .model_digest = digest,
+                           .golden_digest = golden_digest,
                            .command_line = job->session->command_line,
                            .config_json = job->config_json,
                            .libraries = libraries,
@@ -123,21 +147,25 @@ static status write_provenance(const struct job *job, const struct job_result *r
                            .threads = job->machine.threads,
                            .nmetrics = result->nmetrics,
                            .metric = result->metric};
-    status error = provenance_write(path, &p);
+    if (!error) error = provenance_write(path, &p);
     free(digest);
+    free(golden_digest);
     return error;
 }
 
 /* All files of a version into `folder`. */
 static status write_version(const struct job *job, const struct job_result *result, const char *folder) {
-    char *model = NULL, *json = NULL, *plan = NULL;
+    char *model = NULL, *golden = NULL, *json = NULL, *plan = NULL;
     status error = join_path(folder, "model.h5", &model);
+    if (!error) error = join_path(folder, "golden.h5", &golden);
     if (!error) error = join_path(folder, "model.json", &json);
     if (!error) error = join_path(folder, "plan.txt", &plan);
     if (!error) error = model_write(model, result->model);
-    if (!error) error = write_provenance(job, result, model, json);
+    if (!error) error = write_golden(job, result->model, golden);
+    if (!error) error = write_provenance(job, result, model, golden, json);
     if (!error && result->plan) error = file_write_atomic(plan, result->plan, strlen(result->plan));
     free(model);
+    free(golden);
     free(json);
     free(plan);
     return error;

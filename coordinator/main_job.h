@@ -35,7 +35,8 @@ status job_close(struct job *job, status error) STATUS_MUST_USE;
 double job_phase(struct job *job, const char *phase);
 
 /* Rank 0 writes the model into a new version of the registry (or to config.output if that is set), with its
- * provenance and, if not NULL, the executed plan, and deletes the checkpoint; *path (owned, on every rank) is
+ * provenance, a golden pair of a few samples of the data set, by which `godwit verify` checks it, and, if not
+ * NULL, the executed plan, and deletes the checkpoint; *path (owned, on every rank) is
  * the model's file. `metrics` and `source` as in io/provenance.h. Collective. */
 struct job_result {
     const struct model *model;

@@ -154,9 +154,7 @@ static status infer(const struct options *o, const struct machine *machine, stru
     struct forward *forward = NULL;
     STATUS_TRY(model_input(model, &input));
     status error = preprocessing_apply(preprocessing, image, &input, &x);
-    struct shape sized = x ? x->shape : input;
-    sized.dim[0] = SHAPE_UNKNOWN;
-    if (!error && !shape_equal(&sized, &input)) error = model_set_input(model, &sized);
+    if (!error) error = model_set_inputs(model, &x->shape);
     if (!error) error = forward_create(machine, model->ops, model->params, 1, &forward);
     if (!error) error = forward_inputs(forward, tensor_f32(x), 1); /* the first run is not timed */
     double start = comm_time();

@@ -49,15 +49,48 @@ status model_read(const char *path, const struct keras_options *options, struct 
     return SUCCESS;
 }
 
-status model_set_input(struct model *model, const struct shape *shape) {
+static const char *input_name(const struct model *model, int i) {
+    const struct graph *graph = model->graph;
+    return graph->layer[graph->node[graph->input[i].node].layer].name;
+}
+
+/* Does a shape fit what input i takes? *same: it is what the input has. */
+static status check_input(const struct model *model, int i, const struct shape *shape, bool *same) {
+    const struct shape *taken = &model->ops->value[model->ops->input[i]];
+    bool fits = shape->rank == taken->rank;
+    *same = true;
+    for (int k = 1; k < shape->rank && fits; k++) {
+        fits = shape->dim[k] > 0 && (taken->dim[k] == SHAPE_UNKNOWN || taken->dim[k] == shape->dim[k]);
+        *same = *same && taken->dim[k] == shape->dim[k];
+    }
+    if (fits) return SUCCESS;
+    char takes[SHAPE_TEXT_MAX], given[SHAPE_TEXT_MAX];
+    return status_fail(STATUS_DATA, "input \"%s\" takes %s, not %s", input_name(model, i),
+                       shape_format(taken, takes), shape_format(shape, given));
+}
+
+status model_set_inputs(struct model *model, const struct shape *shape) {
     struct opgraph *ops = NULL;
     int *value_of = NULL;
-    STATUS_TRY(graph_set_input_shape(model->graph, 0, shape));
+    bool change = false;
+    for (int i = 0; i < model->graph->ninputs; i++) {
+        bool same;
+        STATUS_TRY(check_input(model, i, &shape[i], &same));
+        change = change || !same;
+    }
+    if (!change) return SUCCESS;
+    STATUS_TRY(graph_set_input_shapes(model->graph, shape));
     STATUS_TRY(graph_lower(model->graph, &ops, &value_of));
     opgraph_destroy(&model->ops);
     free(model->value_of);
     model->ops = ops;
     model->value_of = value_of;
+    for (int i = 0; i < ops->nparams; i++) {
+        const struct layer *layer = &model->graph->layer[ops->param[i].layer];
+        if (i >= model->params->n || ops->param[i].count != model->params->count[i])
+            return status_fail(STATUS_DATA, "layer \"%s\" has weights for inputs of another size",
+                               layer->name);
+    }
     return SUCCESS;
 }
 

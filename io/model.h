@@ -18,8 +18,10 @@ status model_create(struct graph *graph, struct model **model) STATUS_MUST_USE;
 /* Topology and all weights of a file. Errors as keras_open and keras_read_params. Not collective. */
 status model_read(const char *path, const struct keras_options *options,
                   struct model **model) STATUS_MUST_USE;
-/* Gives input 0 another shape (batch first), for models of unknown height and width; parameters stay. */
-status model_set_input(struct model *model, const struct shape *shape) STATUS_MUST_USE;
+/* Gives the inputs the shapes of what is at hand (batch first, ignored), for models of unknown height, width
+ * or length; parameters stay. shape: [graph->ninputs]. DATA error if one does not fit what the model takes,
+ * or layers need other parameters for it; the model cannot be used after an error. */
+status model_set_inputs(struct model *model, const struct shape *shape) STATUS_MUST_USE;
 /* Complete or absent. */
 status model_write(const char *path, const struct model *model) STATUS_MUST_USE;
 void model_destroy(struct model **model);

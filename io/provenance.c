@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+#define PROVENANCE_MAX_BYTES ((size_t)16 << 20)
+
 static bool add_text(cJSON *object, const char *key, const char *text) {
     return (text ? cJSON_AddStringToObject(object, key, text) : cJSON_AddNullToObject(object, key)) != NULL;
 }
@@ -27,6 +29,7 @@ static bool add_all(cJSON *root, const struct provenance *p) {
     bool ok = add_text(root, "name", p->name) && add_text(root, "created", created) &&
               add_text(root, "source", p->source) && add_text(root, "source_digest", p->source_digest) &&
               add_text(root, "model_digest", p->model_digest) &&
+              add_text(root, "golden_digest", p->golden_digest) &&
               add_text(root, "command_line", p->command_line) && add_text(root, "godwit", GODWIT_VERSION) &&
               add_text(root, "libraries", p->libraries) && add_text(root, "engine", p->engine) &&
               cJSON_AddRawToObject(root, "seed", seed) && add_number(root, "ranks", p->ranks) &&
@@ -44,5 +47,29 @@ status provenance_write(const char *path, const struct provenance *provenance) {
     if (!text) return status_no_memory("model.json", 0);
     status error = file_write_atomic(path, text, strlen(text));
     cJSON_free(text);
+    return error;
+}
+
+static status copy_text(const cJSON *root, const char *key, char **copy) {
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, key));
+    *copy = text ? strdup(text) : NULL;
+    return text && !*copy ? status_no_memory("a digest", strlen(text)) : SUCCESS;
+}
+
+status provenance_digests(const char *path, char **model_digest, char **golden_digest) {
+    char *json = NULL;
+    STATUS_TRY(file_read_text(path, PROVENANCE_MAX_BYTES, &json));
+    cJSON *root = cJSON_Parse(json);
+    free(json);
+    if (!cJSON_IsObject(root)) {
+        cJSON_Delete(root);
+        return status_fail(STATUS_DATA, "%s is not JSON as this program writes it; the file is damaged",
+                           path);
+    }
+    *golden_digest = NULL;
+    status error = copy_text(root, "model_digest", model_digest);
+    if (!error) error = copy_text(root, "golden_digest", golden_digest);
+    if (error) free(*model_digest);
+    cJSON_Delete(root);
     return error;
 }

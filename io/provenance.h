@@ -15,6 +15,7 @@ struct provenance {
     const char *name;
     const char *source, *source_digest; /* NULL for a trained model */
     const char *model_digest;           /* of model.h5 */
+    const char *golden_digest;          /* of golden.h5; NULL: there is none */
     const char *command_line;
     const char *config_json; /* the effective configuration */
     const char *libraries;   /* versions */
@@ -27,5 +28,8 @@ struct provenance {
 
 /* Writes `path`, complete or absent. Errors: IO, MEMORY. */
 status provenance_write(const char *path, const struct provenance *provenance) STATUS_MUST_USE;
+
+/* The digests in a model.json, owned; NULL for one that is not there. Errors: IO, DATA (not such a file). */
+status provenance_digests(const char *path, char **model_digest, char **golden_digest) STATUS_MUST_USE;
 
 #endif

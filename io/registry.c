@@ -185,6 +185,78 @@ status registry_resolve(const char *models, const char *model, char **path) {
     return error;
 }
 
+/* ---- listing ---- */
+
+struct listing {
+    struct registry_entry *entry;
+    int n;
+};
+
+static status add_entry(struct listing *listing, const char *models, const char *name, int version) {
+    struct registry_entry *grown = realloc(listing->entry, (size_t)(listing->n + 1) * sizeof *grown);
+    if (!grown) return no_memory();
+    listing->entry = grown;
+    struct registry_entry *e = &grown[listing->n];
+    if (asprintf(&e->model, "%s:%d", name, version) < 0) return no_memory();
+    if (asprintf(&e->path, "%s/%s/%d/model.h5", models, name, version) < 0) {
+        free(e->model);
+        return no_memory();
+    }
+    listing->n++;
+    return SUCCESS;
+}
+
+/* The model's versions, which may be far apart. */
+static status add_versions(struct listing *listing, const char *models, const char *name) {
+    char *folder = NULL;
+    if (asprintf(&folder, "%s/%s", models, name) < 0) return no_memory();
+    DIR *dir = opendir(folder);
+    status error = SUCCESS;
+    for (struct dirent *entry; dir && !error && (entry = readdir(dir));)
+        if (is_model_version(folder, entry->d_name))
+            error = add_entry(listing, models, name, version_of(entry->d_name));
+    if (dir) closedir(dir);
+    free(folder);
+    return error;
+}
+
+static int compare_entries(const void *a, const void *b) {
+    const struct registry_entry *x = a, *y = b;
+    return strverscmp(x->model, y->model);
+}
+
+status registry_list(const char *models, struct registry_entry **entry, int *n) {
+    struct listing listing = {0};
+    models = models_folder(models);
+    DIR *dir = opendir(models);
+    if (!dir) return file_fail("open", models, errno);
+    status error = SUCCESS;
+    for (struct dirent *e; !error && (e = readdir(dir));)
+        if (is_name(e->d_name)) error = add_versions(&listing, models, e->d_name);
+    closedir(dir);
+    if (!error && !listing.n)
+        error = status_fail(STATUS_IO,
+                            "the registry %s has no models (--models or GODWIT_MODELS says where "
+                            "they are)",
+                            models);
+    if (error) {
+        registry_list_free(listing.entry, listing.n);
+        return error;
+    }
+    qsort(listing.entry, (size_t)listing.n, sizeof *listing.entry, compare_entries);
+    *entry = listing.entry;
+    *n = listing.n;
+    return SUCCESS;
+}
+
+void registry_list_free(struct registry_entry *entry, int n) {
+    for (int i = 0; i < n; i++) {
+        free(entry[i].model);
+        free(entry[i].path);
+    }
+    free(entry);
+}
+
 /* ---- staging and publishing ---- */
 
 struct registry_staging {

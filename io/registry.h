@@ -10,6 +10,14 @@
  * $GODWIT_MODELS, else "models". Errors: IO, saying what there is; USAGE for a version that is none. */
 status registry_resolve(const char *models, const char *model, char **path) STATUS_MUST_USE;
 
+/* All versions of all models, by name, then version; owned, entry [*n]. An empty registry is an IO error. */
+struct registry_entry {
+    char *model; /* owned: "name:version" */
+    char *path;  /* owned: of its model.h5 */
+};
+status registry_list(const char *models, struct registry_entry **entry, int *n) STATUS_MUST_USE;
+void registry_list_free(struct registry_entry *entry, int n);
+
 /* A version being staged in <models>/<name>/.staging-<host>-<pid>: write files into
  * registry_staging_folder(), then publish: synced, renamed to the next version. A version that exists is
  * never changed; what dead processes of this host left in staging is removed. `models` as above. Nothing here

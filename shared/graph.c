@@ -120,15 +120,19 @@ int graph_layer_node(const struct graph *graph, int layer) {
     return -1;
 }
 
-status graph_set_input_shape(struct graph *graph, int input, const struct shape *shape) {
-    if (input < 0 || input >= graph->ninputs)
-        return status_fail(STATUS_DATA, "model \"%s\" has no input %d", graph->name, input);
+static status set_input_shape(struct graph *graph, int input, const struct shape *shape) {
     struct layer *layer = &graph->layer[graph->node[graph->input[input].node].layer];
     struct attr *attr = layer_attr(layer, "batch_shape");
     int64_t *v = malloc((size_t)(shape->rank ? shape->rank : 1) * sizeof *v);
     if (!v) return status_no_memory("attribute", (size_t)shape->rank * sizeof *v);
     memcpy(v, shape->dim, (size_t)shape->rank * sizeof *v);
+    if (shape->rank) v[0] = SHAPE_UNKNOWN;
     if (attr->present) free(attr->u.ints.v);
     *attr = (struct attr){.present = true, .u.ints = {shape->rank, v}};
+    return SUCCESS;
+}
+
+status graph_set_input_shapes(struct graph *graph, const struct shape *shape) {
+    for (int i = 0; i < graph->ninputs; i++) STATUS_TRY(set_input_shape(graph, i, &shape[i]));
     return graph_infer(graph);
 }

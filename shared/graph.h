@@ -46,9 +46,9 @@ status graph_add_output(struct graph *graph, struct edge output) STATUS_MUST_USE
 int graph_find_layer(const struct graph *graph, const char *name); /* -1 if none */
 int graph_layer_node(const struct graph *graph, int layer);        /* first node that calls it, -1 if none */
 
-/* Gives input `input` a shape (dimension 0 is the batch and is ignored), e.g. the size of the images at hand
- * for a model that takes any, and infers again. */
-status graph_set_input_shape(struct graph *graph, int input, const struct shape *shape) STATUS_MUST_USE;
+/* Gives all inputs shapes (dimension 0 is the batch and stays unknown), e.g. the size of the images at hand
+ * for a model that takes any, and infers again. shape: [ninputs]. */
+status graph_set_input_shapes(struct graph *graph, const struct shape *shape) STATUS_MUST_USE;
 
 /* Sorts the nodes, checks every layer's options, infers shapes and weights. Errors: DATA for a cycle, a
  * dangling input, shapes that do not fit; UNSUPPORTED for options. Names the layer. */
@@ -71,7 +71,7 @@ status graph_check(const struct graph *graph) STATUS_MUST_USE;
 /* The operation graph of an inferred graph. Parameters are numbered by layer, then weight. `value_of`, if
  * not NULL, receives an owned array [nnodes] of the value of each node's first output. Where height or width
  * is unknown, so is the padding that depends on it: numbers of parameters are right, but engines refuse to
- * compile such a graph (see graph_set_input_shape). */
+ * compile such a graph (see graph_set_input_shapes). */
 status graph_lower(const struct graph *graph, struct opgraph **ops, int **value_of) STATUS_MUST_USE;
 
 /* The operations of a graph inferred by graph_infer_known(), as far as they are known: for counting, not for

@@ -254,7 +254,7 @@ static void test_migrate(void **state) {
         if (!strstr(out, rows[i])) fail_msg("no \"%s\" in %s", rows[i], out);
     assert_int_equal(versions("m1"), 1);
     assert_int_equal(count_entries(in_folder("m1/small")), 1); /* nothing staged is left */
-    assert_int_equal(count_entries(in_folder("m1/small/1")), 3);
+    assert_int_equal(count_entries(in_folder("m1/small/1")), 4);
 
     read_into(in_folder("m1/small/1/model.json"), text, sizeof text);
     char *digest = NULL;
@@ -303,6 +303,56 @@ static void test_migrate(void **state) {
         run(0, GODWIT_PROGRAM " migrate migrate.json --set models=m1 --set runs=r1 --set training.epochs=0"),
         "migrate");
     assert_int_equal(versions("m1"), 2);
+}
+
+/* Changes one byte of a file, counted from its end. */
+static void damage(const char *name, long from_end) {
+    FILE *file = fopen(in_folder(name), "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, -from_end, SEEK_END), 0);
+    int byte = fgetc(file);
+    assert_int_equal(fseek(file, -from_end, SEEK_END), 0);
+    assert_int_equal(fputc(byte ^ 1, file), byte ^ 1);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Needs the two versions of test_migrate. */
+static void test_verify(void **state) {
+    (void)state;
+    char json[1 << 16];
+    succeeds(run(0, GODWIT_PROGRAM " verify --models=m1"), "verify");
+    assert_non_null(strstr(out, "small:1  pass  digest, outputs: "));
+    assert_non_null(strstr(out, "small:2  pass  digest, outputs: "));
+    assert_int_equal(count_lines(out), 2);
+    succeeds(run(0, GODWIT_PROGRAM " verify --models=m1 small --json"), "verify small");
+    assert_non_null(strstr(out, "\"openblas\""));
+    assert_int_equal(figure(out, "samples"), 4);
+    assert_true(figure(out, "max_y") > 0.3); /* probabilities of three classes */
+
+    /* A damaged file. */
+    damage("m1/small/2/model.h5", 1);
+    fails(run(0, GODWIT_PROGRAM " verify --models=m1"), 65, "1 of 2 models failed; small:2: ");
+    assert_non_null(strstr(out, "small:1  pass"));
+    assert_non_null(strstr(out, "small:2  FAIL  "));
+    damage("m1/small/2/model.h5", 1);
+    succeeds(run(0, GODWIT_PROGRAM " verify --models=m1 small:2"), "verify small:2");
+    /* No pair where there was one; then neither digests nor a pair. */
+    assert_int_equal(rename(in_folder("m1/small/2/golden.h5"), in_folder("away.h5")), 0);
+    fails(run(0, GODWIT_PROGRAM " verify --models=m1 small"), 65, "golden.h5");
+    assert_int_equal(rename(in_folder("m1/small/2/model.json"), in_folder("away.json")), 0);
+    fails(run(0, GODWIT_PROGRAM " verify --models=m1 small"), 65, "there is nothing to verify it by");
+    /* The pair of another model, as a build that computes wrongly would see it: no digest says so. */
+    assert_int_equal(rename(in_folder("away.h5"), in_folder("m1/small/2/golden.h5")), 0);
+    assert_int_equal(rename(in_folder("m1/small/2/model.h5"), in_folder("away.h5")), 0);
+    assert_int_equal(link(in_folder("m1/small/1/model.h5"), in_folder("m1/small/2/model.h5")), 0);
+    fails(run(0, GODWIT_PROGRAM " verify --models=m1 --json"), 65, "output \"dense\" on engine ");
+    assert_non_null(strstr(out, "\"pass\":\tfalse"));
+    assert_int_equal(unlink(in_folder("m1/small/2/model.h5")), 0);
+    assert_int_equal(rename(in_folder("away.h5"), in_folder("m1/small/2/model.h5")), 0);
+    assert_int_equal(rename(in_folder("away.json"), in_folder("m1/small/2/model.json")), 0);
+    succeeds(run(0, GODWIT_PROGRAM " verify --models=m1"), "verify");
+    read_into(in_folder("m1/small/2/model.json"), json, sizeof json);
+    assert_non_null(strstr(json, "\"golden_digest\":\t\"sha256:"));
 }
 
 static void test_run_inference(void **state) {
@@ -630,19 +680,13 @@ static void test_killed_rank(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_trained_source),
-        cmocka_unit_test(test_plan),
-        cmocka_unit_test(test_migrate),
-        cmocka_unit_test(test_run_inference),
-        cmocka_unit_test(test_ranks_do_not_matter),
-        cmocka_unit_test(test_same_again),
-        cmocka_unit_test(test_without_refit),
-        cmocka_unit_test(test_bad_source),
-        cmocka_unit_test(test_bad_data),
-        cmocka_unit_test(test_bad_configuration),
-        cmocka_unit_test(test_unwritable_output),
-        cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_killed_rank),
+        cmocka_unit_test(test_trained_source),    cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_migrate),           cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_run_inference),     cmocka_unit_test(test_ranks_do_not_matter),
+        cmocka_unit_test(test_same_again),        cmocka_unit_test(test_without_refit),
+        cmocka_unit_test(test_bad_source),        cmocka_unit_test(test_bad_data),
+        cmocka_unit_test(test_bad_configuration), cmocka_unit_test(test_unwritable_output),
+        cmocka_unit_test(test_full_disk),         cmocka_unit_test(test_killed_rank),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

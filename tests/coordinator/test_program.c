@@ -136,6 +136,39 @@ static void test_inspect_lists_all(void **state) {
     assert_int_equal(lines(err), 1);
 }
 
+/* Outputs that Keras computed, on every engine; then with less tolerance than float32 has. */
+static void test_evaluate_golden(void **state) {
+    (void)state;
+    const char *models = GODWIT_SHARED_DIR "/models/keras3";
+    char arguments[512];
+    fails("evaluate x.h5", 2, "--data or --golden is missing");
+    fails("evaluate x.h5 --data=a --golden=b", 2, "not both");
+    fails("evaluate x.h5 --golden=b --tolerance=much", 2, "--tolerance: \"much\" is not a number");
+    fails("evaluate x.h5 --golden=b --tolerance=-1", 2, "--tolerance: -1 is out of range");
+    if (access(models, R_OK)) {
+        print_message("skipped: no %s\n", models);
+        skip();
+    }
+    snprintf(arguments, sizeof arguments, "evaluate %s/seq_cnn.h5 --golden %s/seq_cnn.golden.h5 --engine all",
+             models, models);
+    assert_int_equal(run("", arguments), 0);
+    assert_non_null(strstr(out, "2 samples, tolerance 0.0001"));
+    assert_non_null(strstr(out, "\nopenblas "));
+    assert_int_equal(lines(out), 2 + (strstr(out, "\nonednn ") ? 2 : 1));
+    strcat(arguments, " --json");
+    assert_int_equal(run("mpirun -n 2", arguments), 0);
+    assert_non_null(strstr(out, "\"engine\":\t\"openblas\""));
+    assert_non_null(strstr(out, "\"pass\":\ttrue"));
+    strcat(arguments, " --tolerance 1e-12");
+    assert_int_equal(run("", arguments), 65);
+    assert_non_null(strstr(out, "\"pass\":\tfalse"));
+    assert_int_equal(lines(err), 1);
+    assert_non_null(strstr(err, "output \"dense\" on engine "));
+    snprintf(arguments, sizeof arguments, "evaluate %s/seq_cnn.h5 --golden %s/mobilenet_v2.golden.h5", models,
+             models);
+    fails(arguments, 65, "input \"input_layer\" takes (?, 28, 28, 1), not (2, 64, 64, 3)");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_help),
@@ -143,6 +176,7 @@ int main(void) {
         cmocka_unit_test(test_inspect_refuses),
         cmocka_unit_test(test_inspect),
         cmocka_unit_test(test_inspect_lists_all),
+        cmocka_unit_test(test_evaluate_golden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
