@@ -32,6 +32,16 @@ static int find_name(const struct names *names, const char *name) {
     return -1;
 }
 
+/* A mask, or a list of them, for the input at a position. */
+static void add_masks(const struct topology_args *args, const struct topology_arg *arg, int position,
+                      struct topology_bound *bound) {
+    for (int k = 0; k < arg->n; k++) {
+        if (!args->tensor[arg->first + k].layer) continue;
+        bound->mask[bound->nmasks] = &args->tensor[arg->first + k];
+        bound->masked[bound->nmasks++] = position + k;
+    }
+}
+
 struct binder {
     const struct topology_args *args;
     const struct topology_reading *reading;
@@ -39,6 +49,7 @@ struct binder {
     struct layer *layer;
     struct names names;
     const struct topology_arg *given[MAX_NAMED]; /* an argument for each named input */
+    struct topology_bound *bound;
 };
 
 static void refuse(const struct binder *b, const struct topology_arg *arg) {
@@ -91,17 +102,31 @@ static void place_positional(struct binder *b, int position, const struct topolo
     else b->given[position] = arg;
 }
 
+/* "mask" is for the first input, "value_mask" for the one named "value"; -1: no mask. */
+static int masked_input(const struct binder *b, const char *name) {
+    char stem[32];
+    size_t length = strlen(name);
+    if (!strcmp(name, "mask")) return 0;
+    if (length < 6 || length >= sizeof stem || strcmp(name + length - 5, "_mask")) return -1;
+    memcpy(stem, name, length - 5);
+    stem[length - 5] = 0;
+    return find_name(&b->names, stem);
+}
+
 static void place_named(struct binder *b, const struct topology_arg *arg) {
-    int position = find_name(&b->names, arg->name);
+    int position = find_name(&b->names, arg->name), masked = masked_input(b, arg->name);
     if (position < 0 && !strcmp(arg->name, "inputs")) position = 0;
+    if (arg->n && !arg->mixed && masked >= 0) {
+        add_masks(b->args, arg, masked, b->bound);
+        return;
+    }
     if (arg->n == 0 && topology_call_attr(b->layer->kind, arg->name) >= 0) return;
     if (topology_arg_is_unused(arg)) return;
     if (arg->n == 0 || arg->mixed || position < 0 || b->given[position]) refuse(b, arg);
     else b->given[position] = arg;
 }
 
-static void append(struct binder *b, const struct topology_arg *arg, const struct topology_tensor **in,
-                   int *nin) {
+static void append(struct binder *b, const struct topology_arg *arg) {
     int n = arg->n;
     const struct topology_tensor *tensor = &b->args->tensor[arg->first];
     while (n && !tensor[n - 1].layer) n--; /* a list may end in null */
@@ -110,12 +135,12 @@ static void append(struct binder *b, const struct topology_arg *arg, const struc
             refuse(b, arg);
             return;
         }
-    for (int k = 0; k < n; k++) in[(*nin)++] = &tensor[k];
+    for (int k = 0; k < n; k++) b->bound->in[b->bound->nin++] = &tensor[k];
 }
 
 status topology_bind(const struct topology_args *args, bool first, const struct topology_reading *reading,
-                     const char *name, struct layer *layer, const struct topology_tensor **in, int *nin) {
-    struct binder b = {.args = args, .reading = reading, .layer_name = name, .layer = layer};
+                     const char *name, struct layer *layer, struct topology_bound *bound) {
+    struct binder b = {.args = args, .reading = reading, .layer_name = name, .layer = layer, .bound = bound};
     split_names(layer->kind->call_args, &b.names);
     int position = 0, last = -1;
     for (int k = 0; k < args->n; k++) {
@@ -125,10 +150,28 @@ status topology_bind(const struct topology_args *args, bool first, const struct 
     for (int i = 0; i < MAX_NAMED; i++)
         if (b.given[i]) last = i;
     for (int i = 0; i <= last; i++) {
-        if (b.given[i]) append(&b, b.given[i], in, nin);
+        if (b.given[i]) append(&b, b.given[i]);
         else
             problems_add(reading->problems, "layer \"%.80s\" (%.80s): called without %.*s", name,
                          layer->kind->class_name, (int)b.names.length[i], b.names.n ? b.names.name[i] : "");
     }
     return set_attrs(&b, first);
+}
+
+void topology_bind_model(const struct topology_args *args, const struct topology_reading *reading,
+                         const char *name, struct topology_bound *bound) {
+    char text[TOPOLOGY_TEXT_MAX];
+    for (int i = 0; i < args->n; i++) {
+        const struct topology_arg *arg = &args->arg[i];
+        bool input = !arg->name || !strcmp(arg->name, "inputs");
+        if (arg->n && arg->name && !strcmp(arg->name, "mask")) {
+            add_masks(args, arg, 0, bound);
+            continue;
+        }
+        if (reading && !topology_arg_is_unused(arg) && (!input || arg->n == 0 || arg->mixed))
+            problems_add(reading->problems, "layer \"%.80s\": called with %.80s%s%s", name,
+                         arg->name ? arg->name : "", arg->name ? " = " : "", topology_text(arg->value, text));
+        for (int k = 0; k < arg->n; k++)
+            if (args->tensor[arg->first + k].layer) bound->in[bound->nin++] = &args->tensor[arg->first + k];
+    }
 }

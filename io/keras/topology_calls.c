@@ -2,6 +2,7 @@
 #include "io/keras/topology_scope.h"
 
 #include "io/keras/topology_json.h"
+#include "io/keras/topology_op.h"
 
 #include <cjson/cJSON.h>
 #include <stdlib.h>
@@ -17,9 +18,9 @@ struct calls {
     struct topology_scope *scope;
     struct place *place; /* [nentries], sorted by name */
     struct topology_args args;
-    const struct topology_tensor **in; /* [room], owned: inputs of the call being read */
     int room;
-    bool keras3; /* some call is in the dialect of Keras 3 */
+    struct topology_bound bound; /* of the call being read; its arrays are owned, [room] */
+    bool keras3;                 /* some call is in the dialect of Keras 3 */
 };
 
 static int compare_places(const void *a, const void *b) {
@@ -59,42 +60,56 @@ static status resolve(const struct calls *c, int n, const struct topology_tensor
     return SUCCESS;
 }
 
+/* Room for whatever the arguments that were read can be. */
 static status make_room(struct calls *c) {
+    c->bound.nin = c->bound.nmasks = 0;
     if (c->room >= c->args.ntensors) return SUCCESS;
     int room = c->args.ntensors * 2;
-    const struct topology_tensor **grown = realloc(c->in, (size_t)room * sizeof *grown);
-    if (!grown) return status_no_memory("a topology", (size_t)room * sizeof *grown);
-    c->in = grown;
+    size_t nbytes = (size_t)room * sizeof *c->bound.in;
+    const struct topology_tensor **in = realloc(c->bound.in, nbytes);
+    if (in) c->bound.in = in;
+    const struct topology_tensor **mask = realloc(c->bound.mask, nbytes);
+    if (mask) c->bound.mask = mask;
+    int *masked = realloc(c->bound.masked, (size_t)room * sizeof *masked);
+    if (masked) c->bound.masked = masked;
+    if (!in || !mask || !masked) return status_no_memory("a topology", nbytes);
     c->room = room;
     return SUCCESS;
 }
 
-/* All tensors of a call: a model takes them in their order, and a layer of unknown class is a problem by
- * itself. */
-static void take_all(struct calls *c, const char *name, bool model, int *n) {
-    char text[TOPOLOGY_TEXT_MAX];
-    *n = 0;
-    for (int i = 0; i < c->args.n; i++) {
-        const struct topology_arg *arg = &c->args.arg[i];
-        bool input = !arg->name || !strcmp(arg->name, "inputs");
-        if (model && !topology_arg_is_unused(arg) && (!input || arg->n == 0 || arg->mixed))
-            problems_add(c->reading->problems, "layer \"%.80s\": called with %.80s%s%s", name,
-                         arg->name ? arg->name : "", arg->name ? " = " : "", topology_text(arg->value, text));
-        for (int k = 0; k < arg->n; k++)
-            if (c->args.tensor[arg->first + k].layer) c->in[(*n)++] = &c->args.tensor[arg->first + k];
-    }
+static status read_masks(const struct calls *c, const char *name, struct topology_call *call) {
+    struct topology_ref *ref;
+    if (!c->bound.nmasks) return SUCCESS;
+    call->mask = malloc((size_t)c->bound.nmasks * sizeof *call->mask);
+    if (!call->mask) return status_no_memory("a topology", (size_t)c->bound.nmasks * sizeof *call->mask);
+    STATUS_TRY(resolve(c, c->bound.nmasks, c->bound.mask, name, &ref));
+    for (int k = 0; k < c->bound.nmasks; k++)
+        call->mask[k] = (struct topology_mask){c->bound.masked[k], ref[k]};
+    call->nmasks = c->bound.nmasks;
+    free(ref);
+    return SUCCESS;
 }
 
 static status read_call(struct calls *c, const cJSON *json, struct topology_entry *entry, int number) {
     struct topology_call *call = &entry->call[number];
+    struct topology_bound *bound = &c->bound;
     STATUS_TRY(status_context(topology_args_read(json, &c->args), "layer \"%.80s\"", entry->name));
     STATUS_TRY(make_room(c));
-    int n = 0;
     if (entry->layer.kind)
-        STATUS_TRY(topology_bind(&c->args, number == 0, c->reading, entry->name, &entry->layer, c->in, &n));
-    else take_all(c, entry->name, entry->nested != NULL, &n);
-    STATUS_TRY(resolve(c, n, c->in, entry->name, &call->in));
-    call->nin = n;
+        STATUS_TRY(topology_bind(&c->args, number == 0, c->reading, entry->name, &entry->layer, bound));
+    else topology_bind_model(&c->args, entry->nested ? c->reading : NULL, entry->name, bound);
+    if (entry->op) { /* all its tensors, in their order, nulls but for those at a list's end are unknown */
+        bound->nin = bound->nmasks = 0;
+        for (int k = 0; k < c->args.ntensors; k++)
+            if (c->args.tensor[k].layer) bound->in[bound->nin++] = &c->args.tensor[k];
+    }
+    STATUS_TRY(resolve(c, bound->nin, bound->in, entry->name, &call->in));
+    call->nin = bound->nin;
+    STATUS_TRY(read_masks(c, entry->name, call));
+    if (entry->op) { /* kept until it is translated */
+        call->args = c->args;
+        c->args = (struct topology_args){0};
+    }
     return SUCCESS;
 }
 
@@ -184,14 +199,17 @@ static status check_refs(const struct topology_scope *scope, const struct topolo
 
 static status check_calls(const struct topology_scope *scope) {
     for (int i = 0; i < scope->nentries; i++)
-        for (int c = 0; c < scope->entry[i].ncalls; c++)
-            STATUS_TRY(check_refs(scope, scope->entry[i].call[c].in, scope->entry[i].call[c].nin,
-                                  scope->entry[i].name));
+        for (int c = 0; c < scope->entry[i].ncalls; c++) {
+            const struct topology_call *call = &scope->entry[i].call[c];
+            STATUS_TRY(check_refs(scope, call->in, call->nin, scope->entry[i].name));
+            for (int k = 0; k < call->nmasks; k++)
+                STATUS_TRY(check_refs(scope, &call->mask[k].ref, 1, scope->entry[i].name));
+        }
     STATUS_TRY(check_refs(scope, scope->input, scope->ninputs, scope->name));
     STATUS_TRY(check_refs(scope, scope->output, scope->noutputs, scope->name));
     for (int i = 0; i < scope->ninputs; i++) {
         const struct topology_entry *entry = &scope->entry[scope->input[i].entry];
-        if (!entry->input && (entry->layer.kind || entry->nested))
+        if (!entry->input && (entry->layer.kind || entry->nested || entry->op))
             return status_fail(STATUS_DATA,
                                "input_layers of model \"%.80s\" names \"%.80s\", which is no input layer",
                                scope->name, entry->name);
@@ -207,9 +225,10 @@ static status read_ends(struct calls *c, const cJSON *config, const char *key, s
     STATUS_TRY(status_context(topology_ends_read(topology_member(config, key), &c->args),
                               "model \"%.80s\": %s", c->scope->name, key));
     STATUS_TRY(make_room(c));
-    take_all(c, c->scope->name, false, n);
+    topology_bind_model(&c->args, NULL, c->scope->name, &c->bound);
+    *n = c->bound.nin;
     if (*n == 0) return status_fail(STATUS_DATA, "model \"%.80s\" has no %s", c->scope->name, key);
-    return resolve(c, *n, c->in, c->scope->name, ref);
+    return resolve(c, *n, c->bound.in, c->scope->name, ref);
 }
 
 status topology_calls_read(const cJSON *layers, const cJSON *config, const struct topology_reading *reading,
@@ -224,9 +243,12 @@ status topology_calls_read(const cJSON *layers, const cJSON *config, const struc
     STATUS_GOTO(error, cleanup, read_ends(&c, config, "output_layers", &scope->output, &scope->noutputs));
     STATUS_GOTO(error, cleanup, renumber(scope, c.keras3));
     STATUS_GOTO(error, cleanup, check_calls(scope));
+    STATUS_GOTO(error, cleanup, topology_masks_check(scope, reading));
 cleanup:
     free(c.place);
-    free(c.in);
+    free(c.bound.in);
+    free(c.bound.mask);
+    free(c.bound.masked);
     topology_args_clear(&c.args);
     return error;
 }

@@ -1,5 +1,6 @@
 /* One model's JSON: its layers, its calls, its inputs and outputs, and the models inside it. */
 #include "io/keras/topology_json.h"
+#include "io/keras/topology_op.h"
 #include "io/keras/topology_scope.h"
 
 #include <cjson/cJSON.h>
@@ -21,7 +22,11 @@ void topology_scope_destroy(struct topology_scope **scope) {
     if (!s) return;
     for (int i = 0; i < s->nentries; i++) {
         struct topology_entry *entry = &s->entry[i];
-        for (int c = 0; c < entry->ncalls; c++) free(entry->call[c].in);
+        for (int c = 0; c < entry->ncalls; c++) {
+            free(entry->call[c].in);
+            free(entry->call[c].mask);
+            topology_args_clear(&entry->call[c].args);
+        }
         free(entry->call);
         free(entry->name);
         free(entry->class_name);
@@ -60,6 +65,10 @@ static char *class_of(const cJSON *json) {
 static status read_entry(const cJSON *json, const struct topology_reading *reading,
                          struct topology_entry *entry) {
     if (topology_is_model(json)) return topology_scope_read(json, reading, &entry->nested);
+    if (topology_is_op(json)) {
+        entry->op = json;
+        return SUCCESS;
+    }
     reading->problems->about = entry;
     STATUS_TRY(topology_layer_read(json, entry->name, reading, &entry->layer));
     entry->input = entry->layer.kind && entry->layer.kind->max_inputs == 0;

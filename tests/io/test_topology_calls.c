@@ -27,22 +27,26 @@ static const struct layer_kind merge = {.class_name = "Merge", .min_inputs = 1, 
 struct bound {
     struct layer layer;
     struct problems problems;
-    char inputs[64]; /* names of the layers, a blank after each */
+    char inputs[64], masks[64]; /* names of the layers, a blank after each */
 };
 
 static void bind(struct bound *b, const struct layer_kind *kind, const char *text, bool first) {
     struct topology_args args = {0};
     struct topology_reading reading = {.keras_version = 3, .problems = &b->problems};
-    const struct topology_tensor *in[16];
-    int nin = 0;
+    const struct topology_tensor *in[16], *mask[16];
+    int masked[16];
+    struct topology_bound bound = {.in = in, .mask = mask, .masked = masked};
     cJSON *json = NULL;
     assert_success(topology_parse(text, &json));
     if (first) assert_success(layer_create(kind, "x", &b->layer));
     assert_success(topology_args_read(json, &args));
     assert_true(args.ntensors <= 16);
-    assert_success(topology_bind(&args, first, &reading, "x", &b->layer, in, &nin));
+    assert_success(topology_bind(&args, first, &reading, "x", &b->layer, &bound));
     b->inputs[0] = 0;
-    for (int i = 0; i < nin; i++) sprintf(b->inputs + strlen(b->inputs), "%s ", in[i]->layer);
+    b->masks[0] = 0;
+    for (int i = 0; i < bound.nin; i++) sprintf(b->inputs + strlen(b->inputs), "%s ", in[i]->layer);
+    for (int i = 0; i < bound.nmasks; i++)
+        sprintf(b->masks + strlen(b->masks), "%s for %d ", mask[i]->layer, masked[i]);
     topology_args_clear(&args);
     cJSON_Delete(json);
 }
@@ -161,6 +165,27 @@ static void calls_that_are_none_are_refused(void **state) {
     }
 }
 
+static void masks_are_for_inputs(void **state) {
+    (void)state;
+    static const struct {
+        const struct layer_kind *kind;
+        const char *call, *masks;
+    } cases[] = {
+        {&recurrent, CALL(T("s"), "\"mask\": " T("m")), "m for 0 "},
+        {&attention, CALL(T("q") ", " T("v"), "\"value_mask\": " T("m") ", \"query_mask\": " T("n")),
+         "m for 1 n for 0 "},
+        {&merge, CALL("[" T("a") ", " T("b") ", " T("c") "]", "\"mask\": [" T("m") ", null, " T("n") "]"),
+         "m for 0 n for 2 "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bound b = {0};
+        bind(&b, cases[i].kind, cases[i].call, true);
+        assert_int_equal(b.problems.n, 0);
+        assert_string_equal(b.masks, cases[i].masks);
+        clear(&b);
+    }
+}
+
 /* Outputs in an object, as a model made with dictionaries has them, by key. */
 static void ends_by_name(void **state) {
     (void)state;
@@ -180,6 +205,7 @@ int main(void) {
         cmocka_unit_test(what_does_not_fit_is_a_problem),
         cmocka_unit_test(options_of_calls_are_attributes),
         cmocka_unit_test(calls_that_are_none_are_refused),
+        cmocka_unit_test(masks_are_for_inputs),
         cmocka_unit_test(ends_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
