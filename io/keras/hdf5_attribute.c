@@ -1,4 +1,4 @@
-/* String attributes, as h5py 2 and 3 write them. */
+/* String attributes, as h5py 2 and 3 write them; what they claim is checked before anything is allocated. */
 #include "io/keras/hdf5.h"
 
 #include <hdf5.h>
@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_TEXT ((size_t)256 << 20)
+#define MAX_TEXT ((size_t)64 << 20) /* of one attribute, all its strings together */
+#define MAX_ATTRIBUTES 65536        /* of one object */
 /* An attribute in an object header is smaller than 64 KiB; a variable-length name takes 16 bytes of it. */
 #define NAMES_PER_ATTRIBUTE (64512 / 16)
 
@@ -20,6 +21,11 @@ static status damaged(const char *name) {
     return status_fail(STATUS_DATA, "attribute %s cannot be read: the file is damaged", name);
 }
 
+static status too_large(const char *name) {
+    return status_fail(STATUS_DATA, "attribute %s is longer than %zu MiB; is this a Keras model?", name,
+                       MAX_TEXT >> 20);
+}
+
 static status append(struct names *names, const char *text, size_t length) {
     char *copy = strndup(text, length);
     if (!copy) return status_no_memory("names", length);
@@ -29,8 +35,7 @@ static status append(struct names *names, const char *text, size_t length) {
 
 static status read_fixed(hid_t attribute, const char *name, hid_t type, int count, struct names *names) {
     size_t size = H5Tget_size(type);
-    if (size == 0 || size > MAX_TEXT / (size_t)count)
-        return status_fail(STATUS_DATA, "attribute %s is too large", name);
+    if (size == 0 || size > MAX_TEXT / (size_t)count) return too_large(name);
     char *buffer = calloc((size_t)count, size);
     if (!buffer) return status_no_memory("an attribute", (size_t)count * size);
     status error = H5Aread(attribute, type, buffer) < 0 ? damaged(name) : SUCCESS;
@@ -47,6 +52,7 @@ static status read_fixed(hid_t attribute, const char *name, hid_t type, int coun
 static status read_variable(hid_t attribute, const char *name, hid_t type, hid_t space, int count,
                             struct names *names) {
     status error = SUCCESS;
+    size_t total = 0;
     char **buffer = calloc((size_t)count, sizeof *buffer);
     hid_t memory = H5Tcopy(H5T_C_S1);
     if (!buffer) {
@@ -57,7 +63,9 @@ static status read_variable(hid_t attribute, const char *name, hid_t type, hid_t
     } else {
         for (int i = 0; i < count && !error; i++) {
             const char *text = buffer[i] ? buffer[i] : "";
-            error = append(names, text, strlen(text));
+            size_t length = strlen(text);
+            total += length;
+            error = total > MAX_TEXT ? too_large(name) : append(names, text, length);
         }
         H5Dvlen_reclaim(memory, space, H5P_DEFAULT, buffer);
     }
@@ -66,22 +74,43 @@ static status read_variable(hid_t attribute, const char *name, hid_t type, hid_t
     return error;
 }
 
+/* Is it there? An object with too many attributes is refused before any is looked for. */
+static status find_attribute(hid_t object, const char *name, bool *found) {
+    H5O_info_t info;
+    if (H5Oget_info2(object, &info, H5O_INFO_NUM_ATTRS) < 0)
+        return status_fail(STATUS_DATA, "attributes cannot be read: the file is damaged");
+    if (info.num_attrs > MAX_ATTRIBUTES)
+        return status_fail(STATUS_DATA, "an object has %llu attributes; is this a Keras model?",
+                           (unsigned long long)info.num_attrs);
+    htri_t exists = info.num_attrs ? H5Aexists(object, name) : 0;
+    *found = exists > 0;
+    return exists < 0 ? damaged(name) : SUCCESS;
+}
+
+/* A text or a list of texts of the attribute's own type. */
+static status check_attribute(const char *name, hid_t type, hid_t space, hssize_t count, int had) {
+    if (H5Tcommitted(type) > 0)
+        return status_fail(STATUS_DATA, "attribute %s has a type that is kept elsewhere in the file", name);
+    if (H5Sget_simple_extent_ndims(space) > 1)
+        return status_fail(STATUS_DATA, "attribute %s is not one text or a list of texts", name);
+    if (count > HDF5_MAX_NAMES - had)
+        return status_fail(STATUS_DATA, "attribute %s has more than %d names", name, HDF5_MAX_NAMES);
+    if (count > 0 && H5Tget_class(type) != H5T_STRING)
+        return status_fail(STATUS_DATA, "attribute %s is not text", name);
+    return SUCCESS;
+}
+
 /* Appends the strings of one attribute; *found is false if there is none. */
 static status read_attribute(hid_t object, const char *name, struct names *names, bool *found) {
-    *found = H5Aexists(object, name) > 0;
+    STATUS_TRY(find_attribute(object, name, found));
     if (!*found) return SUCCESS;
     status error = SUCCESS;
     hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
     hid_t type = attribute < 0 ? -1 : H5Aget_type(attribute);
     hid_t space = attribute < 0 ? -1 : H5Aget_space(attribute);
     hssize_t count = space < 0 ? -1 : H5Sget_simple_extent_npoints(space);
-    if (type < 0 || count < 0) {
-        error = damaged(name);
-    } else if (count > HDF5_MAX_NAMES - names->n) {
-        error = status_fail(STATUS_DATA, "attribute %s has more than %d names", name, HDF5_MAX_NAMES);
-    } else if (count > 0 && H5Tget_class(type) != H5T_STRING) {
-        error = status_fail(STATUS_DATA, "attribute %s is not text", name);
-    } else if (count > 0) {
+    error = type < 0 || count < 0 ? damaged(name) : check_attribute(name, type, space, count, names->n);
+    if (!error && count > 0) {
         char **grown = realloc(names->name, (size_t)(names->n + count) * sizeof *grown);
         if (!grown) {
             error = status_no_memory("names", (size_t)count * sizeof *grown);

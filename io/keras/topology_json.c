@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_KEYS 4096 /* in one object */
+#define MAX_KEYS 4096                /* in one object */
+#define MAX_VALUES ((size_t)4 << 20) /* of which the parser makes 64 bytes and more each */
 
 static int compare_keys(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -34,9 +35,23 @@ static status check_keys(const cJSON *json, const char **keys) {
     return SUCCESS;
 }
 
+/* No fewer values than the text has, if it is JSON. */
+static size_t count_values(const char *text) {
+    size_t n = 1;
+    bool quoted = false;
+    for (const char *c = text; *c; c++) {
+        if (*c == '"') quoted = !quoted;
+        else if (quoted && *c == '\\' && c[1]) c++;
+        else if (!quoted) n += *c == ',' || *c == '[' || *c == '{';
+    }
+    return n;
+}
+
 status topology_parse(const char *text, cJSON **json) {
     if (strlen(text) > TOPOLOGY_MAX_BYTES)
         return status_fail(STATUS_DATA, "the topology is longer than %zu bytes", TOPOLOGY_MAX_BYTES);
+    if (count_values(text) > MAX_VALUES)
+        return status_fail(STATUS_DATA, "the topology has more than %zu values", MAX_VALUES);
     const char *end = NULL;
     cJSON *parsed = cJSON_ParseWithOpts(text, &end, 1);
     if (!parsed) {

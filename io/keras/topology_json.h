@@ -6,7 +6,7 @@
 
 struct cJSON;
 
-#define TOPOLOGY_MAX_BYTES ((size_t)256 << 20)
+#define TOPOLOGY_MAX_BYTES ((size_t)64 << 20)
 
 /* Parses one JSON value; *json is owned by the caller (cJSON_Delete). DATA error for text that is not JSON,
  * nested deeper than cJSON allows (1,000), or that has an object with the same key twice. */
