@@ -74,6 +74,9 @@ struct dataset_info {
  * itself, compressed by nothing but deflate: DATA error otherwise, in words that follow a dataset's name. */
 status hdf5_inspect(int64_t dataset, struct dataset_info *info) STATUS_MUST_USE;
 
+/* As hdf5_open_object, for reading rows in pieces: chunks once decoded are kept for the next piece. */
+status hdf5_open_dataset(int64_t from, const char *path, int64_t *dataset) STATUS_MUST_USE;
+
 /* Reads or writes rows [first, first + nrows) of a dataset seen as a matrix whose columns are its last axis.
  */
 status hdf5_read_rows(int64_t dataset, const struct dataset_info *info, int64_t first, int64_t nrows,

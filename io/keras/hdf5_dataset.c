@@ -7,7 +7,10 @@
 
 /* Deflate cannot compress better than 1032:1; whoever claims so wants memory, not a model. */
 #define MAX_EXPANSION 1100
-#define MAX_CHUNK_BYTES ((uint64_t)1 << 30)
+/* Chunks are decoded whole: they may be as large as the dataset, or as whoever extends datasets chooses. */
+#define MAX_CHUNK_BYTES ((uint64_t)16 << 20)
+#define CACHE_SLOTS 12421
+#define MAX_CACHE_BYTES ((uint64_t)256 << 20) /* of chunks that are read in pieces */
 
 /* Keras 3 says so of numbers that its HDF5 has no type for. */
 static bool says_bfloat16(hid_t dataset) {
@@ -19,14 +22,37 @@ static bool says_bfloat16(hid_t dataset) {
     return says;
 }
 
+/* IEEE numbers of 2, 4 or 8 bytes, or integers that fill 1, 2, 4 or 8; in either order of bytes. */
+static bool plain_number(hid_t type, H5T_class_t class, size_t size) {
+    H5T_order_t order = H5Tget_order(type);
+    if (order != H5T_ORDER_LE && order != H5T_ORDER_BE && size > 1) return false;
+    if (class == H5T_INTEGER)
+        return H5Tget_precision(type) == 8 * size && H5Tget_offset(type) == 0 &&
+               (size == 1 || size == 2 || size == 4 || size == 8);
+    size_t sign, exponent, exponent_bits, mantissa, mantissa_bits;
+    if (class != H5T_FLOAT || (size != 2 && size != 4 && size != 8) ||
+        H5Tget_fields(type, &sign, &exponent, &exponent_bits, &mantissa, &mantissa_bits) < 0)
+        return false;
+    size_t bits = size == 2 ? 5 : size == 4 ? 8 : 11; /* of the exponent */
+    return H5Tget_precision(type) == 8 * size && H5Tget_offset(type) == 0 && sign == 8 * size - 1 &&
+           exponent_bits == bits && mantissa == 0 && mantissa_bits == 8 * size - 1 - bits &&
+           exponent == mantissa_bits && H5Tget_ebias(type) == ((size_t)1 << (bits - 1)) - 1 &&
+           H5Tget_norm(type) == H5T_NORM_IMPLIED;
+}
+
 static status check_type(hid_t dataset, struct dataset_info *info) {
     hid_t type = H5Dget_type(dataset);
     if (type < 0) return status_fail(STATUS_DATA, "has a type that cannot be read: the file is damaged");
+    if (H5Tcommitted(type) > 0) {
+        H5Tclose(type);
+        return status_fail(STATUS_DATA, "has a type that is kept elsewhere in the file");
+    }
     static const char *const names[] = {[H5T_STRING] = "text", [H5T_COMPOUND] = "records"};
     H5T_class_t class = H5Tget_class(type);
     size_t size = info->size = H5Tget_size(type);
+    bool plain = plain_number(type, class, size);
     H5Tclose(type);
-    if ((class == H5T_OPAQUE || class == H5T_INTEGER) && size == 2 && says_bfloat16(dataset)) {
+    if ((class == H5T_OPAQUE || (class == H5T_INTEGER && plain)) && size == 2 && says_bfloat16(dataset)) {
         info->numbers = NUMBERS_BFLOAT16;
         return SUCCESS;
     }
@@ -36,12 +62,11 @@ static status check_type(hid_t dataset, struct dataset_info *info) {
         return status_fail(STATUS_DATA, "holds %s of %zu bytes; weights must be float16, float32 or float64",
                            name ? name : "values", size);
     }
-    if (size != 2 && size != 4 && size != 8 && !(class == H5T_INTEGER && size == 1))
-        return status_fail(STATUS_DATA,
-                           "holds numbers of %zu bytes; weights must be float16, float32 or "
-                           "float64",
-                           size);
-    return SUCCESS;
+    return plain ? SUCCESS
+                 : status_fail(STATUS_DATA,
+                               "holds numbers of %zu bytes in an unusual format; weights must be float16, "
+                               "float32 or float64",
+                               size);
 }
 
 static status check_shape(hid_t dataset, struct shape *shape) {
@@ -67,6 +92,7 @@ static status check_shape(hid_t dataset, struct shape *shape) {
 
 static status check_filters(hid_t list) {
     int n = H5Pget_nfilters(list);
+    H5Z_filter_t before[3];
     if (n < 0) return status_fail(STATUS_DATA, "is stored in an unknown way");
     for (int i = 0; i < n; i++) {
         unsigned flags, config;
@@ -79,7 +105,44 @@ static status check_filters(hid_t list) {
                 STATUS_DATA,
                 "is compressed by filter %d (%.40s); only deflate (gzip), shuffle and fletcher32 are read",
                 (int)filter, name);
+        for (int k = 0; k < i; k++)
+            if (before[k] == filter)
+                return status_fail(STATUS_DATA, "is compressed by the same filter twice");
+        before[i] = filter;
     }
+    return SUCCESS;
+}
+
+/* Chunks that a dataset has if it is stored as a whole. */
+static uint64_t count_chunks(const struct shape *shape, const hsize_t *chunk) {
+    uint64_t n = 1;
+    for (int i = 0; i < shape->rank; i++) {
+        uint64_t along = ((uint64_t)shape->dim[i] + chunk[i] - 1) / chunk[i];
+        if (__builtin_mul_overflow(n, along, &n)) return UINT64_MAX;
+    }
+    return n;
+}
+
+static status check_chunks(hid_t dataset, hid_t list, const struct dataset_info *info, uint64_t nbytes,
+                           uint64_t stored) {
+    hsize_t chunk[H5S_MAX_RANK], there = 0;
+    if (H5Pget_chunk(list, H5S_MAX_RANK, chunk) != info->shape.rank)
+        return status_fail(STATUS_DATA, "is stored in an unknown way");
+    uint64_t chunk_bytes = info->size;
+    for (int i = 0; i < info->shape.rank; i++)
+        if (chunk[i] == 0 || __builtin_mul_overflow(chunk_bytes, (uint64_t)chunk[i], &chunk_bytes))
+            chunk_bytes = UINT64_MAX;
+    if (chunk_bytes > (nbytes > MAX_CHUNK_BYTES ? nbytes : MAX_CHUNK_BYTES))
+        return status_fail(STATUS_DATA, "has chunks that are too large");
+    STATUS_TRY(check_filters(list));
+    if (nbytes / MAX_EXPANSION > stored) return status_fail(STATUS_DATA, "is only partly stored");
+#if H5_VERSION_GE(1, 10, 5)
+    hid_t space = H5Dget_space(dataset);
+    herr_t failed = space < 0 ? -1 : H5Dget_num_chunks(dataset, space, &there);
+    if (space >= 0) H5Sclose(space);
+    if (failed < 0) return status_fail(STATUS_DATA, "cannot be read: the file is damaged");
+    if (there != count_chunks(&info->shape, chunk)) return status_fail(STATUS_DATA, "is only partly stored");
+#endif
     return SUCCESS;
 }
 
@@ -89,28 +152,16 @@ static status check_storage(hid_t dataset, hid_t list, const struct dataset_info
     uint64_t nbytes, stored = H5Dget_storage_size(dataset);
     if (__builtin_mul_overflow((uint64_t)count, (uint64_t)info->size, &nbytes))
         return status_fail(STATUS_DATA, "is too large");
-    if (count && stored == 0) return status_fail(STATUS_DATA, "holds no data: it was never written");
     H5D_layout_t layout = H5Pget_layout(list);
-    if (layout == H5D_CHUNKED) {
-        hsize_t chunk[H5S_MAX_RANK];
-        int rank = H5Pget_chunk(list, H5S_MAX_RANK, chunk);
-        uint64_t chunk_bytes = info->size;
-        for (int i = 0; i < rank; i++)
-            if (__builtin_mul_overflow(chunk_bytes, (uint64_t)chunk[i], &chunk_bytes))
-                chunk_bytes = UINT64_MAX;
-        if (rank < 0 || chunk_bytes > MAX_CHUNK_BYTES)
-            return status_fail(STATUS_DATA, "has chunks that are too large");
-        if (nbytes / MAX_EXPANSION > stored) return status_fail(STATUS_DATA, "is only partly stored");
-        return check_filters(list);
-    }
-    if (layout != H5D_CONTIGUOUS && layout != H5D_COMPACT)
+    if (layout != H5D_CHUNKED && layout != H5D_CONTIGUOUS && layout != H5D_COMPACT)
         return status_fail(STATUS_DATA,
                            "is a virtual dataset; only files that hold all their data themselves are read");
-    if (H5Pget_external_count(list) != 0)
+    if (layout == H5D_CONTIGUOUS && H5Pget_external_count(list) != 0)
         return status_fail(
             STATUS_DATA, "is kept in another file; only files that hold all their data themselves are read");
-    if (stored < nbytes) return status_fail(STATUS_DATA, "is only partly stored");
-    return SUCCESS;
+    if (count && stored == 0) return status_fail(STATUS_DATA, "holds no data: it was never written");
+    if (layout == H5D_CHUNKED) return check_chunks(dataset, list, info, nbytes, stored);
+    return stored == nbytes ? SUCCESS : status_fail(STATUS_DATA, "is only partly stored");
 }
 
 /* Where values lie that need no decoding; -1 if there is no such place. */
@@ -133,6 +184,28 @@ status hdf5_inspect(int64_t dataset, struct dataset_info *info) {
     if (!error) info->offset = plain_offset(dataset, list);
     H5Pclose(list);
     return error;
+}
+
+status hdf5_open_dataset(int64_t from, const char *path, int64_t *dataset) {
+    hsize_t chunk[H5S_MAX_RANK];
+    int64_t found;
+    STATUS_TRY(hdf5_open_object(from, path, &found));
+    *dataset = found;
+    hid_t list = H5Iget_type(found) == H5I_DATASET ? H5Dget_create_plist(found) : -1;
+    int rank = list >= 0 && H5Pget_layout(list) == H5D_CHUNKED ? H5Pget_chunk(list, H5S_MAX_RANK, chunk) : -1;
+    if (list >= 0) H5Pclose(list);
+    if (rank <= 0) return SUCCESS;
+    uint64_t nbytes = 8;
+    for (int i = 0; i < rank; i++)
+        if (__builtin_mul_overflow(nbytes, (uint64_t)chunk[i], &nbytes)) nbytes = 0;
+    if (nbytes < MAX_CACHE_BYTES) nbytes = MAX_CACHE_BYTES;
+    hdf5_close(found); /* a second id of an open dataset would share its cache */
+    hid_t access = H5Pcreate(H5P_DATASET_ACCESS);
+    *dataset = access >= 0 && H5Pset_chunk_cache(access, CACHE_SLOTS, nbytes, 1) >= 0
+                   ? H5Dopen2(from, path, access)
+                   : -1;
+    if (access >= 0) H5Pclose(access);
+    return *dataset < 0 ? status_fail(STATUS_DATA, "cannot be opened: the file is damaged") : SUCCESS;
 }
 
 /* ---- rows ---- */

@@ -6,7 +6,7 @@
 status hdf5_sources_create(int64_t root, int n, struct hdf5_sources *sources) {
     struct hdf5_source *source = calloc((size_t)n + 1, sizeof *source);
     if (!source) return status_no_memory("a list of weights", (size_t)n * sizeof *source);
-    *sources = (struct hdf5_sources){.root = root, .n = n, .source = source, .converted = -1};
+    *sources = (struct hdf5_sources){.root = root, .n = n, .source = source, .converted = -1, .open = -1};
     return SUCCESS;
 }
 
@@ -15,7 +15,8 @@ void hdf5_sources_clear(struct hdf5_sources *sources) {
         for (int k = 0; k < sources->source[i].nparts; k++) free(sources->source[i].path[k]);
     free(sources->source);
     free(sources->values);
-    *sources = (struct hdf5_sources){.converted = -1};
+    if (sources->source) hdf5_close(sources->open);
+    *sources = (struct hdf5_sources){.converted = -1, .open = -1};
 }
 
 bool hdf5_may_count(const struct weight *weight) {
@@ -60,19 +61,24 @@ status hdf5_source_place(const struct hdf5_sources *sources, int number, int fil
                : SUCCESS;
 }
 
-/* Rows of one part. */
-static status read_part(int64_t root, const struct hdf5_source *source, int part, int64_t first,
-                        int64_t nrows, float *rows) {
-    int64_t dataset;
-    STATUS_TRY(hdf5_open_object(root, source->path[part], &dataset));
-    status error = dataset < 0 ? status_fail(STATUS_DATA, "is missing")
-                               : hdf5_read_rows(dataset, &source->info[part], first, nrows, rows);
-    hdf5_close(dataset);
-    return error;
+/* Rows of one part of weight `number`; its dataset stays open for the next rows. */
+static status read_part(struct hdf5_sources *sources, int number, int part, int64_t first, int64_t nrows,
+                        float *rows) {
+    const struct hdf5_source *source = &sources->source[number];
+    if (sources->open < 0 || sources->open_number != number || sources->open_part != part) {
+        hdf5_close(sources->open);
+        sources->open = -1;
+        STATUS_TRY(hdf5_open_dataset(sources->root, source->path[part], &sources->open));
+        if (sources->open < 0) return status_fail(STATUS_DATA, "is missing");
+        sources->open_number = number;
+        sources->open_part = part;
+    }
+    return hdf5_read_rows(sources->open, &source->info[part], first, nrows, rows);
 }
 
 /* All parts, one after the other; owned. */
-static status read_parts(int64_t root, const struct hdf5_source *source, float **values) {
+static status read_parts(struct hdf5_sources *sources, int number, float **values) {
+    const struct hdf5_source *source = &sources->source[number];
     int64_t count[RECIPE_MAX_PARTS], total = 0;
     for (int k = 0; k < source->nparts; k++) {
         STATUS_TRY(shape_count(&source->info[k].shape, &count[k]));
@@ -83,7 +89,7 @@ static status read_parts(int64_t root, const struct hdf5_source *source, float *
     for (int k = 0; k < source->nparts; k++) {
         int64_t rows, columns;
         shape_rows(&source->info[k].shape, &rows, &columns);
-        status error = read_part(root, source, k, 0, rows, at);
+        status error = read_part(sources, number, k, 0, rows, at);
         if (error) {
             free(*values);
             *values = NULL;
@@ -103,7 +109,7 @@ static status convert(struct hdf5_sources *sources, int number, const struct sha
     sources->values = NULL;
     sources->converted = -1;
     STATUS_TRY(shape_count(shape, &count));
-    STATUS_TRY(read_parts(sources->root, source, &stored));
+    STATUS_TRY(read_parts(sources, number, &stored));
     status error = memory_alloc("a weight", (size_t)count, sizeof *values, (void **)&values);
     if (!error) {
         recipe_apply(&source->recipe, shape, &source->info[0].shape, stored, values);
@@ -121,7 +127,7 @@ status hdf5_source_read(struct hdf5_sources *sources, const struct place *place,
     shape_rows(&place->shape, &all, &columns);
     shape_rows(&source->info[0].shape, &stored_rows, &stored_columns);
     if (source->recipe.conversion == CONVERT_NONE && columns == stored_columns)
-        return read_part(sources->root, source, 0, first, nrows, rows);
+        return read_part(sources, number, 0, first, nrows, rows);
     if (sources->converted != number) STATUS_TRY(convert(sources, number, &place->shape));
     memcpy(rows, sources->values + first * columns, (size_t)(nrows * columns) * sizeof *rows);
     return SUCCESS;

@@ -20,6 +20,8 @@ struct hdf5_sources {
     struct hdf5_source *source; /* [n], by number of the place */
     int converted;              /* the source whose values are kept, -1: none */
     float *values;              /* owned */
+    int64_t open;               /* HDF5 id of the dataset read last, -1: none */
+    int open_number, open_part; /* which that is */
 };
 
 status hdf5_sources_create(int64_t root, int n, struct hdf5_sources *sources) STATUS_MUST_USE;

@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_DEPTH 64
+#define MAX_DEPTH 64    /* of models in models */
+#define SEARCH_DEPTH 24 /* of groups below one */
+#define MAX_VISITS 4096 /* of objects below one group: links may form rings */
 
 static const char *const layer_groups[] = {"layers", "_layer_checkpoint_dependencies"};
 
@@ -53,18 +55,20 @@ static bool has_name(const struct names *names, const char *name) {
 }
 
 /* Is there any dataset below the object `path`? */
-static status has_data(int64_t root, const char *path, int depth, bool *has) {
+static status has_data(int64_t root, const char *path, int depth, int *visits, bool *has) {
     struct names names = {0};
     int64_t object;
     *has = false;
+    if (++*visits > MAX_VISITS)
+        return status_fail(STATUS_DATA, "group %.80s has too many groups in it", path);
     STATUS_TRY(hdf5_open_object(root, path, &object));
     if (object < 0) return SUCCESS;
     *has = hdf5_is_dataset(object);
-    status error = *has || depth == MAX_DEPTH ? SUCCESS : hdf5_list(object, &names);
+    status error = *has || depth == SEARCH_DEPTH ? SUCCESS : hdf5_list(object, &names);
     hdf5_close(object);
     for (int i = 0; i < names.n && !*has && !error; i++) {
         char *inner = join(path, names.name[i]);
-        error = inner ? has_data(root, inner, depth + 1, has) : no_memory();
+        error = inner ? has_data(root, inner, depth + 1, visits, has) : no_memory();
         free(inner);
     }
     names_clear(&names);
@@ -229,8 +233,9 @@ static status groups_with_data(int64_t root, const char *parent, const struct na
     for (int i = 0; i < names->n; i++) {
         if (!same_class(names->name[i], class)) continue;
         bool has;
+        int visits = 0;
         char *path = join(parent, names->name[i]);
-        status error = path ? has_data(root, path, 0, &has) : no_memory();
+        status error = path ? has_data(root, path, 0, &visits, &has) : no_memory();
         free(path);
         if (error) return error;
         if (has) (*group)[(*n)++] = names->name[i];
