@@ -85,8 +85,12 @@ status channels_fresh_whole(struct channels *c) {
     return add_atoms(c->map, c->node, width_of(c->out), true, c->out_atom);
 }
 
+void channels_keep(struct channels *c, int input) {
+    keep_whole(c->map, c->in_atom[input], width_of(&c->in[input]));
+}
+
 status channels_fix(struct channels *c) {
-    for (int k = 0; k < c->nin; k++) keep_whole(c->map, c->in_atom[k], width_of(&c->in[k]));
+    for (int k = 0; k < c->nin; k++) channels_keep(c, k);
     return channels_fresh_whole(c);
 }
 
@@ -94,7 +98,7 @@ status channels_same(struct channels *c) {
     int width = width_of(c->out), first = -1;
     for (int k = 0; k < c->nin; k++) {
         if (width_of(&c->in[k]) != width) {
-            keep_whole(c->map, c->in_atom[k], width_of(&c->in[k]));
+            channels_keep(c, k);
         } else if (first < 0) {
             first = k;
             for (int i = 0; i < width; i++) c->out_atom[i] = c->in_atom[k][i];

@@ -36,6 +36,8 @@ status channels_concat(struct channels *c) STATUS_MUST_USE;
 status channels_tile(struct channels *c) STATUS_MUST_USE;
 /* ... or of input position i / (out/C) (depthwise multiplier). */
 status channels_repeat(struct channels *c) STATUS_MUST_USE;
+/* Keeps one input whole. */
+void channels_keep(struct channels *c, int input);
 /* Cannot be pruned: inputs and output are kept whole. */
 status channels_fix(struct channels *c) STATUS_MUST_USE;
 

@@ -40,11 +40,9 @@ static status lower_node(const struct graph *graph, int i, const int *first_para
     for (int w = 0; w < layer->nweights; w++) param[w] = first_param[node->layer] + w;
     int *in = malloc((size_t)(2 * node->nin + 1) * sizeof *in), *in_mask = in + node->nin;
     if (!in) return status_no_memory("graph", (size_t)node->nin * sizeof *in);
-    int first_mask = -1;
     for (int k = 0; k < node->nin; k++) {
         in[k] = value_at(value, node->in[k]);
         in_mask[k] = value_at(mask, node->in[k]);
-        if (first_mask < 0) first_mask = in_mask[k];
     }
     struct lowering lowering = {.graph = ops,
                                 .node = i,
@@ -53,9 +51,7 @@ static status lower_node(const struct graph *graph, int i, const int *first_para
                                 .in = in,
                                 .mask = in_mask,
                                 .param = param};
-    for (int k = 0; k < LAYER_MAX_OUTPUTS; k++)
-        lowering.out_mask[k] = layer->kind->passes_mask ? first_mask : -1;
-    status error = layer->kind->lower(layer, &lowering);
+    status error = layer_lower(layer, &lowering);
     free(in);
     if (error) return error;
     if (lowering.nout != node->nout)

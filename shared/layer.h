@@ -171,6 +171,10 @@ status activation_check(const char *name) STATUS_MUST_USE;
 status activation_find(const char *name, int keras_version,
                        struct activation_function *function) STATUS_MUST_USE;
 
+/* Lowers a layer: fills in out_mask as the kind passes masks on, then calls its lower(). For layers inside
+ * layers `lowering` is one of their own, on the same graph. */
+status layer_lower(const struct layer *layer, struct lowering *lowering) STATUS_MUST_USE;
+
 /* All kinds, in shared/layers/registry.c. */
 const struct layer_kind *layer_kind_find(const char *class_name); /* NULL if unknown */
 int layer_kind_count(void);

@@ -75,3 +75,10 @@ status lowering_add_activation(struct lowering *lowering, const char *name, int 
     *out = value;
     return op.u.act.kind == ACTIVATION_LINEAR ? SUCCESS : lowering_add(lowering, &op, &shape, out);
 }
+
+status layer_lower(const struct layer *layer, struct lowering *lowering) {
+    int mask = -1;
+    for (int k = 0; layer->kind->passes_mask && mask < 0 && k < lowering->nin; k++) mask = lowering->mask[k];
+    for (int k = 0; k < LAYER_MAX_OUTPUTS; k++) lowering->out_mask[k] = mask;
+    return layer->kind->lower(layer, lowering);
+}

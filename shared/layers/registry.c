@@ -12,29 +12,43 @@
 #define LAYER_KINDS(X)                                                                                       \
     X(activation)                                                                                            \
     X(add)                                                                                                   \
+    X(additive_attention)                                                                                    \
+    X(attention)                                                                                             \
     X(average_pooling2d)                                                                                     \
     X(batch_normalization)                                                                                   \
+    X(bidirectional)                                                                                         \
     X(concatenate)                                                                                           \
     X(conv2d)                                                                                                \
+    X(cu_dnn_gru)                                                                                            \
+    X(cu_dnn_lstm)                                                                                           \
     X(dense)                                                                                                 \
     X(depthwise_conv2d)                                                                                      \
     X(dropout)                                                                                               \
+    X(einsum_dense)                                                                                          \
     X(elu)                                                                                                   \
+    X(embedding)                                                                                             \
     X(flatten)                                                                                               \
     X(global_average_pooling2d)                                                                              \
     X(global_max_pooling2d)                                                                                  \
+    X(grouped_query_attention)                                                                               \
+    X(gru)                                                                                                   \
     X(input_layer)                                                                                           \
     X(leaky_relu)                                                                                            \
+    X(lstm)                                                                                                  \
+    X(masking)                                                                                               \
     X(max_pooling2d)                                                                                         \
     X(maximum)                                                                                               \
     X(minimum)                                                                                               \
+    X(multi_head_attention)                                                                                  \
     X(multiply)                                                                                              \
     X(relu)                                                                                                  \
     X(rescaling)                                                                                             \
     X(reshape)                                                                                               \
     X(separable_conv2d)                                                                                      \
+    X(simple_rnn)                                                                                            \
     X(softmax)                                                                                               \
     X(subtract)                                                                                              \
+    X(time_distributed)                                                                                      \
     X(up_sampling2d)                                                                                         \
     X(zero_padding2d)
 
