@@ -4,6 +4,7 @@
 #define GODWIT_TESTS_GRAPH_BUILD_H
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "shared/graph.h"
@@ -20,26 +21,42 @@ static inline void build_refused(status error, enum status_code code, const char
     status_drop(&error);
 }
 
-/* A layer with attributes as "key=value key=value" in the text of attr_parse(). Returns its index. */
-static inline int build_uncalled(struct graph *graph, const char *class_name, const char *name,
-                                 const char *attrs) {
+/* A layer with attributes as "key=value key=value" in the text of attr_parse(). */
+static inline void build_alone(const char *class_name, const char *name, const char *attrs,
+                               struct layer *layer) {
     const struct layer_kind *kind = layer_kind_find(class_name);
-    struct layer layer;
     char copy[512], *rest = NULL;
-    int index;
     if (!kind) fail_msg("no layer kind %s", class_name);
-    build_ok(layer_create(kind, name, &layer));
+    build_ok(layer_create(kind, name, layer));
     snprintf(copy, sizeof copy, "%s", attrs);
     for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
         char *value = strchr(word, '=');
         *value++ = 0;
-        struct attr *attr = layer_attr(&layer, word);
-        const struct attr_spec *spec = &kind->attrs[attr - layer.attr];
+        struct attr *attr = layer_attr(layer, word);
+        const struct attr_spec *spec = &kind->attrs[attr - layer->attr];
         attr_clear(spec, attr);
         build_ok(attr_parse(spec, value, attr));
     }
+}
+
+/* The same in a graph. Returns its index. */
+static inline int build_uncalled(struct graph *graph, const char *class_name, const char *name,
+                                 const char *attrs) {
+    struct layer layer;
+    int index;
+    build_alone(class_name, name, attrs, &layer);
     build_ok(graph_add_layer(graph, &layer, &index));
     return index;
+}
+
+/* Puts a layer into an attribute of a node's layer. */
+static inline void build_inner(struct graph *graph, int node, const char *attr, const char *class_name,
+                               const char *attrs) {
+    struct attr *a = layer_attr(&graph->layer[graph->node[node].layer], attr);
+    a->u.layer = malloc(sizeof *a->u.layer);
+    if (!a->u.layer) fail_msg("no memory");
+    build_alone(class_name, class_name, attrs, a->u.layer);
+    a->present = true;
 }
 
 /* The same with one call on output 0 of the given nodes. Returns the node. */
