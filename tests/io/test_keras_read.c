@@ -1,8 +1,10 @@
-/* Models that Keras itself wrote: topology, weights, and refusals. */
+/* Models that Keras itself wrote: topology and weights. */
 #include "io/keras.h"
 #include "shared/layer.h"
 
 #include "io/io_testing.h"
+
+#include <hdf5.h>
 
 static const char *shared(const char *name) {
     static char path[1024];
@@ -92,19 +94,37 @@ static void sequential_of_keras3(void **state) {
     graph_destroy(&graph);
 }
 
-/* Each of the layers of a class that no kind has is named, in one error. */
-static void refusals_name_every_layer(void **state) {
+/* Layers inside layers, with their options and weights. */
+static void lstm_text_of_keras3(void **state) {
     (void)state;
     struct keras_file *file = NULL;
     struct graph *graph = NULL;
-    status error = keras_open(shared("keras3/lstm_text.h5"), NULL, &file, &graph);
-    assert_int_equal(status_code(error), STATUS_UNSUPPORTED);
-    static const char *const named[] = {"(Embedding)", "(Bidirectional)", "(GRU)"};
-    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
-        if (!layer_kind_find("Embedding")) assert_non_null(strstr(status_message(error), named[i]));
-    status_drop(&error);
-    assert_null(file);
-    assert_null(graph);
+    float row[32];
+    assert_success(keras_open(shared("keras3/lstm_text.h5"), NULL, &file, &graph));
+    const struct layer *both = &graph->layer[graph_find_layer(graph, "bidirectional")],
+                       *gru = &graph->layer[graph_find_layer(graph, "gru")];
+    const struct layer *forward = layer_attr(both, "layer")->u.layer,
+                       *backward = layer_attr(both, "backward_layer")->u.layer;
+    assert_string_equal(forward->kind->class_name, "LSTM");
+    assert_int_equal(layer_int(forward, "units"), 8);
+    assert_true(layer_bool(forward, "return_sequences") && !layer_bool(forward, "go_backwards"));
+    assert_true(layer_bool(backward, "go_backwards"));
+    assert_string_equal(layer_string(both, "merge_mode"), "concat");
+    assert_int_equal(both->nweights, 6);
+    assert_true(layer_bool(gru, "reset_after") && !layer_bool(gru, "return_sequences"));
+    assert_true(shape_equal(&gru->weight[2].shape, &SHAPE(2, 21)));
+    /* The backward kernel is the fourth weight of the layer. */
+    assert_success(keras_read_rows(file, graph_find_layer(graph, "bidirectional"), 3, 15, 1, row));
+    hid_t hdf5 = H5Fopen(shared("keras3/lstm_text.h5"), H5F_ACC_RDONLY, H5P_DEFAULT);
+    hid_t dataset = H5Dopen2(hdf5, "model_weights/bidirectional/bidirectional/backward_lstm/lstm_cell/kernel",
+                             H5P_DEFAULT);
+    float kernel[16][32];
+    assert_true(H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, kernel) >= 0);
+    H5Dclose(dataset);
+    H5Fclose(hdf5);
+    assert_memory_equal(row, kernel[15], sizeof row);
+    keras_close(&file);
+    graph_destroy(&graph);
 }
 
 int main(void) {
@@ -112,7 +132,7 @@ int main(void) {
         cmocka_unit_test(mobilenet_v2_of_keras3),
         cmocka_unit_test(xception_of_keras2),
         cmocka_unit_test(sequential_of_keras3),
-        cmocka_unit_test(refusals_name_every_layer),
+        cmocka_unit_test(lstm_text_of_keras3),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
