@@ -5,6 +5,7 @@
 #include <openssl/crypto.h>
 #include <png.h>
 #include <stdio.h>
+#include <zip.h>
 #include <zlib.h>
 
 const char *io_libraries(char *text) {
@@ -15,8 +16,9 @@ const char *io_libraries(char *text) {
 #else
     const char *kind = "serial";
 #endif
-    snprintf(text, LIBRARIES_TEXT_MAX, "HDF5 %u.%u.%u (%s), cJSON %s, zlib %s, libpng %s, OpenSSL %s", major,
-             minor, release, kind, cJSON_Version(), zlibVersion(), png_get_libpng_ver(NULL),
+    snprintf(text, LIBRARIES_TEXT_MAX,
+             "HDF5 %u.%u.%u (%s), cJSON %s, libzip %s, zlib %s, libpng %s, OpenSSL %s", major, minor, release,
+             kind, cJSON_Version(), zip_libzip_version(), zlibVersion(), png_get_libpng_ver(NULL),
              OpenSSL_version(OPENSSL_VERSION_STRING));
     return text;
 }

@@ -36,7 +36,7 @@ sources() { # sources FOLDER [find's conditions]
     forbid "mpi.h is included by shared/comm*, io/ and coordinator/main* only" '#include <mpi\.h>' \
         $(sources shared -not -name 'comm*') $(sources worker) $(sources coordinator -not -name 'main*')
     forbid "libraries' headers are included by .c files only" \
-        '#include <(cjson/|hdf5|oneapi/|cblas|lapacke|png|jpeglib|zlib|openssl/|stb/)' \
+        '#include <(cjson/|hdf5|oneapi/|cblas|lapacke|png|jpeglib|zlib|zip[.]|openssl/|stb/)' \
         $(find shared io worker coordinator -name '*.h')
 
     forbid "only coordinator/ and the log print (and layer_attr before it aborts)" '(^|[^a-z_])(printf|puts|putchar|perror) *\(|fprintf *\(std(out|err)' \

@@ -4,7 +4,7 @@ set -eu
 
 packages="gcc libc6-dev cmake ninja-build
 libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libopenblas-dev liblapacke-dev libdnnl-dev
-libcjson-dev zlib1g-dev libpng-dev libjpeg-dev libssl-dev libstb-dev libcmocka-dev
+libcjson-dev libzip-dev zlib1g-dev libpng-dev libjpeg-dev libssl-dev libstb-dev libcmocka-dev
 dataset-fashion-mnist netpbm"
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 /* In the order in which they are asked. */
-#define CONTAINERS(X) X(h5)
+#define CONTAINERS(X)                                                                                        \
+    X(h5)                                                                                                    \
+    X(keras)
 
 #define DECLARE(name) extern const struct container_kind container_##name;
 CONTAINERS(DECLARE)

@@ -3,6 +3,7 @@
  * keras/src/legacy/saving/legacy_h5_format.py (Keras 3), tf_keras/saving/legacy/hdf5_format.py (Keras 2),
  * keras/src/saving/saving_lib.py. */
 #include "io/keras/locate.h"
+#include "io/keras/marks.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,18 +29,20 @@ static void close_file(struct container *c) {
     c->state = NULL;
 }
 
-/* Major version of the Keras that wrote the model; 0 if the file does not say. A file written by this program
- * is in the dialect of Keras 2 and says which Keras its layers mean. */
-static status read_version(int64_t file, int64_t root, int *version) {
-    static const char *const names[] = {"godwit_keras_version", "keras_version"};
-    *version = 0;
-    for (int i = 0; i < 4 && *version == 0; i++) {
-        char *text = NULL;
-        STATUS_TRY(hdf5_read_text(i < 2 ? file : root, names[i % 2], &text));
-        if (text) *version = atoi(text);
-        free(text);
-        if (*version < 1 || *version > 9) *version = 0;
-    }
+/* An attribute of the file or of the group with the weights; owned, NULL if neither has it. */
+static status read_either(const struct h5 *h5, const char *name, char **text) {
+    *text = NULL;
+    STATUS_TRY(hdf5_read_text(h5->file, name, text));
+    return *text || h5->root == h5->file ? SUCCESS : hdf5_read_text(h5->root, name, text);
+}
+
+/* Major version of the Keras that wrote the file; 0 if it does not say. */
+static status read_version(const struct h5 *h5, int *version) {
+    char *text = NULL;
+    STATUS_TRY(read_either(h5, "keras_version", &text));
+    *version = text ? atoi(text) : 0;
+    if (*version < 1 || *version > 9) *version = 0;
+    free(text);
     return SUCCESS;
 }
 
@@ -64,9 +67,9 @@ static status open_root(struct h5 *h5, bool whole) {
 
 static status read_frame(struct container *c, struct h5 *h5) {
     STATUS_TRY(hdf5_read_text(h5->file, "model_config", &c->config));
-    STATUS_TRY(hdf5_read_text(h5->file, "godwit_preprocessing", &c->preprocessing));
     STATUS_TRY(open_root(h5, c->config));
-    return read_version(h5->file, h5->root, &c->keras_version);
+    STATUS_TRY(read_version(h5, &c->keras_version));
+    return marks_read(h5->file, &c->keras_version, &c->preprocessing);
 }
 
 static status open_file(struct container *c, const struct keras_options *options) {
@@ -79,19 +82,15 @@ static status open_file(struct container *c, const struct keras_options *options
     return status_context(read_frame(c, h5), "%s", c->path);
 }
 
-/* Keras 1 did not always say that it was Keras 1. */
+/* Keras 1 did not say that it was Keras 1. */
 static status read_origin(const struct h5 *h5, const struct topology *topology, struct origin *origin) {
-    char *version = NULL, *backend = NULL;
-    for (int i = 0; i < 2 && !version; i++)
-        STATUS_TRY(hdf5_read_text(i ? h5->root : h5->file, "keras_version", &version));
-    status error = SUCCESS;
-    for (int i = 0; i < 2 && !backend && !error; i++)
-        error = hdf5_read_text(i ? h5->root : h5->file, "backend", &backend);
-    origin->keras_version = version ? atoi(version) : topology->graph->keras_version > 2 ? 3 : 1;
+    char *backend = NULL;
+    STATUS_TRY(read_version(h5, &origin->keras_version));
+    STATUS_TRY(read_either(h5, "backend", &backend));
+    if (!origin->keras_version) origin->keras_version = topology->graph->keras_version > 2 ? 3 : 1;
     origin->theano = backend && !strcmp(backend, "theano");
-    free(version);
     free(backend);
-    return error;
+    return SUCCESS;
 }
 
 static status locate(struct container *c, const struct topology *topology, struct places *places) {

@@ -21,6 +21,8 @@ bool hdf5_signature(const unsigned char *head, size_t n);
 /* Opens for reading, serially, the file `fd`, named `path`. Errors: IO (cannot open), DATA (not HDF5, damaged
  * or truncated). */
 status hdf5_open(const char *path, int fd, int64_t *file) STATUS_MUST_USE;
+/* The same for a file that is in memory already, which stays there unchanged until it is closed. */
+status hdf5_open_image(const void *image, size_t n, int64_t *file) STATUS_MUST_USE;
 /* Creates for writing, in a format that HDF5 1.8 reads. */
 status hdf5_create(const char *path, int64_t *file) STATUS_MUST_USE;
 

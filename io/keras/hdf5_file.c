@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <hdf5.h>
+#include <hdf5_hl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,19 @@ status hdf5_open(const char *path, int fd, int64_t *file) {
     if (list >= 0) H5Pclose(list);
     if (!error) *file = id;
     return error;
+}
+
+status hdf5_open_image(const void *image, size_t n, int64_t *file) {
+    hdf5_start();
+    hid_t id = n ? H5LTopen_file_image((void *)(uintptr_t)image, n,
+                                       H5LT_FILE_IMAGE_DONT_COPY | H5LT_FILE_IMAGE_DONT_RELEASE)
+                 : -1;
+    char text[HDF5_TEXT_MAX];
+    if (id < 0)
+        return status_fail(STATUS_DATA, "it is damaged or truncated (HDF5: %s); copy it again",
+                           hdf5_last_error(text));
+    *file = id;
+    return SUCCESS;
 }
 
 status hdf5_create(const char *path, int64_t *file) {

@@ -3,6 +3,7 @@
 
 #include "io/file.h"
 #include "io/keras/hdf5.h"
+#include "io/keras/marks.h"
 #include "io/keras/topology.h"
 
 #include <hdf5.h>
@@ -57,17 +58,14 @@ static const char *version_of(const struct graph *graph) {
 }
 
 static status write_root(hid_t file, const struct graph *graph, const char *preprocessing) {
-    char *json = NULL, version[16];
+    char *json = NULL;
     STATUS_TRY(keras_graph_to_json(graph, &json));
     status error = hdf5_write_text(file, "model_config", json);
     free(json);
     STATUS_TRY(error);
     STATUS_TRY(hdf5_write_text(file, "keras_version", version_of(graph)));
     STATUS_TRY(hdf5_write_text(file, "backend", BACKEND));
-    /* What activations such as hard_sigmoid mean is not said by the dialect. */
-    snprintf(version, sizeof version, "%d", graph->keras_version);
-    STATUS_TRY(hdf5_write_text(file, "godwit_keras_version", version));
-    return preprocessing ? hdf5_write_text(file, "godwit_preprocessing", preprocessing) : SUCCESS;
+    return marks_write(file, graph->keras_version, preprocessing);
 }
 
 /* A dataset that hdf5_write_rows() fills; its place in the file is fixed now. */
