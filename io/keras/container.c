@@ -13,7 +13,8 @@
 /* In the order in which they are asked. */
 #define CONTAINERS(X)                                                                                        \
     X(h5)                                                                                                    \
-    X(keras)
+    X(keras)                                                                                                 \
+    X(tfjs)
 
 #define DECLARE(name) extern const struct container_kind container_##name;
 CONTAINERS(DECLARE)

@@ -111,7 +111,7 @@ static status read_rows(struct container *c, const struct place *place, int numb
 
 const struct container_kind container_h5 = {
     .name = "h5",
-    .description = "an HDF5 file (.h5, .hdf5)",
+    .description = "HDF5 (.h5, .hdf5, .weights.h5)",
     .recognise = recognise,
     .open = open_file,
     .locate = locate,

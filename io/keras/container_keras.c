@@ -110,7 +110,7 @@ static status read_rows(struct container *c, const struct place *place, int numb
 
 const struct container_kind container_keras = {
     .name = "keras",
-    .description = "Keras 3's archive (.keras)",
+    .description = "a Keras archive (.keras)",
     .recognise = recognise,
     .open = open_archive,
     .locate = locate,
