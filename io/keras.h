@@ -68,6 +68,10 @@ void keras_writer_abandon(struct keras_writer **writer); /* removes the temporar
 /* The whole model at once. */
 status keras_write(const char *path, const struct graph *graph, const struct params *params,
                    const char *preprocessing) STATUS_MUST_USE;
+/* The same as Keras 3's archive (.keras), which only Keras 3 loads. UNSUPPORTED too, for what Keras 3 computes
+ * otherwise than this model. */
+status keras_write_archive(const char *path, const struct graph *graph, const struct params *params,
+                           const char *preprocessing) STATUS_MUST_USE;
 
 /* Root attribute "godwit_preprocessing", owned; NULL if there is none. */
 status keras_read_preprocessing(struct keras_file *file, char **json) STATUS_MUST_USE;

@@ -19,10 +19,6 @@ void hdf5_sources_clear(struct hdf5_sources *sources) {
     *sources = (struct hdf5_sources){.converted = -1, .open = -1};
 }
 
-bool hdf5_may_count(const struct weight *weight) {
-    return !weight->trainable && weight->shape.rank == 0;
-}
-
 static status check_integers(const struct dataset_info *info, bool may_count) {
     if (info->numbers != NUMBERS_INTEGER || may_count) return SUCCESS;
     return status_fail(STATUS_DATA,

@@ -41,7 +41,4 @@ status hdf5_source_place(const struct hdf5_sources *sources, int number, int fil
 status hdf5_source_read(struct hdf5_sources *sources, const struct place *place, int number, int64_t first,
                         int64_t nrows, float *rows) STATUS_MUST_USE;
 
-/* A weight that counts is kept as an integer: Normalization's. */
-bool hdf5_may_count(const struct weight *weight);
-
 #endif

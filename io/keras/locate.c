@@ -60,8 +60,9 @@ static status add_part(const struct locating *in, const struct wanted *wanted, c
     const struct weight *weight = &in->topology->graph->layer[wanted->layer].weight[wanted->weight];
     char *path = NULL;
     if (asprintf(&path, "%s/%s", group, name) < 0) return status_no_memory("a path", strlen(group));
-    status error = context(hdf5_source_add(in->sources, number_of(in, wanted), path, hdf5_may_count(weight)),
-                           in, wanted, path);
+    status error =
+        context(hdf5_source_add(in->sources, number_of(in, wanted), path, recipe_may_count(weight)), in,
+                wanted, path);
     free(path);
     return error;
 }

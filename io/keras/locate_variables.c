@@ -131,7 +131,7 @@ static status locate_variable(const struct locating *in, const struct layer *lay
                            needed);
     char *path = NULL;
     if (asprintf(&path, "%s/%d", vars, place) < 0) return no_memory();
-    status error = hdf5_source_add(in->sources, number, path, hdf5_may_count(weight));
+    status error = hdf5_source_add(in->sources, number, path, recipe_may_count(weight));
     if (!error) error = recipe_check_shape(&source->info[0].shape, &weight->shape);
     if (!error)
         error = hdf5_source_place(in->sources, number, in->file, in->base, &in->places->place[number]);

@@ -16,6 +16,10 @@ status recipe_check_shape(const struct shape *stored, const struct shape *needed
                        shape_format(needed, needs));
 }
 
+bool recipe_may_count(const struct weight *weight) {
+    return !weight->trainable && weight->shape.rank == 0;
+}
+
 static const char *keras2_name(const struct weight *weight) {
     return weight->keras2 ? weight->keras2 : weight->name;
 }

@@ -34,6 +34,9 @@ struct origin {
 status recipe_choose(const struct origin *origin, const struct layer *layer, int weight,
                      const struct shape *stored, struct recipe *recipe) STATUS_MUST_USE;
 
+/* Is it a number that counts, which Keras keeps as an integer? Normalization has one. */
+bool recipe_may_count(const struct weight *weight);
+
 /* DATA error that names both shapes if they differ. */
 status recipe_check_shape(const struct shape *stored, const struct shape *needed) STATUS_MUST_USE;
 

@@ -450,7 +450,7 @@ static void other_files_are_refused(void **state) {
         fclose(writer);
     }
     write_bytes(in_folder("m.h5"), "", 0);
-    refuse(STATUS_DATA, "m.h5 is not a Keras model; what can be read is an HDF5 file");
+    refuse(STATUS_DATA, "m.h5 is not a Keras model; what can be read is HDF5");
     write_bytes(in_folder("m.h5"), "\x89HDF\r\n\x1a\n", 8);
     refuse(STATUS_DATA, "m.h5");
     unlink(in_folder("m.h5"));
