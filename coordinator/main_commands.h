@@ -7,6 +7,8 @@
 
 #define COMMANDS(X)                                                                                          \
     X(inspect)                                                                                               \
+    X(import)                                                                                                \
+    X(export)                                                                                                \
     X(train)                                                                                                 \
     X(plan)                                                                                                  \
     X(migrate)                                                                                               \

@@ -65,6 +65,10 @@ status keras_writer_rows(struct keras_writer *writer, int layer, int weight, int
 status keras_writer_commit(struct keras_writer **writer) STATUS_MUST_USE;
 void keras_writer_abandon(struct keras_writer **writer); /* removes the temporary file; accepts NULL */
 
+/* Who loads that file and computes the same: "Keras 2 and Keras 3", or one of them alone, where a layer has no form
+ * that both read or means another thing in the other; *text is static. */
+status keras_readers(const struct graph *graph, const char **text) STATUS_MUST_USE;
+
 /* The whole model at once. */
 status keras_write(const char *path, const struct graph *graph, const struct params *params,
                    const char *preprocessing) STATUS_MUST_USE;

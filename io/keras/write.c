@@ -2,7 +2,7 @@
 #include "io/keras/write.h"
 
 #include "io/file.h"
-#include "io/keras.h"
+#include "io/keras/topology.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -107,4 +107,23 @@ status keras_write(const char *path, const struct graph *graph, const struct par
 status keras_write_archive(const char *path, const struct graph *graph, const struct params *params,
                            const char *preprocessing) {
     return write_model(path, &keras_format_archive, graph, params, preprocessing);
+}
+
+/* An activation that is another function in Keras 3 than in Keras 2. */
+static bool has_hard_sigmoid(const struct layer *layer) {
+    for (int i = 0; i < layer->kind->nattrs; i++) {
+        const struct attr *attr = &layer->attr[i];
+        if (!attr->present) continue;
+        if (layer->kind->attrs[i].type == ATTR_STRING && !strcmp(attr->u.s, "hard_sigmoid")) return true;
+        if (layer->kind->attrs[i].type == ATTR_LAYER && has_hard_sigmoid(attr->u.layer)) return true;
+    }
+    return false;
+}
+
+status keras_readers(const struct graph *graph, const char **text) {
+    bool both = topology_dialect_of(graph) == TOPOLOGY_COMMON, keras3 = graph->keras_version > 2;
+    *text = both ? "Keras 2 and Keras 3" : "Keras 3";
+    for (int l = 0; l < graph->nlayers && both; l++)
+        if (has_hard_sigmoid(&graph->layer[l])) *text = keras3 ? "Keras 3" : "Keras 2";
+    return SUCCESS;
 }
