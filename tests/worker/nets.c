@@ -87,6 +87,20 @@ int net_depthwise(struct opgraph *g, int x, int height, int width, int multiplie
     return add_op(g, &op, SHAPE(-1, out[0], out[1], channels * multiplier));
 }
 
+int net_recurrent(struct opgraph *g, int x, int units, const struct recurrent *r, const int *more,
+                  bool bias) {
+    int in[4] = {x};
+    for (int i = 0; i < r->states + r->mask; i++) in[1 + i] = more[i];
+    struct op op = op_of(OP_RECURRENT, in, 1 + r->states + r->mask);
+    const int64_t gates = units * (r->cell == CELL_LSTM ? 4 : r->cell == CELL_GRU ? 3 : 1);
+    op.u.recurrent = *r;
+    op.param[0] = add_param(g, SHAPE(g->value[x].dim[2], gates), true);
+    op.param[1] = add_param(g, SHAPE(units, gates), true);
+    const bool both = r->cell == CELL_GRU && r->reset_after;
+    if (bias) op.param[2] = add_param(g, both ? SHAPE(2, gates) : SHAPE(gates), true);
+    return add_op(g, &op, SHAPE(-1, g->value[x].dim[1], r->cell_state ? 2 * units : units));
+}
+
 int net_dense(struct opgraph *g, int x, int units, bool bias) {
     struct shape shape = g->value[x];
     struct op op = op_of(OP_DENSE, &x, 1);

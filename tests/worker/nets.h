@@ -17,6 +17,9 @@ struct opgraph *net_create(void);
 int net_input(struct opgraph *g, struct shape shape); /* dimension 0 is ignored */
 int net_conv(struct opgraph *g, int x, int height, int width, int filters, struct window_options o);
 int net_depthwise(struct opgraph *g, int x, int height, int width, int multiplier, struct window_options o);
+/* A recurrent layer on x (N,T,C), with the inputs that `r` asks for after it in `more`. Parameters: kernel,
+ * recurrent kernel, [bias]. */
+int net_recurrent(struct opgraph *g, int x, int units, const struct recurrent *r, const int *more, bool bias);
 int net_dense(struct opgraph *g, int x, int units, bool bias);
 int net_batch_norm(struct opgraph *g, int x, bool gamma, bool beta);
 int net_batch_norm_fixed(struct opgraph *g, int x);

@@ -136,11 +136,11 @@ static void batch_norm(const struct reference *r, const struct op *op, const str
     }
 }
 
-static double activation(const struct op *op, double x) {
-    const double alpha = op->u.act.alpha, beta = op->u.act.beta, gamma = op->u.act.gamma;
+double reference_activation(const struct activation_function *f, double x) {
+    const double alpha = f->alpha, beta = f->beta, gamma = f->gamma;
     const double selu_alpha = 1.6732632423543772848170429916717,
                  selu_scale = 1.0507009873554804934193349852946;
-    switch (op->u.act.kind) {
+    switch (f->kind) {
     case ACTIVATION_LINEAR:
         return x;
     case ACTIVATION_RELU:
@@ -387,7 +387,7 @@ static double element(const struct reference *r, const struct op *op, const stru
     case OP_DENSE:
         return dense_element(r, op, in, out, at);
     case OP_ACTIVATION:
-        return activation(op, x[at]);
+        return reference_activation(&op->u.act, x[at]);
     case OP_BINARY: {
         struct shape second = shape_of(r, op->in[1]);
         return binary(op->u.binary.kind, broadcast(x, in, out, index),
@@ -451,6 +451,9 @@ void reference_forward_from(struct reference *r, int first) {
             break;
         case OP_SOFTMAX:
             softmax(op, &in, x, y);
+            break;
+        case OP_RECURRENT:
+            reference_recurrent(r, op);
             break;
         case OP_REDUCE:
             reduce(op, &in, x, count(&out), y);

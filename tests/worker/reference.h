@@ -29,4 +29,9 @@ double reference_loss(struct reference *r, const float *const *weights);
 void reference_derivatives(struct reference *r, const float *const *weights, double *x, int first, int n,
                            const int64_t *at, double *derivative);
 
+double reference_activation(const struct activation_function *f, double x);
+
+/* Computes a RECURRENT operation's output; by reference_recurrent.c. */
+void reference_recurrent(struct reference *r, const struct op *op);
+
 #endif

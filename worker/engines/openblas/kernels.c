@@ -12,6 +12,7 @@ static const struct kernel *const KERNELS[] = {
     [OP_BINARY] = &kernel_binary,
     [OP_CONCAT] = &kernel_concat,
     [OP_POOL] = &kernel_pool,
+    [OP_RECURRENT] = &kernel_recurrent,
     [OP_REDUCE] = &kernel_reduce,
     [OP_PAD] = &kernel_pad,
     [OP_RESIZE] = &kernel_resize,

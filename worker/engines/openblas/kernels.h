@@ -13,6 +13,7 @@ extern const struct kernel kernel_softmax;
 extern const struct kernel kernel_binary;
 extern const struct kernel kernel_concat;
 extern const struct kernel kernel_pool;
+extern const struct kernel kernel_recurrent;
 extern const struct kernel kernel_reduce;
 extern const struct kernel kernel_pad;
 extern const struct kernel kernel_resize;
