@@ -40,7 +40,8 @@ static bool collect_leaves(const cJSON *json, bool integers, bool null_allowed, 
         return true;
     }
     if (cJSON_IsNull(json) && null_allowed) v[(*n)++] = SHAPE_UNKNOWN;
-    else if (cJSON_IsNumber(json) && (!integers || is_integer(json))) v[(*n)++] = json->valuedouble;
+    else if (cJSON_IsNumber(json) && (integers ? is_integer(json) : isfinite(json->valuedouble)))
+        v[(*n)++] = json->valuedouble;
     else return false;
     return true;
 }
@@ -100,6 +101,17 @@ static bool is_choice(const char *choices, const char *value) {
     return false;
 }
 
+/* One name for functions that have two. */
+static const char *canonical(const struct attr_spec *spec, const char *value) {
+    static const struct {
+        const char *name, *other;
+    } names[] = {{"silu", "swish"}, {"hard_silu", "hard_swish"}};
+    if (!strstr(spec->name, "activation")) return value;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(value, names[i].other)) return names[i].name;
+    return value;
+}
+
 static status read_string(const struct attr_spec *spec, const cJSON *json, const char *where,
                           struct attr *attr, struct problems *problems) {
     char text[TOPOLOGY_TEXT_MAX];
@@ -113,7 +125,7 @@ static status read_string(const struct attr_spec *spec, const cJSON *json, const
         problems_add(problems, "%s: %s = %s", where, spec->name, topology_text(json, text));
         return SUCCESS;
     }
-    char *copy = strdup(json->valuestring);
+    char *copy = strdup(canonical(spec, json->valuestring));
     if (!copy) return status_no_memory("an attribute", strlen(json->valuestring));
     attr_clear(spec, attr);
     attr->u.s = copy;
@@ -123,6 +135,11 @@ static status read_string(const struct attr_spec *spec, const cJSON *json, const
 
 status topology_attr_read(const struct attr_spec *spec, const cJSON *json, const char *where,
                           struct attr *attr, struct problems *problems) {
+    const char *function = topology_string(json, "registered_name");
+    if (function && spec->type == ATTR_STRING && topology_is_custom(json)) {
+        problems_add(problems, "%s: %s = %.80s, a custom function", where, spec->name, function);
+        return SUCCESS;
+    }
     json = topology_unwrap(json);
     if (cJSON_IsNull(json)) {
         if (!spec->initial) return wrong_type(spec, json, where, "given");
@@ -146,7 +163,8 @@ status topology_attr_read(const struct attr_spec *spec, const cJSON *json, const
         attr->present = true;
         return SUCCESS;
     case ATTR_FLOAT:
-        if (!cJSON_IsNumber(json)) return wrong_type(spec, json, where, "a number");
+        if (!cJSON_IsNumber(json) || !isfinite(json->valuedouble))
+            return wrong_type(spec, json, where, "a number");
         attr->u.f = json->valuedouble;
         attr->present = true;
         return SUCCESS;

@@ -95,8 +95,8 @@ static status read_call(struct calls *c, const cJSON *json, struct topology_entr
     struct topology_bound *bound = &c->bound;
     STATUS_TRY(status_context(topology_args_read(json, &c->args), "layer \"%.80s\"", entry->name));
     STATUS_TRY(make_room(c));
-    if (entry->layer.kind)
-        STATUS_TRY(topology_bind(&c->args, number == 0, c->reading, entry->name, &entry->layer, bound));
+    if (entry->chain.first.kind)
+        STATUS_TRY(topology_bind(&c->args, number == 0, c->reading, entry->name, &entry->chain.first, bound));
     else topology_bind_model(&c->args, entry->nested ? c->reading : NULL, entry->name, bound);
     if (entry->op) { /* all its tensors, in their order, nulls but for those at a list's end are unknown */
         bound->nin = bound->nmasks = 0;
@@ -209,7 +209,7 @@ static status check_calls(const struct topology_scope *scope) {
     STATUS_TRY(check_refs(scope, scope->output, scope->noutputs, scope->name));
     for (int i = 0; i < scope->ninputs; i++) {
         const struct topology_entry *entry = &scope->entry[scope->input[i].entry];
-        if (!entry->input && (entry->layer.kind || entry->nested || entry->op))
+        if (!entry->input && (entry->chain.first.kind || entry->nested || entry->op))
             return status_fail(STATUS_DATA,
                                "input_layers of model \"%.80s\" names \"%.80s\", which is no input layer",
                                scope->name, entry->name);

@@ -1,4 +1,5 @@
 /* One layer: JSON to struct layer and back, by the kind's attribute table. */
+#include "io/keras/topology_alias.h"
 #include "io/keras/topology_json.h"
 #include "io/keras/topology_layer.h"
 
@@ -72,44 +73,61 @@ static bool is_harmless(const cJSON *item) {
     return !strcmp(key, "dilation_rate") && all_ones(value);
 }
 
-/* "float32", {"class_name": "Policy", "config": {"name": ...}}, {"module": "keras", "class_name":
- * "DTypePolicy",
- * ...}. All floating-point policies are computed in float32. */
-static void check_dtype(const cJSON *item, bool input, const char *where, struct problems *problems) {
-    static const char *const floats[] = {"float32",  "float64",       "float16",
-                                         "bfloat16", "mixed_float16", "mixed_bfloat16"};
-    static const char *const whole[] = {"int8",   "uint8", "int16",  "uint16", "int32",
-                                        "uint32", "int64", "uint64", "bool"};
+/* The name in "float32", {"class_name": "Policy", "config": {"name": ...}}, {"module": "keras", "class_name":
+ * "DTypePolicy", ...}; NULL if it is none. */
+static const cJSON *policy_name(const cJSON *item) {
     const cJSON *value = topology_unwrap(item);
-    if (!value || cJSON_IsNull(value)) return;
-    const char *class_name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(value, "class_name"));
-    if (!class_name || !strncmp(class_name, "Policy", 6) || !strcmp(class_name, "DTypePolicy") ||
-        !strcmp(class_name, "FloatDTypePolicy")) {
-        const cJSON *name =
-            cJSON_IsString(value)
-                ? value
-                : cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(value, "config"), "name");
-        for (size_t i = 0; cJSON_IsString(name) && i < sizeof floats / sizeof *floats; i++)
-            if (!strcmp(name->valuestring, floats[i])) return;
-        for (size_t i = 0; input && cJSON_IsString(name) && i < sizeof whole / sizeof *whole; i++)
-            if (!strcmp(name->valuestring, whole[i])) return;
-    }
-    char text[TOPOLOGY_TEXT_MAX];
-    problems_add(problems, "%s: dtype = %s", where, topology_text(value, text));
+    const char *class_name = topology_string(value, "class_name");
+    if (class_name && strncmp(class_name, "Policy", 6) && strcmp(class_name, "DTypePolicy") &&
+        strcmp(class_name, "FloatDTypePolicy"))
+        return NULL;
+    return class_name ? topology_member(topology_member(value, "config"), "name") : value;
 }
 
-/* Keras's own classes have the module "keras.layers" or none; registered ones are "package>Class". */
-static bool is_custom(const cJSON *json) {
-    const cJSON *module = cJSON_GetObjectItemCaseSensitive(json, "module");
-    const cJSON *registered = cJSON_GetObjectItemCaseSensitive(json, "registered_name");
-    static const char *const own[] = {"keras", "tf_keras", "tensorflow", "builtins"};
-    if (cJSON_IsString(registered) && strchr(registered->valuestring, '>') &&
-        strncmp(registered->valuestring, "keras", 5) != 0)
-        return true;
-    if (!cJSON_IsString(module)) return false;
+/* All floating-point policies are computed in float32. */
+static void check_dtype(const cJSON *item, const char *where, struct problems *problems) {
+    static const char *const floats[] = {"float32",  "float64",       "float16",
+                                         "bfloat16", "mixed_float16", "mixed_bfloat16"};
+    const cJSON *name = policy_name(item);
+    if (cJSON_IsNull(name)) return;
+    for (size_t i = 0; cJSON_IsString(name) && i < sizeof floats / sizeof *floats; i++)
+        if (!strcmp(name->valuestring, floats[i])) return;
+    char text[TOPOLOGY_TEXT_MAX];
+    problems_add(problems, "%s: dtype = %s", where, topology_text(topology_unwrap(item), text));
+}
+
+/* Is this what a module or a package of Keras's own begins with? */
+static bool is_own(const char *name, char separator) {
+    static const char *const own[] = {"keras", "Keras", "tf_keras", "keras_core", "tensorflow", "builtins"};
+    size_t length = strcspn(name, (char[]){separator, 0});
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (!strncmp(module->valuestring, own[i], strlen(own[i]))) return false;
-    return true;
+        if (strlen(own[i]) == length && !strncmp(name, own[i], length)) return true;
+    return false;
+}
+
+bool topology_is_custom(const cJSON *json) {
+    const char *names[] = {topology_string(json, "registered_name"), topology_string(json, "class_name")};
+    const char *module = topology_string(json, "module");
+    for (int i = 0; i < 2; i++)
+        if (names[i] && strchr(names[i], '>') && !is_own(names[i], '>')) return true;
+    return module && !is_own(module, '.');
+}
+
+/* An activation that is a layer, {"class_name": "LeakyReLU", ...}, of a layer that ends with its activation:
+ * NULL if it is none. */
+static const cJSON *activation_layer(const cJSON *config, const struct layer_kind *kind) {
+    const cJSON *activation = topology_member(config, "activation");
+    const char *class_name = topology_string(activation, "class_name");
+    const struct layer_kind *found = class_name ? layer_kind_find(class_name) : NULL;
+    bool ends = false;
+    if (!found || topology_is_custom(activation) || found->min_inputs != 1 || found->max_inputs != 1)
+        return NULL;
+    for (int i = 0; i < kind->nattrs; i++) {
+        if (!strcmp(kind->attrs[i].name, "activation")) ends = true;
+        if (kind->attrs[i].type == ATTR_LAYER || !strcmp(kind->attrs[i].name, "return_sequences"))
+            return NULL;
+    }
+    return ends ? activation : NULL;
 }
 
 /* The layer that a wrapper wraps. If its class is unknown the attribute stays absent. */
@@ -119,6 +137,10 @@ static status read_inner(const cJSON *json, const struct topology_reading *readi
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, "name"));
     if (cJSON_IsNull(json)) return SUCCESS;
     if (!cJSON_IsObject(json)) return status_fail(STATUS_DATA, "%s: the inner layer is not a layer", where);
+    if (topology_is_model(json)) {
+        problems_add(reading->problems, "%s: wraps a model, \"%.80s\"", where, name ? name : "");
+        return SUCCESS;
+    }
     struct layer *inner = malloc(sizeof *inner);
     if (!inner) return status_no_memory("a layer", sizeof *inner);
     status error = topology_layer_read(json, name ? name : "inner", reading, inner);
@@ -130,8 +152,9 @@ static status read_inner(const cJSON *json, const struct topology_reading *readi
     return SUCCESS;
 }
 
+/* Attributes; one that is `apart` is "linear". */
 static status read_attrs(const cJSON *config, const struct topology_reading *reading, const char *where,
-                         struct layer *layer) {
+                         const cJSON *apart, struct layer *layer) {
     const struct layer_kind *kind = layer->kind;
     struct problems *problems = reading->problems;
     for (int i = 0; i < kind->nattrs; i++) {
@@ -139,6 +162,16 @@ static status read_attrs(const cJSON *config, const struct topology_reading *rea
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(config, spec->name);
         const cJSON *other = spec->keras2 ? cJSON_GetObjectItemCaseSensitive(config, spec->keras2) : NULL;
         if (other && (!item || reading->keras_version < 3)) item = other;
+        if (item && !strcmp(spec->name, "dtype")) { /* of an input; what a policy computes in is no matter */
+            const cJSON *name = policy_name(item);
+            if (cJSON_IsString(name) && !strncmp(name->valuestring, "mixed_", 6)) continue;
+            if (name) item = name;
+        }
+        if (item && item == apart) {
+            attr_clear(spec, &layer->attr[i]);
+            STATUS_TRY(attr_parse(spec, "linear", &layer->attr[i]));
+            continue;
+        }
         if (item && spec->type == ATTR_LAYER) STATUS_TRY(read_inner(item, reading, where, &layer->attr[i]));
         else if (item) STATUS_TRY(topology_attr_read(spec, item, where, &layer->attr[i], problems));
         else if (!spec->initial) return status_fail(STATUS_DATA, "%s: %s is missing", where, spec->name);
@@ -150,7 +183,7 @@ static status read_attrs(const cJSON *config, const struct topology_reading *rea
                     (kind->attrs[i].keras2 && !strcmp(item->string, kind->attrs[i].keras2));
         if (known) continue;
         char text[TOPOLOGY_TEXT_MAX];
-        if (!strcmp(item->string, "dtype")) check_dtype(item, kind->max_inputs == 0, where, problems);
+        if (!strcmp(item->string, "dtype")) check_dtype(item, where, problems);
         else if (!is_harmless(item))
             problems_add(problems, "%s: %s = %s", where, item->string, topology_text(item, text));
     }
@@ -159,28 +192,131 @@ static status read_attrs(const cJSON *config, const struct topology_reading *rea
     return SUCCESS;
 }
 
-status topology_layer_read(const cJSON *json, const char *name, const struct topology_reading *reading,
-                           struct layer *layer) {
+static void refuse_class(const cJSON *json, const char *name, const struct topology_reading *reading) {
+    const char *class_name = topology_string(json, "class_name");
+    const char *why = !strcmp(class_name, "Lambda") ? ": code in a model is never run"
+                      : topology_is_custom(json)
+                          ? ": a custom class; --aliases can say which known layers it stands for"
+                          : "";
+    problems_add(reading->problems, "layer \"%.80s\" (%.80s)%s", name, class_name, why);
+}
+
+/* One layer as it stands. If `activation` is not NULL, an activation that is a layer is given back, not read.
+ */
+static status read_layer(const cJSON *json, const char *name, const struct topology_reading *reading,
+                         struct layer *layer, const cJSON **activation) {
+    const char *class_name = topology_string(json, "class_name");
+    const cJSON *config = topology_member(json, "config");
     *layer = (struct layer){0};
-    const char *class_name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "class_name"));
-    const cJSON *config = cJSON_GetObjectItemCaseSensitive(json, "config");
     if (!class_name || !cJSON_IsObject(config))
         return status_fail(STATUS_DATA, "layer \"%.80s\" has no class_name or no config", name);
-    const struct layer_kind *kind = is_custom(json) ? NULL : layer_kind_find(class_name);
+    const struct layer_kind *kind = topology_is_custom(json) ? NULL : layer_kind_find(class_name);
     if (!kind) {
-        problems_add(reading->problems, "layer \"%.80s\" (%.80s)", name, class_name);
+        refuse_class(json, name, reading);
         return SUCCESS;
     }
+    if (activation) *activation = activation_layer(config, kind);
     STATUS_TRY(layer_create(kind, name, layer));
     char where[256];
     snprintf(where, sizeof where, "layer \"%.80s\" (%.80s)", name, class_name);
-    status error = read_attrs(config, reading, where, layer);
+    status error = read_attrs(config, reading, where, activation ? *activation : NULL, layer);
     bool complete = !error;
     for (int i = 0; i < kind->nattrs && complete; i++) /* the problem is known already */
         complete = kind->attrs[i].type != ATTR_LAYER || kind->attrs[i].initial || layer->attr[i].present;
     if (!complete) layer_clear(layer);
     else if (kind->becomes) layer->kind = kind->becomes;
     return error;
+}
+
+/* What an alias says of a class that is custom or not known; *layers is owned, NULL: nothing. */
+static status expand(const cJSON *json, const char *name, const struct topology_reading *reading,
+                     cJSON **layers) {
+    const char *class_name = topology_string(json, "class_name");
+    *layers = NULL;
+    if (!class_name || !strcmp(class_name, "Lambda")) return SUCCESS;
+    if (!topology_is_custom(json) && layer_kind_find(class_name)) return SUCCESS;
+    return topology_aliases_expand(reading->aliases, json, name, layers);
+}
+
+status topology_layer_read(const cJSON *json, const char *name, const struct topology_reading *reading,
+                           struct layer *layer) {
+    cJSON *layers;
+    *layer = (struct layer){0};
+    STATUS_TRY(expand(json, name, reading, &layers));
+    if (cJSON_GetArraySize(layers) > 1) {
+        problems_add(reading->problems, "layer \"%.80s\" (%.80s): several layers inside another one", name,
+                     topology_string(json, "class_name"));
+        cJSON_Delete(layers);
+        return SUCCESS;
+    }
+    status error = read_layer(layers ? layers->child : json, name, reading, layer, NULL);
+    cJSON_Delete(layers);
+    return error;
+}
+
+/* One more layer of a chain: the first one, or another after it. */
+static status extend(struct topology_chain *chain, struct layer *layer, const char *part) {
+    if (!chain->first.kind) {
+        chain->first = *layer;
+        return SUCCESS;
+    }
+    struct topology_tail *grown = realloc(chain->tail, (size_t)(chain->ntails + 1) * sizeof *grown);
+    if (!grown) {
+        layer_clear(layer);
+        return status_no_memory("a layer", sizeof *grown);
+    }
+    chain->tail = grown;
+    chain->tail[chain->ntails++] = (struct topology_tail){*layer, part, -1};
+    return SUCCESS;
+}
+
+/* A layer, then its activation if that is one. False in *known: a class is not. */
+static status read_with_activation(const cJSON *json, const char *name,
+                                   const struct topology_reading *reading, const char *part,
+                                   struct topology_chain *chain, bool *known) {
+    struct layer layer;
+    const cJSON *activation = NULL;
+    STATUS_TRY(read_layer(json, name, reading, &layer, &activation));
+    *known = layer.kind != NULL;
+    if (!*known) return SUCCESS;
+    STATUS_TRY(extend(chain, &layer, part));
+    if (!activation) return SUCCESS;
+    const char *own = topology_string(topology_member(activation, "config"), "name");
+    char *made = NULL;
+    if (!own && asprintf(&made, "%s_activation", name) < 0) return status_no_memory("a name", strlen(name));
+    status error = read_layer(activation, own ? own : made, reading, &layer, NULL);
+    free(made);
+    STATUS_TRY(error);
+    *known = layer.kind != NULL;
+    return *known ? extend(chain, &layer, "activation") : SUCCESS;
+}
+
+status topology_chain_read(const cJSON *json, const char *name, const struct topology_reading *reading,
+                           struct topology_chain *chain) {
+    cJSON *layers;
+    bool known = true;
+    *chain = (struct topology_chain){0};
+    STATUS_TRY(expand(json, name, reading, &layers));
+    status error = SUCCESS;
+    if (!layers) error = read_with_activation(json, name, reading, NULL, chain, &known);
+    int place = 0;
+    for (const cJSON *one = layers ? layers->child : NULL; one && !error && known; one = one->next) {
+        char *made = NULL;
+        if (place++ && asprintf(&made, "%s_%d", name, place) < 0) error = status_no_memory("a name", 0);
+        if (!error) error = read_with_activation(one, made ? made : name, reading, NULL, chain, &known);
+        free(made);
+    }
+    cJSON_Delete(layers);
+    if (error || !known) topology_chain_clear(chain);
+    return error;
+}
+
+void topology_chain_clear(struct topology_chain *chain) {
+    if (chain->first.kind) layer_clear(&chain->first);
+    for (int i = 0; i < chain->ntails; i++)
+        if (chain->tail[i].layer.kind) layer_clear(&chain->tail[i].layer);
+    free(chain->tail);
+    *chain = (struct topology_chain){0};
 }
 
 status topology_attr_is_initial(const struct attr_spec *spec, const struct attr *attr, bool *initial) {

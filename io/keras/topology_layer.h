@@ -8,10 +8,12 @@
 #include "shared/layer.h"
 
 struct cJSON;
+struct topology_aliases;
 
 /* What reading a topology needs to know, and what it finds missing. */
 struct topology_reading {
-    int keras_version; /* major */
+    int keras_version;                      /* major */
+    const struct topology_aliases *aliases; /* NULL: none */
     struct problems *problems;
 };
 
@@ -20,9 +22,35 @@ struct topology_reading {
 status topology_attr_read(const struct attr_spec *spec, const struct cJSON *json, const char *where,
                           struct attr *attr, struct problems *problems) STATUS_MUST_USE;
 
-/* Reads one layer. If its class is unknown, that goes to the problems and layer->kind is NULL. */
+/* Is it of a class that is not Keras's own? Those have modules such as "keras.layers", or none; registered
+ * ones are "package>Class". */
+bool topology_is_custom(const struct cJSON *json);
+/* Is this the JSON of a model, not of a layer? */
+bool topology_is_model(const struct cJSON *json);
+
+/* Reads one layer, by its alias if it has one. If its class is unknown, that goes to the problems and
+ * layer->kind is NULL. */
 status topology_layer_read(const struct cJSON *json, const char *name, const struct topology_reading *reading,
                            struct layer *layer) STATUS_MUST_USE;
+/* Layers that are called one after the other where the JSON has one: a layer and then its activation, if that
+ * is a layer; what an alias says. */
+struct topology_tail {
+    struct layer layer;
+    const char *part; /* of the first layer's group in .weights.h5; NULL: not known */
+    int index;        /* in the graph, -1 before */
+};
+
+struct topology_chain {
+    struct layer first;
+    int ntails;
+    struct topology_tail *tail; /* [ntails], owned */
+};
+
+/* If a class is unknown, that goes to the problems and chain->first.kind is NULL. */
+status topology_chain_read(const struct cJSON *json, const char *name, const struct topology_reading *reading,
+                           struct topology_chain *chain) STATUS_MUST_USE;
+void topology_chain_clear(struct topology_chain *chain);
+
 /* {"class_name": ..., "config": {...}}, for Keras 3 with "module" and "registered_name"; owned. UNSUPPORTED
  * for an option that Keras 3 does not have. */
 status topology_layer_write(const struct layer *layer, enum topology_dialect dialect,

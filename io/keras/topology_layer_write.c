@@ -31,6 +31,12 @@ static cJSON *write_ints(const struct attr_spec *spec, const struct attr *attr) 
     return list;
 }
 
+/* Keras 2 knows one of Keras 3's functions under its older name only, which Keras 3 knows too. */
+static const char *spelling(const struct attr_spec *spec, const char *value, enum topology_dialect dialect) {
+    bool older = dialect == TOPOLOGY_COMMON && strstr(spec->name, "activation") && !strcmp(value, "silu");
+    return older ? "swish" : value;
+}
+
 static status write_attr(const struct attr_spec *spec, const struct attr *attr, enum topology_dialect dialect,
                          cJSON **json) {
     cJSON *written = NULL;
@@ -48,7 +54,7 @@ static status write_attr(const struct attr_spec *spec, const struct attr *attr, 
             written = cJSON_CreateNumber(attr->u.f);
             break;
         case ATTR_STRING:
-            written = cJSON_CreateString(attr->u.s);
+            written = cJSON_CreateString(spelling(spec, attr->u.s, dialect));
             break;
         case ATTR_INTS:
         case ATTR_SHAPE:

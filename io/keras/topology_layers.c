@@ -124,22 +124,37 @@ struct place {
 
 static status add_scope(struct topology_builder *b, struct topology_scope *scope, const struct place *place);
 
-static status add_entry(struct topology_builder *b, const struct topology_scope *scope,
-                        struct topology_entry *entry, const struct topology_position *position,
-                        bool trainable) {
+/* Layers after the first one of an entry. */
+static status add_tails(struct topology_builder *b, struct topology_entry *entry,
+                        const struct topology_position *position, bool trainable) {
+    for (int i = 0; i < entry->chain.ntails; i++) {
+        struct topology_tail *tail = &entry->chain.tail[i];
+        char *group = NULL;
+        if (tail->part && asprintf(&group, "%s/%s", position->group, tail->part) < 0)
+            return status_no_memory("a topology", 0);
+        struct topology_position after = {position->top, group ? group : "", entry->name, false};
+        tail->layer.trainable = tail->layer.trainable && trainable;
+        status error = topology_add_layer(b, &tail->layer, &after, &tail->index);
+        free(group);
+        STATUS_TRY(error);
+    }
+    return SUCCESS;
+}
+
+static status add_entry(struct topology_builder *b, struct topology_entry *entry,
+                        const struct topology_position *position, bool trainable) {
     if (entry->nested) {
         struct place inside = {.top = position->top, .group = position->group, .trainable = trainable};
         return add_scope(b, entry->nested, &inside);
     }
     /* Inputs of inner models vanish: they are what the model is called on. */
     if (entry->input && !position->keeps_name) return SUCCESS;
-    if (!entry->layer.kind)
-        STATUS_TRY(topology_unknown_create(entry->class_name, entry->name, &entry->layer));
-    entry->layer.trainable = entry->layer.trainable && trainable;
-    (void)scope;
-    STATUS_TRY(topology_add_layer(b, &entry->layer, position, &entry->index));
+    if (!entry->chain.first.kind)
+        STATUS_TRY(topology_unknown_create(entry->class_name, entry->name, &entry->chain.first));
+    entry->chain.first.trainable = entry->chain.first.trainable && trainable;
+    STATUS_TRY(topology_add_layer(b, &entry->chain.first, position, &entry->index));
     problems_place(b->reading->problems, entry, entry->index);
-    return SUCCESS;
+    return add_tails(b, entry, position, trainable);
 }
 
 static status add_scope(struct topology_builder *b, struct topology_scope *scope, const struct place *place) {
@@ -157,7 +172,7 @@ static status add_scope(struct topology_builder *b, struct topology_scope *scope
             break;
         }
         struct topology_position position = {entry->top, path, scope->name, entry->outermost};
-        error = add_entry(b, scope, entry, &position, trainable);
+        error = add_entry(b, entry, &position, trainable);
         free(path);
     }
     for (int i = 0; group && i < scope->nentries; i++) free(group[i]);

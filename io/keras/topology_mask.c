@@ -42,7 +42,7 @@ static bool find_source(const struct topology_scope *scope, const struct topolog
 /* Does this call make the mask? */
 static bool makes(const struct topology_entry *entry, const struct topology_call *call,
                   const struct source *source) {
-    const struct layer *layer = &entry->layer;
+    const struct layer *layer = &entry->chain.first;
     if (!layer->kind || call->nin != 1 || !same(&call->in[0], &source->of)) return false;
     if (source->any)
         return layer_has_attr(layer, "mask_value") && layer_float(layer, "mask_value") == source->value;
@@ -59,7 +59,7 @@ struct search {
 };
 
 static bool makes_some(const struct topology_entry *entry) {
-    const struct layer *layer = &entry->layer;
+    const struct layer *layer = &entry->chain.first;
     return layer->kind && (layer_has_attr(layer, "mask_value") ||
                            (layer_has_attr(layer, "mask_zero") && layer_bool(layer, "mask_zero")));
 }

@@ -185,6 +185,16 @@ static status call_op(struct topology_builder *b, const struct topology_scope *s
 
 /* ---- calls ---- */
 
+/* A layer, and those after it. */
+static status call_chain(struct topology_builder *b, const struct topology_entry *entry, int nin,
+                         const struct edge *in, struct result *result) {
+    STATUS_TRY(add_node(b, entry->index, nin, in, &result->node));
+    struct edge last = {result->node, 0};
+    for (int i = 0; i < entry->chain.ntails; i++)
+        STATUS_TRY(add_node(b, entry->chain.tail[i].index, 1, &(struct edge){last.node, 0}, &last.node));
+    return entry->chain.ntails ? set_result(result, last) : SUCCESS;
+}
+
 /* Makes one call; all it needs is there. */
 static status make_call(struct topology_builder *b, struct frame *f, int e, int c) {
     const struct topology_entry *entry = &f->scope->entry[e];
@@ -199,7 +209,7 @@ static status make_call(struct topology_builder *b, struct frame *f, int e, int 
         error = call_op(b, f->scope, entry, c, edge, &out);
         if (!error) error = set_result(result, out);
     } else if (!error && !entry->nested) {
-        error = add_node(b, entry->index, call->nin, edge, &result->node);
+        error = call_chain(b, entry, call->nin, edge, result);
     } else if (!error && call->nin != entry->nested->ninputs) {
         error = status_fail(STATUS_DATA, "model \"%.80s\" has %d inputs and is called on %d", entry->name,
                             entry->nested->ninputs, call->nin);

@@ -1,4 +1,5 @@
 /* Topology JSON to graph. */
+#include "io/keras/topology_alias.h"
 #include "io/keras/topology_build.h"
 
 #include <cjson/cJSON.h>
@@ -27,7 +28,7 @@ static int guess_version(const char *json) {
 /* A missing shape shows only here: inputs of inner models need none. */
 static status check_inputs(const struct topology_scope *scope) {
     for (int k = 0; k < scope->ninputs; k++) {
-        const struct layer *layer = &scope->entry[scope->input[k].entry].layer;
+        const struct layer *layer = &scope->entry[scope->input[k].entry].chain.first;
         for (int i = 0; layer->kind && i < layer->kind->nattrs; i++)
             if (layer->kind->attrs[i].type == ATTR_SHAPE && !layer->attr[i].present)
                 return status_fail(STATUS_DATA,
@@ -57,20 +58,46 @@ static status build(struct topology *t, struct topology_scope *scope,
     return error;
 }
 
-/* Options that the kinds refuse, of the layers whose class is known. */
+/* Options that a kind refuses, of a layer and of the one it wraps. */
+static status check_layer(const struct layer *layer, const char *where, struct problems *problems) {
+    if (!layer->kind) return SUCCESS;
+    status error = layer->kind->check ? layer->kind->check(layer) : SUCCESS;
+    if (status_code(error) == STATUS_UNSUPPORTED) {
+        problems_add(problems, "%s: %s", where, status_message(error));
+        status_drop(&error);
+    }
+    STATUS_TRY(status_context(error, "%s", where));
+    for (int i = 0; i < layer->kind->nattrs; i++) {
+        const struct attr_spec *spec = &layer->kind->attrs[i];
+        if (spec->type != ATTR_LAYER || !layer->attr[i].present) continue;
+        char *inner = NULL;
+        if (asprintf(&inner, "%s: %s (%s)", where, spec->name, layer->attr[i].u.layer->kind->class_name) < 0)
+            return status_no_memory("a topology", 0);
+        error = check_layer(layer->attr[i].u.layer, inner, problems);
+        free(inner);
+        STATUS_TRY(error);
+    }
+    return SUCCESS;
+}
+
+static status check_named(const char *name, const struct layer *layer, struct problems *problems) {
+    char *where = NULL;
+    if (!layer->kind) return SUCCESS;
+    if (asprintf(&where, "layer \"%.80s\" (%s)", name, layer->kind->class_name) < 0)
+        return status_no_memory("a topology", 0);
+    status error = check_layer(layer, where, problems);
+    free(where);
+    return error;
+}
+
 static status check_options(const struct topology_scope *scope, struct problems *problems) {
     for (int i = 0; i < scope->nentries; i++) {
         const struct topology_entry *entry = &scope->entry[i];
         if (entry->nested) STATUS_TRY(check_options(entry->nested, problems));
         problems->about = entry;
-        if (!entry->layer.kind || !entry->layer.kind->check) continue;
-        status error = entry->layer.kind->check(&entry->layer);
-        if (status_code(error) != STATUS_UNSUPPORTED && error)
-            return status_context(error, "layer \"%.80s\" (%s)", entry->name, entry->layer.kind->class_name);
-        if (error)
-            problems_add(problems, "layer \"%.80s\" (%s): %s", entry->name, entry->layer.kind->class_name,
-                         status_message(error));
-        status_drop(&error);
+        STATUS_TRY(check_named(entry->name, &entry->chain.first, problems));
+        for (int k = 0; k < entry->chain.ntails; k++)
+            STATUS_TRY(check_named(entry->name, &entry->chain.tail[k].layer, problems));
     }
     return SUCCESS;
 }
@@ -80,9 +107,12 @@ status topology_read(const char *text, int keras_version, const struct keras_opt
     struct problems *unsupported = options ? options->unsupported : NULL;
     cJSON *json = NULL;
     struct topology_scope *scope = NULL;
+    struct topology_aliases *aliases = NULL;
     struct problems problems = {0};
     struct topology t = {0};
     status error = SUCCESS;
+    if (options && options->aliases)
+        STATUS_GOTO(error, cleanup, topology_aliases_read(options->aliases, &aliases));
     STATUS_GOTO(error, cleanup, topology_parse(text, &json));
 
     /* {"model_config": {...}} or {"modelTopology": {"model_config": ...}} around it */
@@ -98,7 +128,8 @@ status topology_read(const char *text, int keras_version, const struct keras_opt
     if (!keras_version && cJSON_IsString(version)) keras_version = atoi(version->valuestring);
     if (keras_version < 1) keras_version = guess_version(text);
 
-    struct topology_reading reading = {.keras_version = keras_version, .problems = &problems};
+    struct topology_reading reading = {
+        .keras_version = keras_version, .aliases = aliases, .problems = &problems};
     STATUS_GOTO(error, cleanup, topology_scope_read(model, &reading, &scope));
     STATUS_GOTO(error, cleanup, check_options(scope, &problems));
     error = build(&t, scope, &reading);
@@ -121,6 +152,7 @@ cleanup:
     topology_clear(&t);
     problems_clear(&problems);
     topology_scope_destroy(&scope);
+    topology_aliases_destroy(&aliases);
     cJSON_Delete(json);
     return error;
 }

@@ -30,7 +30,7 @@ void topology_scope_destroy(struct topology_scope **scope) {
         free(entry->call);
         free(entry->name);
         free(entry->class_name);
-        if (entry->layer.kind) layer_clear(&entry->layer);
+        topology_chain_clear(&entry->chain);
         topology_scope_destroy(&entry->nested);
     }
     free(s->entry);
@@ -70,8 +70,8 @@ static status read_entry(const cJSON *json, const struct topology_reading *readi
         return SUCCESS;
     }
     reading->problems->about = entry;
-    STATUS_TRY(topology_layer_read(json, entry->name, reading, &entry->layer));
-    entry->input = entry->layer.kind && entry->layer.kind->max_inputs == 0;
+    STATUS_TRY(topology_chain_read(json, entry->name, reading, &entry->chain));
+    entry->input = entry->chain.first.kind && entry->chain.first.kind->max_inputs == 0;
     return SUCCESS;
 }
 
@@ -98,7 +98,7 @@ static int shape_attr(const struct layer_kind *kind) {
 static const struct layer *first_input(const struct topology_scope *scope) {
     while (scope && scope->ninputs) {
         const struct topology_entry *entry = &scope->entry[scope->input[0].entry];
-        if (entry->input) return entry->layer.kind ? &entry->layer : NULL;
+        if (entry->input) return entry->chain.first.kind ? &entry->chain.first : NULL;
         scope = entry->nested;
     }
     return NULL;
@@ -114,16 +114,16 @@ static status make_input(const cJSON *layers, const cJSON *config, const struct 
     if (asprintf(&entry->name, "%s_input", scope->entry[1].name) < 0) entry->name = NULL;
     entry->class_name = strdup(kind->class_name);
     if (!entry->name || !entry->class_name) return status_no_memory("a topology", 0);
-    STATUS_TRY(layer_create(kind, entry->name, &entry->layer));
+    STATUS_TRY(layer_create(kind, entry->name, &entry->chain.first));
     const cJSON *built = built_shape(layers, config);
     if (built)
-        return topology_attr_read(&kind->attrs[shape], built, entry->name, &entry->layer.attr[shape],
+        return topology_attr_read(&kind->attrs[shape], built, entry->name, &entry->chain.first.attr[shape],
                                   problems);
     const struct layer *inner = first_input(scope->entry[1].nested);
     if (!inner || !inner->attr[shape].present)
         return SUCCESS; /* unknown: needed only by the outermost model */
-    attr_clear(&kind->attrs[shape], &entry->layer.attr[shape]);
-    return attr_copy(&kind->attrs[shape], &inner->attr[shape], &entry->layer.attr[shape]);
+    attr_clear(&kind->attrs[shape], &entry->chain.first.attr[shape]);
+    return attr_copy(&kind->attrs[shape], &inner->attr[shape], &entry->chain.first.attr[shape]);
 }
 
 /* Each layer is called once, on what the one before it gives. */

@@ -29,11 +29,12 @@ struct topology_call {
 struct topology_scope;
 
 struct topology_entry {
-    char *name;                    /* owned */
-    char *class_name;              /* owned; as the file has it */
-    bool input;                    /* an input of this model */
-    struct layer layer;            /* if none of the next two; cleared once it has moved to a graph */
-    const struct cJSON *op;        /* an operation, which becomes layers where it is called; borrowed */
+    char *name;                  /* owned */
+    char *class_name;            /* owned; as the file has it */
+    bool input;                  /* an input of this model */
+    struct topology_chain chain; /* if none of the next two; its layers are cleared once they have moved to a
+                                    graph. Of an unknown class its first layer has no kind */
+    const struct cJSON *op;      /* an operation, which becomes layers where it is called; borrowed */
     struct topology_scope *nested; /* a model inside this one; owned */
     int index;                     /* in the graph, -1 before */
     int top;                       /* the outermost layer it belongs to */
@@ -56,9 +57,6 @@ struct topology_scope {
 status topology_scope_read(const struct cJSON *json, const struct topology_reading *reading,
                            struct topology_scope **scope) STATUS_MUST_USE;
 void topology_scope_destroy(struct topology_scope **scope); /* accepts NULL */
-
-/* Is this the JSON of a model, not of a layer? */
-bool topology_is_model(const struct cJSON *json);
 
 /* Reads a functional model's calls, inputs and outputs into a scope whose entries have their names and layers
  * (topology_calls.c). Attributes that calls give are set in the layers. */

@@ -4,6 +4,10 @@
 
 static const struct attr_spec attrs[] = {
     {.name = "batch_shape", .keras2 = "batch_input_shape", .type = ATTR_SHAPE},
+    {.name = "dtype",
+     .type = ATTR_STRING,
+     .initial = "float32",
+     .choices = "float32|float64|float16|bfloat16|int8|uint8|int16|uint16|int32|uint32|int64|uint64|bool"},
     {.name = "sparse", .type = ATTR_BOOL, .initial = "false"},
 };
 

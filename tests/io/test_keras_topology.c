@@ -224,7 +224,7 @@ static void all_that_is_unsupported_is_named_at_once(void **state) {
         "{\"class_name\": \"Dense\", \"config\": {\"name\": \"act\", \"units\": 2, \"activation\": "
         "\"frobnicate\"}},"
         "{\"class_name\": \"Dense\", \"config\": {\"name\": \"advanced\", \"units\": 2, \"activation\": "
-        "{\"class_name\": \"LeakyReLU\", \"config\": {\"alpha\": 0.1}}}},"
+        "{\"class_name\": \"MyActivation\", \"config\": {\"alpha\": 0.1}}}},"
         "{\"class_name\": \"Dense\", \"config\": {\"name\": \"option\", \"units\": 2, \"lora_rank\": 4}}"
         "]}}",
         &graph);
