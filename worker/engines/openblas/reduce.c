@@ -1,4 +1,4 @@
-/* Mean or maximum over whole axes, not the batch. */
+/* Mean, sum or maximum over whole axes, not the batch. */
 #include "worker/engines/openblas/kernels.h"
 #include "worker/engines/openblas/strided.h"
 
@@ -34,6 +34,13 @@ static status reduce_prepare(struct task *task) {
     return SUCCESS;
 }
 
+static double row_sum(const float *x, int64_t n) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) sum += (double)x[i];
+    return sum;
+}
+
 static void sum_sample(const struct task *task, int64_t sample) {
     const struct reduce_plan *p = task->plan;
     const struct strided *s = &p->strided;
@@ -47,8 +54,7 @@ static void sum_sample(const struct task *task, int64_t sample) {
         double *sum = sums + at.offset[1];
         if (step)
             for (int64_t i = 0; i < n; i++) sum[i] += x[i];
-        else
-            for (int64_t i = 0; i < n; i++) sum[0] += x[i];
+        else *sum += row_sum(x, n);
     } while (strided_next(s, &at));
     for (int64_t i = 0; i < p->outputs; i++) y[i] = (float)(sums[sample * p->outputs + i] * p->factor);
 }
