@@ -42,6 +42,18 @@ static void layer_norm(void **state) {
           2);
 }
 
+/* A first element far from all others. */
+static void layer_norm_outlier(void **state) {
+    (void)state;
+    struct opgraph *g = net_create();
+    int y = net_layer_norm(g, net_input(g, SHAPE(-1, 2, 96)), 4, true, true);
+    net_finish(g, 1, &y);
+    struct trial *t = trial_create(g, 2, 3);
+    for (int i = 0; i < 4; i++) t->input[0][i * 96] = 1000;
+    trial_check(t);
+    trial_destroy(t);
+}
+
 /* Values far from zero: their mean is not lost to rounding. */
 static void layer_norm_offset(void **state) {
     (void)state;
@@ -211,6 +223,14 @@ static void around_convolutions(void **state) {
     int y = net_layer_norm(g, net_depthwise(g, x, 3, 3, 1, same), 8, true, true);
     y = net_activation(g, net_conv(g, y, 1, 1, 16, same), ACTIVATION_GELU, 0, 0, 0);
     check(g, net_binary(g, BINARY_ADD, x, net_scale(g, net_conv(g, y, 1, 1, 8, same), true, false)), 2);
+    g = net_create();
+    y = net_dense(g, net_dense(g, net_input(g, SHAPE(-1, 6, 8)), 16, true), 8, false);
+    check(g, net_relu(g, net_scale(g, y, true, true)), 2);
+    g = net_create();
+    y = net_scale(g,
+                  net_batch_norm(g, net_conv(g, net_input(g, SHAPE(-1, 5, 5, 3)), 3, 3, 8, same), true, true),
+                  false, true);
+    check(g, net_relu(g, net_scale(g, y, true, false)), 2);
     for (int i = 0; i < 6; i++) {
         g = net_create();
         x = net_conv(g, net_input(g, SHAPE(-1, 6, 6, 4)), 3, 3, 8, same);
@@ -228,6 +248,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layer_norm),
         cmocka_unit_test(layer_norm_offset),
+        cmocka_unit_test(layer_norm_outlier),
         cmocka_unit_test(scale),
         cmocka_unit_test(prelu),
         cmocka_unit_test(batch_norm_fixed),

@@ -113,19 +113,27 @@ static status prim_from_desc(struct dnn *dnn, const char *what, dnnl_primitive_d
     return SUCCESS;
 }
 
-/* `post` may be NULL; it is destroyed. `addend`: index of the post-operation that adds, or -1. */
-static status prim_create(struct dnn *dnn, const char *what, const void *op_desc, dnnl_post_ops_t post,
-                          int addend, dnnl_primitive_desc_t hint, struct prim **prim) {
+/* `scale` is for the result, before the post-operations. `post` may be NULL; it is destroyed. `addend`: index
+ * of the post-operation that adds, or -1. */
+static status prim_create_scaled(struct dnn *dnn, const char *what, const void *op_desc, float scale,
+                                 dnnl_post_ops_t post, int addend, dnnl_primitive_desc_t hint,
+                                 struct prim **prim) {
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t desc = NULL;
     dnnl_status_t code = dnnl_primitive_attr_create(&attr);
     if (code == dnnl_success) code = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
+    if (code == dnnl_success && scale != 1) code = dnnl_primitive_attr_set_output_scales(attr, 1, 0, &scale);
     if (code == dnnl_success && post) code = dnnl_primitive_attr_set_post_ops(attr, post);
     if (code == dnnl_success) code = dnnl_primitive_desc_create(&desc, op_desc, attr, dnn->engine, hint);
     if (attr) dnnl_primitive_attr_destroy(attr);
     if (post) dnnl_post_ops_destroy(post);
     if (code != dnnl_success) return dnn_failed(what, code);
     return prim_from_desc(dnn, what, desc, addend, prim);
+}
+
+static status prim_create(struct dnn *dnn, const char *what, const void *op_desc, dnnl_post_ops_t post,
+                          int addend, dnnl_primitive_desc_t hint, struct prim **prim) {
+    return prim_create_scaled(dnn, what, op_desc, 1, post, addend, hint, prim);
 }
 
 void prim_destroy(struct prim **prim) {
@@ -497,6 +505,37 @@ status prim_pool_backward(struct dnn *dnn, const struct shape *in, const struct 
     status error = prim_create(dnn, "a pooling's backward", &backward, NULL, -1, hint, prim);
     dnnl_primitive_desc_destroy(hint);
     return error;
+}
+
+/* (batch, rows, columns), row-major, or stored as (batch, columns, rows). */
+static status matrix_describe(int64_t batch, int64_t rows, int64_t columns, bool transposed,
+                              dnnl_memory_desc_t *md) {
+    dnnl_dims_t dims = {batch, rows, columns},
+                strides = {rows * columns, transposed ? 1 : columns, transposed ? rows : 1};
+    DNN_TRY("describing a product", dnnl_memory_desc_init_by_strides(md, 3, dims, dnnl_f32, strides));
+    return SUCCESS;
+}
+
+status prim_matmul(struct dnn *dnn, const struct matmul_shape *s, struct prim **prim) {
+    dnnl_memory_desc_t a, b, c;
+    dnnl_matmul_desc_t desc;
+    dnnl_post_ops_t post = NULL;
+    STATUS_TRY(matrix_describe(s->batch, s->m, s->k, s->transpose_a, &a));
+    STATUS_TRY(matrix_describe(s->batch, s->k, s->n, s->transpose_b, &b));
+    STATUS_TRY(matrix_describe(s->batch, s->m, s->n, false, &c));
+    DNN_TRY("a product", dnnl_matmul_desc_init(&desc, &a, &b, NULL, &c));
+    if (s->add) {
+        DNN_TRY("a product", dnnl_post_ops_create(&post));
+        dnnl_status_t code = dnnl_post_ops_append_sum(post, 1);
+        if (code != dnnl_success) {
+            dnnl_post_ops_destroy(post);
+            return dnn_failed("a product", code);
+        }
+    }
+    STATUS_TRY(prim_create_scaled(dnn, "a product", &desc, s->scale, post, -1, NULL, prim));
+    if (!strncmp(prim_implementation(*prim), "brg", 3)) return SUCCESS;
+    prim_destroy(prim);
+    return status_fail(STATUS_UNSUPPORTED, "oneDNN has no fast product of matrices for this processor");
 }
 
 status dnn_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float *a,

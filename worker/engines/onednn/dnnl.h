@@ -75,6 +75,17 @@ status prim_pool_forward(struct dnn *dnn, const struct shape *in, const struct s
 status prim_pool_backward(struct dnn *dnn, const struct shape *in, const struct shape *out,
                           const struct op *op, struct prim **prim) STATUS_MUST_USE;
 
+/* `batch` products C (m,n) = scale * A (m,k) B (k,n), or += with `add`; all dense and row-major, A and B
+ * perhaps stored as (k,m) and (n,k). PRIM_SRC and PRIM_WEIGHTS to PRIM_DST. UNSUPPORTED if oneDNN has no fast
+ * implementation. */
+struct matmul_shape {
+    int64_t batch, m, n, k;
+    bool transpose_a, transpose_b;
+    float scale;
+    bool add;
+};
+status prim_matmul(struct dnn *dnn, const struct matmul_shape *shape, struct prim **prim) STATUS_MUST_USE;
+
 void prim_destroy(struct prim **prim);
 size_t prim_bytes(const struct prim *prim, enum prim_arg arg); /* 0 if there is no such argument */
 const char *prim_implementation(const struct prim *prim);      /* e.g. "brgconv:avx512_core"; borrowed */

@@ -10,6 +10,7 @@ extern const struct step_kind step_batch_norm;
 extern const struct step_kind step_binary;
 extern const struct step_kind step_conv;
 extern const struct step_kind step_dense;
+extern const struct step_kind step_matmul;
 extern const struct step_kind step_pool;
 extern const struct step_kind step_portable;
 extern const struct step_kind step_reduce;

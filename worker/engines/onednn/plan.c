@@ -1,8 +1,8 @@
 /* From the operations of the graph to steps: which operations are fused into others, and in what order all
  * run.
  *
- * Inference: PAD + CONV/DEPTHWISE/DENSE + BATCH_NORM + addition of another value + activation become one
- * step. Training: PAD + convolution + clamping activation. Both: BATCH_NORM, DENSE or sum + clamping
+ * Inference: PAD + CONV/DEPTHWISE/DENSE + BATCH_NORM or SCALE + addition of another value + activation become
+ * one step. Training: PAD + convolution + clamping activation. Both: BATCH_NORM, DENSE or sum + clamping
  * activation. A value is only fused away if nothing else reads it. */
 #include "worker/engines/onednn/columns.h"
 #include "worker/engines/onednn/kinds.h"
@@ -76,6 +76,7 @@ static void fuse_pad(const struct plan *p, struct step *step) {
 static void fuse_norm(struct plan *p, struct step *step) {
     int i;
     const struct op *norm = next_op(p, step->out, OP_BATCH_NORM, &i);
+    if (!norm) norm = next_op(p, step->out, OP_SCALE, &i);
     if (!norm) return;
     step->norm = norm;
     fuse(p, step, i);

@@ -14,7 +14,7 @@ struct step_kind;
 struct step {
     const struct step_kind *kind;
     const struct op *op;   /* main operation, borrowed from the exec's graph */
-    const struct op *norm; /* batch norm folded into its weights (EXEC_INFER), or NULL */
+    const struct op *norm; /* batch norm or scale folded into its weights (EXEC_INFER), or NULL */
     const struct op *act;  /* activation applied at the end, or NULL */
     struct window window;  /* CONV and DEPTHWISE: with a preceding PAD folded in */
     int addend;            /* value added before the activation, or -1 (EXEC_INFER); the last of `in` */
