@@ -28,7 +28,7 @@ struct net {
     struct opgraph *ops;
     struct params *params;
     float tokens[N * T];
-    float state[MAX_INPUTS - 1][N * U]; /* further inputs */
+    float state[MAX_INPUTS - 1][N * T]; /* further inputs, (N,U) or tokens */
     double x[N][T][C], mask[N][T];
     int node;
 };
@@ -312,6 +312,88 @@ static void test_masking(void **state) {
     graph_destroy(&net.graph);
 }
 
+/* Two masked inputs, merged: which steps count then. */
+static void test_merged_masks(void **state) {
+    (void)state;
+    enum { BOTH, EITHER, FIRST, ALL, JOINED };
+    static const struct {
+        const char *class_name, *attrs;
+        int version;
+        bool second; /* has a mask */
+        int counts;
+    } cases[] = {
+        {"Add", "", 2, true, BOTH},
+        {"Add", "", 3, true, EITHER},
+        {"Multiply", "", 3, true, EITHER},
+        {"Subtract", "", 2, true, BOTH},
+        {"Add", "", 2, false, FIRST},
+        {"Add", "", 3, false, ALL},
+        {"Concatenate", "", 2, true, BOTH},
+        {"Concatenate", "", 3, true, EITHER},
+        {"Concatenate", "", 2, false, FIRST},
+        {"Concatenate", "", 3, false, ALL},
+        {"Concatenate", "axis=1", 2, true, JOINED},
+        {"Concatenate", "axis=1", 3, false, JOINED},
+    };
+    static const int token[2][N][T] = {
+        {{1, 0, 3, 0, 0, 2}, {0, 0, 1, 2, 3, 4}, {0, 0, 0, 0, 0, 0}, {1, 2, 3, 4, 5, 6}},
+        {{1, 2, 0, 0, 4, 2}, {1, 0, 0, 2, 0, 0}, {0, 3, 0, 0, 5, 0}, {0, 0, 0, 0, 0, 0}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct net net;
+        double last[N][U];
+        bool joined = cases[i].counts == JOINED,
+             wide = !joined && !strcmp(cases[i].class_name, "Concatenate");
+        int steps = joined ? 2 * T : T, features = wide ? 2 * C : C, in[2];
+        build_ok(graph_create("merged", &net.graph));
+        net.graph->keras_version = cases[i].version;
+        for (int k = 0; k < 2; k++) {
+            int ids = build_input(net.graph, k ? "b" : "a", "?,6");
+            in[k] = build_layer(net.graph, "Embedding", k ? "eb" : "ea",
+                                k == 0 || cases[i].second ? "input_dim=7 output_dim=3 mask_zero=true"
+                                                          : "input_dim=7 output_dim=3",
+                                1, &ids);
+        }
+        int merged = build_layer(net.graph, cases[i].class_name, "m", cases[i].attrs, 2, in);
+        net.node = build_layer(net.graph, "SimpleRNN", "r", "units=5", 1, &merged);
+        net_end(&net, 1);
+        struct recurrence r = formula_of(&kinds[0], &net, 2, false);
+        r.steps = steps;
+        r.features = features;
+        for (int n = 0; n < N; n++) {
+            double x[2 * T][2 * C], mask[2 * T], flat[2 * T * 2 * C], all[2 * T][U], h[U] = {0};
+            for (int t = 0; t < steps; t++) {
+                int of = t / T, at = t % T;
+                bool a = token[0][n][at] != 0, b = token[1][n][at] != 0;
+                for (int c = 0; c < C; c++) {
+                    double va = (double)params_at(net.params, 0)[token[0][n][at] * C + c],
+                           vb = (double)params_at(net.params, 1)[token[1][n][at] * C + c];
+                    x[t][c] = joined                                     ? (of ? vb : va)
+                              : wide                                     ? va
+                              : !strcmp(cases[i].class_name, "Add")      ? va + vb
+                              : !strcmp(cases[i].class_name, "Subtract") ? va - vb
+                                                                         : va * vb;
+                    if (wide) x[t][C + c] = vb;
+                }
+                mask[t] = cases[i].counts == BOTH     ? a && b
+                          : cases[i].counts == EITHER ? a || b
+                          : cases[i].counts == FIRST  ? a
+                          : joined                    ? (of ? b || !cases[i].second : a)
+                                                      : 1;
+                for (int c = 0; c < features; c++) flat[t * features + c] = x[t][c];
+            }
+            recurrence_run(&r, flat, mask, h, NULL, all[0]);
+            memcpy(last[n], all[steps - 1], sizeof last[n]);
+        }
+        for (int n = 0; n < N; n++)
+            for (int t = 0; t < T; t++) {
+                net.tokens[n * T + t] = (float)token[0][n][t];
+                net.state[0][n * T + t] = (float)token[1][n][t];
+            }
+        net_check(&net, 1, (const double *[]){last[0]}, (int64_t[]){N * U});
+    }
+}
+
 /* Words of sentences: (N,2,3) tokens, a mask for each, an LSTM over each sentence. */
 static void test_time_distributed(void **state) {
     (void)state;
@@ -338,9 +420,10 @@ static void test_time_distributed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sequences),     cmocka_unit_test(test_states),
-        cmocka_unit_test(test_bidirectional), cmocka_unit_test(test_bidirectional_states),
-        cmocka_unit_test(test_masking),       cmocka_unit_test(test_time_distributed),
+        cmocka_unit_test(test_sequences),        cmocka_unit_test(test_states),
+        cmocka_unit_test(test_bidirectional),    cmocka_unit_test(test_bidirectional_states),
+        cmocka_unit_test(test_merged_masks),     cmocka_unit_test(test_masking),
+        cmocka_unit_test(test_time_distributed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
