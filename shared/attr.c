@@ -108,6 +108,7 @@ status attr_parse(const struct attr_spec *spec, const char *text, struct attr *a
         STATUS_TRY(parse_floats(spec, text, &parsed));
         break;
     case ATTR_LAYER:
+    case ATTR_LAYERS:
         return bad_text(spec, text);
     }
     if (*end) return bad_text(spec, text);
@@ -119,6 +120,25 @@ static status copy_array(const void *from, int n, size_t size, void **to) {
     *to = malloc(n ? (size_t)n * size : 1);
     if (!*to) return status_no_memory("attribute", (size_t)n * size);
     if (n) memcpy(*to, from, (size_t)n * size);
+    return SUCCESS;
+}
+
+static void clear_layers(int n, struct layer *v) {
+    for (int i = 0; i < n; i++) layer_clear(&v[i]);
+    free(v);
+}
+
+static status copy_layers(int n, const struct layer *from, struct layer **to) {
+    struct layer *copy = malloc((size_t)(n ? n : 1) * sizeof *copy);
+    if (!copy) return status_no_memory("attribute", (size_t)n * sizeof *copy);
+    for (int i = 0; i < n; i++) {
+        status error = layer_copy(&from[i], from[i].name, &copy[i]);
+        if (error) {
+            clear_layers(i, copy);
+            return error;
+        }
+    }
+    *to = copy;
     return SUCCESS;
 }
 
@@ -140,13 +160,10 @@ status attr_copy(const struct attr_spec *spec, const struct attr *from, struct a
             copy.u.floats.v = array;
             break;
         case ATTR_LAYER:
-            copy.u.layer = malloc(sizeof *copy.u.layer);
-            if (!copy.u.layer) return status_no_memory("attribute", sizeof *copy.u.layer);
-            status error = layer_copy(from->u.layer, from->u.layer->name, copy.u.layer);
-            if (error) {
-                free(copy.u.layer);
-                return error;
-            }
+            STATUS_TRY(copy_layers(1, from->u.layer, &copy.u.layer));
+            break;
+        case ATTR_LAYERS:
+            STATUS_TRY(copy_layers(from->u.layers.n, from->u.layers.v, &copy.u.layers.v));
             break;
         case ATTR_BOOL:
         case ATTR_INT:
@@ -182,6 +199,11 @@ bool attr_equal(const struct attr_spec *spec, const struct attr *a, const struct
         return true;
     case ATTR_LAYER:
         return layer_equal(a->u.layer, b->u.layer);
+    case ATTR_LAYERS:
+        if (a->u.layers.n != b->u.layers.n) return false;
+        for (int i = 0; i < a->u.layers.n; i++)
+            if (!layer_equal(&a->u.layers.v[i], &b->u.layers.v[i])) return false;
+        return true;
     }
     return false;
 }
@@ -199,8 +221,10 @@ void attr_clear(const struct attr_spec *spec, struct attr *attr) {
             free(attr->u.floats.v);
             break;
         case ATTR_LAYER:
-            layer_clear(attr->u.layer);
-            free(attr->u.layer);
+            clear_layers(1, attr->u.layer);
+            break;
+        case ATTR_LAYERS:
+            clear_layers(attr->u.layers.n, attr->u.layers.v);
             break;
         case ATTR_BOOL:
         case ATTR_INT:

@@ -16,7 +16,8 @@ enum attr_type {
     ATTR_INTS,   /* Keras writes a scalar or a list, possibly nested: stored flat */
     ATTR_FLOATS, /* likewise */
     ATTR_SHAPE,  /* dimensions, null is SHAPE_UNKNOWN */
-    ATTR_LAYER   /* another layer: what TimeDistributed and Bidirectional wrap */
+    ATTR_LAYER,  /* another layer: what TimeDistributed and Bidirectional wrap */
+    ATTR_LAYERS  /* a list of them: the cells of StackedRNNCells */
 };
 
 struct attr_spec {
@@ -57,6 +58,10 @@ struct attr {
             double *v;
         } floats;            /* owned */
         struct layer *layer; /* owned */
+        struct {
+            int n;
+            struct layer *v;
+        } layers; /* owned */
     } u;
 };
 

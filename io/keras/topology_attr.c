@@ -174,7 +174,8 @@ status topology_attr_read(const struct attr_spec *spec, const cJSON *json, const
     case ATTR_FLOATS:
     case ATTR_SHAPE:
         return read_list(spec, json, where, attr);
-    case ATTR_LAYER: /* topology_layer_read() does that itself */
+    case ATTR_LAYER:
+    case ATTR_LAYERS: /* topology_layer_read() does that itself */
         break;
     }
     return status_fail(STATUS_INTERNAL, "%s: attribute %s has an unknown type", where, spec->name);

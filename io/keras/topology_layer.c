@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MAX_INNER_LAYERS 64 /* in a list */
+
 /* Keys that change nothing in what a trained layer computes. */
 static const char *const no_effect[] = {
     "name",
@@ -113,6 +115,10 @@ bool topology_is_custom(const cJSON *json) {
     return module && !is_own(module, '.');
 }
 
+static bool is_of_layers(const struct attr_spec *spec) {
+    return spec->type == ATTR_LAYER || spec->type == ATTR_LAYERS;
+}
+
 /* An activation that is a layer, {"class_name": "LeakyReLU", ...}, of a layer that ends with its activation:
  * NULL if it is none. */
 static const cJSON *activation_layer(const cJSON *config, const struct layer_kind *kind) {
@@ -124,31 +130,56 @@ static const cJSON *activation_layer(const cJSON *config, const struct layer_kin
         return NULL;
     for (int i = 0; i < kind->nattrs; i++) {
         if (!strcmp(kind->attrs[i].name, "activation")) ends = true;
-        if (kind->attrs[i].type == ATTR_LAYER || !strcmp(kind->attrs[i].name, "return_sequences"))
-            return NULL;
+        if (is_of_layers(&kind->attrs[i]) || !strcmp(kind->attrs[i].name, "return_sequences")) return NULL;
     }
     return ends ? activation : NULL;
 }
 
-/* The layer that a wrapper wraps. If its class is unknown the attribute stays absent. */
 static status read_inner(const cJSON *json, const struct topology_reading *reading, const char *where,
-                         struct attr *attr) {
+                         struct layer *inner) {
     const cJSON *config = cJSON_GetObjectItemCaseSensitive(json, "config");
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(config, "name"));
-    if (cJSON_IsNull(json)) return SUCCESS;
     if (!cJSON_IsObject(json)) return status_fail(STATUS_DATA, "%s: the inner layer is not a layer", where);
     if (topology_is_model(json)) {
         problems_add(reading->problems, "%s: wraps a model, \"%.80s\"", where, name ? name : "");
+        *inner = (struct layer){0};
         return SUCCESS;
     }
-    struct layer *inner = malloc(sizeof *inner);
-    if (!inner) return status_no_memory("a layer", sizeof *inner);
-    status error = topology_layer_read(json, name ? name : "inner", reading, inner);
-    if (error || !inner->kind) {
-        free(inner);
-        return status_context(error, "%s", where);
+    return status_context(topology_layer_read(json, name ? name : "inner", reading, inner), "%s", where);
+}
+
+/* The layer that a wrapper wraps, or the list of them. If the class of one is unknown the attribute stays
+ * absent. */
+static status read_layers(const struct attr_spec *spec, const cJSON *json,
+                          const struct topology_reading *reading, const char *where, struct attr *attr) {
+    bool list = spec->type == ATTR_LAYERS;
+    if (cJSON_IsNull(json)) return SUCCESS;
+    if (list && !cJSON_IsArray(json))
+        return status_fail(STATUS_DATA, "%s: %s is not a list", where, spec->name);
+    int n = list ? cJSON_GetArraySize(json) : 1, read = 0;
+    if (n > MAX_INNER_LAYERS)
+        return status_fail(STATUS_DATA, "%s: %s has %d layers; at most %d are allowed", where, spec->name, n,
+                           MAX_INNER_LAYERS);
+    struct layer *v = malloc((size_t)(n ? n : 1) * sizeof *v);
+    if (!v) return status_no_memory("a layer", (size_t)n * sizeof *v);
+    status error = SUCCESS;
+    const cJSON *item = list ? json->child : json;
+    for (int i = 0; i < n && !error; i++, item = item->next) {
+        error = read_inner(item, reading, where, &v[read]);
+        if (!error && v[read].kind) read++;
     }
-    *attr = (struct attr){.present = true, .u.layer = inner};
+    if (error || read < n) {
+        for (int i = 0; i < read; i++) layer_clear(&v[i]);
+        free(v);
+        return error;
+    }
+    *attr = (struct attr){.present = true};
+    if (list) {
+        attr->u.layers.n = n;
+        attr->u.layers.v = v;
+    } else {
+        attr->u.layer = v;
+    }
     return SUCCESS;
 }
 
@@ -172,7 +203,7 @@ static status read_attrs(const cJSON *config, const struct topology_reading *rea
             STATUS_TRY(attr_parse(spec, "linear", &layer->attr[i]));
             continue;
         }
-        if (item && spec->type == ATTR_LAYER) STATUS_TRY(read_inner(item, reading, where, &layer->attr[i]));
+        if (item && is_of_layers(spec)) STATUS_TRY(read_layers(spec, item, reading, where, &layer->attr[i]));
         else if (item) STATUS_TRY(topology_attr_read(spec, item, where, &layer->attr[i], problems));
         else if (!spec->initial) return status_fail(STATUS_DATA, "%s: %s is missing", where, spec->name);
     }
@@ -222,7 +253,7 @@ static status read_layer(const cJSON *json, const char *name, const struct topol
     status error = read_attrs(config, reading, where, activation ? *activation : NULL, layer);
     bool complete = !error;
     for (int i = 0; i < kind->nattrs && complete; i++) /* the problem is known already */
-        complete = kind->attrs[i].type != ATTR_LAYER || kind->attrs[i].initial || layer->attr[i].present;
+        complete = !is_of_layers(&kind->attrs[i]) || kind->attrs[i].initial || layer->attr[i].present;
     if (!complete) layer_clear(layer);
     else if (kind->becomes) layer->kind = kind->becomes;
     return error;

@@ -37,6 +37,31 @@ static const char *spelling(const struct attr_spec *spec, const char *value, enu
     return older ? "swish" : value;
 }
 
+/* A layer in another: Keras 3 looks for its class in a module. */
+static status write_inner(const struct layer *layer, enum topology_dialect dialect, cJSON **json) {
+    STATUS_TRY(topology_layer_write(layer, dialect, json));
+    if (dialect == TOPOLOGY_KERAS3 || cJSON_AddStringToObject(*json, "module", "keras.layers"))
+        return SUCCESS;
+    cJSON_Delete(*json);
+    *json = NULL;
+    return no_memory();
+}
+
+static status write_layers(const struct attr *attr, enum topology_dialect dialect, cJSON **json) {
+    cJSON *list = cJSON_CreateArray();
+    status error = list ? SUCCESS : no_memory();
+    for (int i = 0; i < attr->u.layers.n && !error; i++) {
+        cJSON *item = NULL;
+        error = write_inner(&attr->u.layers.v[i], dialect, &item);
+        if (error || cJSON_AddItemToArray(list, item)) continue;
+        cJSON_Delete(item);
+        error = no_memory();
+    }
+    if (error) cJSON_Delete(list);
+    else *json = list;
+    return error;
+}
+
 static status write_attr(const struct attr_spec *spec, const struct attr *attr, enum topology_dialect dialect,
                          cJSON **json) {
     cJSON *written = NULL;
@@ -64,12 +89,11 @@ static status write_attr(const struct attr_spec *spec, const struct attr *attr, 
             written = attr->u.floats.n == 1 ? cJSON_CreateNumber(attr->u.floats.v[0])
                                             : cJSON_CreateDoubleArray(attr->u.floats.v, attr->u.floats.n);
             break;
-        case ATTR_LAYER: /* in a wrapper, Keras 3 looks for the class in a module */
-            STATUS_TRY(topology_layer_write(attr->u.layer, dialect, &written));
-            if (dialect != TOPOLOGY_KERAS3 && !cJSON_AddStringToObject(written, "module", "keras.layers")) {
-                cJSON_Delete(written);
-                written = NULL;
-            }
+        case ATTR_LAYER:
+            STATUS_TRY(write_inner(attr->u.layer, dialect, &written));
+            break;
+        case ATTR_LAYERS:
+            STATUS_TRY(write_layers(attr, dialect, &written));
             break;
         }
     }

@@ -49,6 +49,8 @@ static status check_meaning(const struct layer *layer, const char *name) {
         const struct attr *attr = &layer->attr[i];
         if (!attr->present) continue;
         if (spec->type == ATTR_LAYER) STATUS_TRY(check_meaning(attr->u.layer, name));
+        for (int k = 0; spec->type == ATTR_LAYERS && k < attr->u.layers.n; k++)
+            STATUS_TRY(check_meaning(&attr->u.layers.v[k], name));
         if (spec->type == ATTR_STRING && !strcmp(attr->u.s, "hard_sigmoid"))
             return status_fail(STATUS_UNSUPPORTED,
                                "layer \"%.80s\" (%s): %s is that of Keras 2, hard_sigmoid, which Keras 3 "

@@ -15,10 +15,14 @@ status inner_check(const struct layer *inner) {
 
 /* Names of weights are borrowed from the kinds, so those with a prefix are kept here. */
 static const char *prefixed(const char *prefix, const char *name) {
-    static const char *const names[] = {
-        "forward/kernel", "backward/kernel", "forward/recurrent_kernel", "backward/recurrent_kernel",
-        "forward/bias",   "backward/bias",
-    };
+#define NAMES(before) before "kernel", before "recurrent_kernel", before "bias"
+#define CELLS(before)                                                                                        \
+    NAMES(before "cell0/"), NAMES(before "cell1/"), NAMES(before "cell2/"), NAMES(before "cell3/"),          \
+        NAMES(before "cell4/")
+    static const char *const names[] = {NAMES("forward/"), NAMES("backward/"), CELLS(""), CELLS("forward/"),
+                                        CELLS("backward/")};
+#undef CELLS
+#undef NAMES
     size_t length = strlen(prefix);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strncmp(names[i], prefix, length) && !strcmp(names[i] + length, name)) return names[i];
@@ -40,8 +44,8 @@ status inner_weights(const struct layer *inner, const char *path, const char *pr
         if (prefix) w->name = prefixed(prefix, own[i].name);
         if (!w->name)
             return status_fail(STATUS_INTERNAL, "weight \"%s\" has no name with %s", own[i].name, prefix);
-        int length =
-            snprintf(w->path, sizeof w->path, "%s%s%s", path, own[i].path[0] ? "/" : "", own[i].path);
+        int length = snprintf(w->path, sizeof w->path, "%s%s%s", path, *path && own[i].path[0] ? "/" : "",
+                              own[i].path);
         if (length >= (int)sizeof w->path)
             return status_fail(STATUS_UNSUPPORTED, "layers are inside layers too deeply");
         ++*nweights;

@@ -10,7 +10,8 @@ struct layer *inner_layer(const struct layer *layer, const char *attr);
 /* layer_check() of it; errors name it. */
 status inner_check(const struct layer *inner) STATUS_MUST_USE;
 /* Appends the weights of an inner layer to weight[*nweights]; their paths begin with `path`. `prefix`, if not
- * NULL, must be "forward/" or "backward/" and tells names apart. UNSUPPORTED error if there are too many. */
+ * NULL, tells names apart: "forward/", "backward/", "cell0/" to "cell4/". UNSUPPORTED error if there are too
+ * many. */
 status inner_weights(const struct layer *inner, const char *path, const char *prefix, const struct shape *in,
                      int nin, struct weight *weight, int *nweights) STATUS_MUST_USE;
 /* Lowers an inner layer on these values and parameters: *result is filled in, and its outputs are set. */

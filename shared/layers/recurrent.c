@@ -6,32 +6,15 @@
 #include "shared/layers/emit.h"
 #include "shared/layers/kind.h"
 #include "shared/layers/mask.h"
+#include "shared/layers/recurrent.h"
 
 #include <string.h>
 
-#define ATTR_UNITS                                                                                           \
-    {.name = "units", .type = ATTR_INT}, {                                                                   \
-        .name = "activation", .type = ATTR_STRING, .initial = "tanh"                                         \
-    }
-#define ATTR_GATE                                                                                            \
-    { .name = "recurrent_activation", .type = ATTR_STRING, .initial = "sigmoid" }
-#define ATTR_FLAG(text)                                                                                      \
-    { .name = text, .type = ATTR_BOOL, .initial = "false" }
-#define ATTR_RECURRENT                                                                                       \
-    ATTR_USE_BIAS, ATTR_FLAG("return_sequences"), ATTR_FLAG("return_state"), ATTR_FLAG("go_backwards"),      \
-        {.name = "dropout", .type = ATTR_FLOAT, .initial = "0"},                                             \
-        {.name = "recurrent_dropout", .type = ATTR_FLOAT, .initial = "0"}, {                                 \
-        .name = "zero_output_for_mask", .type = ATTR_BOOL, .initial = "false", .dialect = ATTR_KERAS3_ONLY   \
-    }
-/* Keras 2.0 and 2.1 know no reset_after, and do without; CuDNNGRU has it always. */
-#define ATTR_RESET_AFTER(text)                                                                               \
-    { .name = "reset_after", .type = ATTR_BOOL, .initial = text }
-
-static const struct attr_spec simple_attrs[] = {ATTR_UNITS, ATTR_RECURRENT};
-static const struct attr_spec lstm_attrs[] = {ATTR_UNITS, ATTR_GATE, ATTR_RECURRENT};
-static const struct attr_spec gru_attrs[] = {ATTR_UNITS, ATTR_GATE, ATTR_RECURRENT,
+static const struct attr_spec simple_attrs[] = {ATTR_UNITS, ATTR_CELL, ATTR_SEQUENCES};
+static const struct attr_spec lstm_attrs[] = {ATTR_UNITS, ATTR_GATE, ATTR_CELL, ATTR_SEQUENCES};
+static const struct attr_spec gru_attrs[] = {ATTR_UNITS, ATTR_GATE, ATTR_CELL, ATTR_SEQUENCES,
                                              ATTR_RESET_AFTER("false")};
-static const struct attr_spec cudnn_gru_attrs[] = {ATTR_UNITS, ATTR_GATE, ATTR_RECURRENT,
+static const struct attr_spec cudnn_gru_attrs[] = {ATTR_UNITS, ATTR_GATE, ATTR_CELL, ATTR_SEQUENCES,
                                                    ATTR_RESET_AFTER("true")};
 
 static const struct facts {
@@ -48,7 +31,7 @@ static bool resets_after(const struct layer *layer) {
     return layer_has_attr(layer, "reset_after") && layer_bool(layer, "reset_after");
 }
 
-static status check(const struct layer *layer) {
+status recurrent_check(const struct layer *layer) {
     struct activation_function function;
     if (layer_has_attr(layer, "recurrent_activation"))
         STATUS_TRY(activation_find(layer_string(layer, "recurrent_activation"), 3, &function));
@@ -200,7 +183,7 @@ static status lower(const struct layer *layer, struct lowering *lowering) {
         .max_inputs = 1 + (states),                                                                          \
         .call_args = "sequences|initial_state",                                                              \
         .becomes = other,                                                                                    \
-        .check = check,                                                                                      \
+        .check = recurrent_check,                                                                            \
         .infer = infer,                                                                                      \
         .weights = weights,                                                                                  \
         .channels = channels,                                                                                \

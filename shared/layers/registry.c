@@ -32,9 +32,11 @@
     X(global_max_pooling2d)                                                                                  \
     X(grouped_query_attention)                                                                               \
     X(gru)                                                                                                   \
+    X(gru_cell)                                                                                              \
     X(input_layer)                                                                                           \
     X(leaky_relu)                                                                                            \
     X(lstm)                                                                                                  \
+    X(lstm_cell)                                                                                             \
     X(masking)                                                                                               \
     X(max_pooling2d)                                                                                         \
     X(maximum)                                                                                               \
@@ -44,9 +46,12 @@
     X(relu)                                                                                                  \
     X(rescaling)                                                                                             \
     X(reshape)                                                                                               \
+    X(rnn)                                                                                                   \
     X(separable_conv2d)                                                                                      \
     X(simple_rnn)                                                                                            \
+    X(simple_rnn_cell)                                                                                       \
     X(softmax)                                                                                               \
+    X(stacked_rnn_cells)                                                                                     \
     X(subtract)                                                                                              \
     X(time_distributed)                                                                                      \
     X(up_sampling2d)                                                                                         \

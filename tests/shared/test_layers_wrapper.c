@@ -280,6 +280,77 @@ static void test_width(void **state) {
     graph_destroy(&g);
 }
 
+/* A stack of cells in an attribute of the node's layer. */
+static void put_cells(struct graph *g, int node, int n, const char *const *classes,
+                      const char *const *attrs) {
+    build_inner(g, node, "cell", "StackedRNNCells", "");
+    struct attr *cells = layer_attr(layer_attr(&g->layer[g->node[node].layer], "cell")->u.layer, "cells");
+    cells->present = true;
+    cells->u.layers.n = n;
+    cells->u.layers.v = malloc((size_t)n * sizeof *cells->u.layers.v);
+    assert_non_null(cells->u.layers.v);
+    for (int i = 0; i < n; i++) build_alone(classes[i], "cell", attrs[i], &cells->u.layers.v[i]);
+}
+
+static void test_rnn(void **state) {
+    (void)state;
+    struct graph *g, *copy;
+    struct opgraph *ops;
+    build_ok(graph_create("rnn", &g));
+    int x = build_input(g, "x", "?,7,3");
+    int one = build_layer(g, "RNN", "one", "return_sequences=true go_backwards=true", 1, &x);
+    build_inner(g, one, "cell", "GRUCell", "units=4 reset_after=true");
+    int stack = build_layer(g, "RNN", "stack", "return_state=true go_backwards=true", 1, &one);
+    put_cells(g, stack, 3, (const char *[]){"LSTMCell", "LSTMCell", "SimpleRNNCell"},
+              (const char *[]){"units=5", "units=6 use_bias=false", "units=2"});
+    for (int i = 0; i < 6; i++) build_ok(graph_add_output(g, (struct edge){stack, i}));
+    build_ok(graph_clone(g, &copy));
+    assert_true(layer_equal(&g->layer[2], &copy->layer[2]));
+    layer_attr(layer_attr(&copy->layer[2], "cell")->u.layer, "cells")->u.layers.v[1].attr[0].u.i = 7;
+    assert_false(layer_equal(&g->layer[2], &copy->layer[2]));
+    graph_destroy(&copy);
+    build_ok(graph_infer(g));
+    build_shape_is(&g->node[one].out[0], &SHAPE(B, 7, 4));
+    assert_string_equal(g->layer[1].weight[0].name, "kernel");
+    assert_string_equal(g->layer[1].weight[0].path, "cell");
+    build_shape_is(&g->layer[1].weight[2].shape, &SHAPE(2, 12));
+    assert_int_equal(g->node[stack].nout, 6); /* output; h, c; h, c; h */
+    static const int widths[] = {2, 5, 5, 6, 6, 2};
+    for (int i = 0; i < 6; i++) build_shape_is(&g->node[stack].out[i], &SHAPE(B, widths[i]));
+    const struct layer *layer = &g->layer[2];
+    assert_int_equal(layer->nweights, 8);
+    assert_string_equal(layer->weight[2].name, "cell0/bias");
+    assert_string_equal(layer->weight[3].name, "cell1/kernel");
+    assert_string_equal(layer->weight[0].path, "cell/cells/lstm_cell");
+    assert_string_equal(layer->weight[3].path, "cell/cells/lstm_cell_1");
+    assert_string_equal(layer->weight[5].path, "cell/cells/simple_rnn_cell");
+    build_shape_is(&layer->weight[3].shape, &SHAPE(5, 24));
+    build_ok(graph_lower(g, &ops, NULL));
+    int backwards = 0, recurrent = 0;
+    for (int i = 0; i < ops->nops; i++)
+        if (ops->op[i].kind == OP_RECURRENT) {
+            recurrent++;
+            backwards += ops->op[i].u.recurrent.backwards;
+        }
+    assert_int_equal(recurrent, 4);
+    assert_int_equal(backwards, 2); /* what follows the first cell of a stack is in its order */
+    opgraph_destroy(&ops);
+    graph_destroy(&g);
+
+    build_ok(graph_create("rnn", &g));
+    x = build_input(g, "x", "?,7,3");
+    one = build_layer(g, "RNN", "one", "", 1, &x);
+    build_inner(g, one, "cell", "Dense", "units=4");
+    build_output(g, one);
+    build_refused(graph_infer(g), STATUS_UNSUPPORTED, "cell \"Dense\" (Dense) is not supported");
+    graph_destroy(&g);
+    build_ok(graph_create("rnn", &g));
+    x = build_input(g, "x", "?,7,3");
+    build_output(g, build_layer(g, "LSTMCell", "one", "units=4", 1, &x));
+    build_refused(graph_infer(g), STATUS_UNSUPPORTED, "a cell outside of an RNN");
+    graph_destroy(&g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shapes_and_weights),
@@ -289,6 +360,7 @@ int main(void) {
         cmocka_unit_test(test_states),
         cmocka_unit_test(test_time_distributed_lowering),
         cmocka_unit_test(test_width),
+        cmocka_unit_test(test_rnn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -254,6 +254,43 @@ static void test_bidirectional_states(void **state) {
               (int64_t[]){N * U, N * U, N * U, N * U, N * U});
 }
 
+/* A stack of cells is one layer after the other, in the order of computation. */
+static void test_stack(void **state) {
+    (void)state;
+    for (int variant = 0; variant < 4; variant++) {
+        bool masked = variant & 1, backwards = variant & 2;
+        struct net net;
+        double first[T][U], second[T][U], mask[T], last[N][U], h[U], c[U];
+        net_begin(&net, 3, masked);
+        int e = build_node(net.graph, "e");
+        net.node =
+            build_layer(net.graph, "RNN", "r", backwards ? "go_backwards=true" : "go_backwards=false", 1, &e);
+        build_inner(net.graph, net.node, "cell", "StackedRNNCells", "");
+        struct layer *stack = layer_attr(&net.graph->layer[net.graph->node[net.node].layer], "cell")->u.layer;
+        struct attr *cells = layer_attr(stack, "cells");
+        cells->present = true;
+        cells->u.layers.n = 2;
+        cells->u.layers.v = calloc(2, sizeof *cells->u.layers.v);
+        assert_non_null(cells->u.layers.v);
+        build_alone("LSTMCell", "a", "units=5", &cells->u.layers.v[0]);
+        build_alone("GRUCell", "b", "units=5 reset_after=true", &cells->u.layers.v[1]);
+        net_end(&net, 1);
+        struct recurrence a = formula_of(&kinds[1], &net, 1, backwards),
+                          b = formula_of(&kinds[3], &net, 4, false);
+        b.features = U;
+        for (int n = 0; n < N; n++) {
+            for (int t = 0; t < T; t++) mask[t] = net.mask[n][backwards ? T - 1 - t : t];
+            memset(h, 0, sizeof h);
+            memset(c, 0, sizeof c);
+            recurrence_run(&a, net.x[n][0], masked ? net.mask[n] : NULL, h, c, first[0]);
+            memset(h, 0, sizeof h);
+            recurrence_run(&b, first[0], masked ? mask : NULL, h, NULL, second[0]);
+            memcpy(last[n], second[T - 1], sizeof last[n]);
+        }
+        net_check(&net, 1, (const double *[]){last[0]}, (int64_t[]){N * U});
+    }
+}
+
 /* Steps of equal features are left out, those after go on; layers in between pass the mask on. */
 static void test_masking(void **state) {
     (void)state;
@@ -420,10 +457,10 @@ static void test_time_distributed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sequences),        cmocka_unit_test(test_states),
-        cmocka_unit_test(test_bidirectional),    cmocka_unit_test(test_bidirectional_states),
-        cmocka_unit_test(test_merged_masks),     cmocka_unit_test(test_masking),
-        cmocka_unit_test(test_time_distributed),
+        cmocka_unit_test(test_sequences),     cmocka_unit_test(test_states),
+        cmocka_unit_test(test_bidirectional), cmocka_unit_test(test_bidirectional_states),
+        cmocka_unit_test(test_merged_masks),  cmocka_unit_test(test_stack),
+        cmocka_unit_test(test_masking),       cmocka_unit_test(test_time_distributed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
