@@ -1,6 +1,7 @@
 /* Topology JSON to graph. */
 #include "io/keras/topology_alias.h"
 #include "io/keras/topology_build.h"
+#include "io/keras/topology_keras1.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -102,6 +103,19 @@ static status check_options(const struct topology_scope *scope, struct problems 
     return SUCCESS;
 }
 
+/* The model in {"model_config": {...}} or {"modelTopology": {"model_config": ...}}, and the version that is
+ * said beside it, if it is not known. */
+static cJSON *find_model(cJSON *json, int *keras_version) {
+    static const char *const around[] = {"modelTopology", "model_config"};
+    for (size_t i = 0;; i++) {
+        const char *version = topology_string(json, "keras_version");
+        if (!*keras_version && version) *keras_version = atoi(version);
+        if (i == sizeof around / sizeof *around) return json;
+        cJSON *inner = cJSON_GetObjectItemCaseSensitive(json, around[i]);
+        if (cJSON_IsObject(inner)) json = inner;
+    }
+}
+
 status topology_read(const char *text, int keras_version, const struct keras_options *options,
                      struct topology *topology) {
     struct problems *unsupported = options ? options->unsupported : NULL;
@@ -115,17 +129,11 @@ status topology_read(const char *text, int keras_version, const struct keras_opt
         STATUS_GOTO(error, cleanup, topology_aliases_read(options->aliases, &aliases));
     STATUS_GOTO(error, cleanup, topology_parse(text, &json));
 
-    /* {"model_config": {...}} or {"modelTopology": {"model_config": ...}} around it */
-    const cJSON *model = json;
-    static const char *const around[] = {"modelTopology", "model_config"};
-    for (size_t i = 0; i < sizeof around / sizeof *around; i++) {
-        const cJSON *inner = cJSON_GetObjectItemCaseSensitive(model, around[i]);
-        const cJSON *version = cJSON_GetObjectItemCaseSensitive(model, "keras_version");
-        if (!keras_version && cJSON_IsString(version)) keras_version = atoi(version->valuestring);
-        if (cJSON_IsObject(inner)) model = inner;
+    cJSON *model = find_model(json, &keras_version);
+    if (keras_version == 1 || (keras_version < 1 && topology_is_keras1(model))) {
+        keras_version = 1;
+        STATUS_GOTO(error, cleanup, topology_keras1_convert(model));
     }
-    const cJSON *version = cJSON_GetObjectItemCaseSensitive(model, "keras_version");
-    if (!keras_version && cJSON_IsString(version)) keras_version = atoi(version->valuestring);
     if (keras_version < 1) keras_version = guess_version(text);
 
     struct topology_reading reading = {

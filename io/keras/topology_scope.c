@@ -115,6 +115,12 @@ static status make_input(const cJSON *layers, const cJSON *config, const struct 
     entry->class_name = strdup(kind->class_name);
     if (!entry->name || !entry->class_name) return status_no_memory("a topology", 0);
     STATUS_TRY(layer_create(kind, entry->name, &entry->chain.first));
+    /* Keras 1 says the type of the input, which is not that of the layer. */
+    const cJSON *dtype = topology_member(topology_member(layers->child, "config"), "input_dtype");
+    for (int i = 0; cJSON_IsString(dtype) && i < kind->nattrs; i++)
+        if (!strcmp(kind->attrs[i].name, "dtype"))
+            STATUS_TRY(topology_attr_read(&kind->attrs[i], dtype, entry->name, &entry->chain.first.attr[i],
+                                          problems));
     const cJSON *built = built_shape(layers, config);
     if (built)
         return topology_attr_read(&kind->attrs[shape], built, entry->name, &entry->chain.first.attr[shape],
