@@ -36,8 +36,7 @@ static void assert_at(const cJSON *json, const char *path, const char *expected)
     cJSON_free(text);
 }
 
-static void round_trip(const char *json) {
-    struct graph *graph = read_graph(json);
+static void round_trip_graph(const struct graph *graph) {
     static const enum topology_dialect dialects[] = {TOPOLOGY_COMMON, TOPOLOGY_KERAS3};
     for (int i = 0; i < 2; i++) {
         char *text = NULL, *again = NULL;
@@ -53,6 +52,11 @@ static void round_trip(const char *json) {
         free(text);
         free(again);
     }
+}
+
+static void round_trip(const char *json) {
+    struct graph *graph = read_graph(json);
+    round_trip_graph(graph);
     graph_destroy(&graph);
 }
 
@@ -247,9 +251,41 @@ static void what_keras3_computes_otherwise_is_refused(void **state) {
     graph_destroy(&graph);
 }
 
+/* Files that Keras itself wrote. */
+static void real_files_are_the_same_in_both_dialects(void **state) {
+    (void)state;
+    static const char *const files[] = {"keras3/seq_cnn.h5",     "keras3/mobilenet_v2.h5",
+                                        "keras3/graph_mix.h5",   "keras3/lstm_text.h5",
+                                        "keras3/transformer.h5", "fer2013_big_XCEPTION.hdf5"};
+    int n = 0;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/models/%s", GODWIT_SHARED_DIR, files[i]);
+        if (access(path, R_OK)) continue;
+        struct keras_file *file = NULL;
+        struct graph *graph = NULL;
+        status error = keras_open(path, NULL, &file, &graph);
+        if (status_code(error) == STATUS_UNSUPPORTED) {
+            print_message("%s\n", status_message(error));
+            status_drop(&error);
+            continue;
+        }
+        assert_success(error);
+        keras_close(&file);
+        round_trip_graph(graph);
+        graph_destroy(&graph);
+        n++;
+    }
+    if (!n) {
+        print_message("no model in %s/models\n", GODWIT_SHARED_DIR);
+        skip();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(graphs_are_the_same_in_both_dialects),
+        cmocka_unit_test(real_files_are_the_same_in_both_dialects),
         cmocka_unit_test(a_chain_for_keras3),
         cmocka_unit_test(calls_for_keras3),
         cmocka_unit_test(several_arguments_need_keras3),
