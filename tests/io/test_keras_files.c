@@ -3,7 +3,8 @@
 
 #include "io/io_testing.h"
 
-#include <hdf5.h>
+#include "io/hdf5_testing.h"
+
 #include <math.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -22,62 +23,6 @@
 static const char small[] = SEQUENTIAL("small", INPUT "," DENSE("d", "4") "," NORM("n"));
 
 /* ---- building files ---- */
-
-static hid_t text_type(bool variable, const char *longest) {
-    hid_t type = H5Tcopy(H5T_C_S1);
-    H5Tset_size(type, variable ? H5T_VARIABLE : strlen(longest));
-    if (!variable) H5Tset_strpad(type, H5T_STR_NULLPAD);
-    return type;
-}
-
-static void put_text(hid_t object, const char *name, const char *text, bool variable) {
-    hid_t type = text_type(variable, text), space = H5Screate(H5S_SCALAR);
-    hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    assert_true(attribute >= 0);
-    assert_true(H5Awrite(attribute, type, variable ? (const void *)&text : (const void *)text) >= 0);
-    H5Aclose(attribute);
-    H5Sclose(space);
-    H5Tclose(type);
-}
-
-/* A list of names: variable (h5py 3), or padded to the longest (h5py 2). */
-static void put_names(hid_t object, const char *name, int n, const char *const *names, bool variable) {
-    const char *longest = n ? names[0] : "";
-    for (int i = 1; i < n; i++)
-        if (strlen(names[i]) > strlen(longest)) longest = names[i];
-    hid_t type = n ? text_type(variable, longest) : H5Tcopy(H5T_IEEE_F64LE);
-    size_t size = strlen(longest);
-    char *fixed = calloc((size_t)n + 1, size + 1);
-    for (int i = 0; i < n; i++) strncpy(fixed + (size_t)i * size, names[i], size);
-    hid_t space = H5Screate_simple(1, &(hsize_t){(hsize_t)n}, NULL);
-    hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    assert_true(attribute >= 0);
-    if (n) assert_true(H5Awrite(attribute, type, variable ? (const void *)names : (const void *)fixed) >= 0);
-    H5Aclose(attribute);
-    H5Sclose(space);
-    H5Tclose(type);
-    free(fixed);
-}
-
-static hid_t float16(void) {
-    hid_t type = H5Tcopy(H5T_IEEE_F32LE);
-    H5Tset_fields(type, 15, 10, 5, 0, 10);
-    H5Tset_size(type, 2);
-    H5Tset_ebias(type, 15);
-    return type;
-}
-
-static void put_data(hid_t root, const char *path, hid_t type, hid_t list, int rank, const hsize_t *dims,
-                     const double *values) {
-    hid_t link = H5Pcreate(H5P_LINK_CREATE), space = H5Screate_simple(rank, dims, NULL);
-    H5Pset_create_intermediate_group(link, 1);
-    hid_t dataset = H5Dcreate2(root, path, type, space, link, list, H5P_DEFAULT);
-    assert_true(dataset >= 0);
-    assert_true(H5Dwrite(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
-    H5Dclose(dataset);
-    H5Sclose(space);
-    H5Pclose(link);
-}
 
 /* What the next file is like. */
 struct style {
