@@ -28,17 +28,12 @@ static bool is_safe(const char *name) {
     return true;
 }
 
-static int compare_names(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static status check_entry(zip_t *zip, zip_uint64_t i, const char **name) {
+static status check_entry(zip_t *zip, zip_uint64_t i) {
     zip_stat_t info;
     const zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD |
                                 ZIP_STAT_ENCRYPTION_METHOD;
     if (zip_stat_index(zip, i, ZIP_FL_ENC_RAW, &info) != 0 || (info.valid & needed) != needed)
         return status_fail(STATUS_DATA, "entry %llu of the archive is damaged", (unsigned long long)i);
-    *name = info.name;
     if (!is_safe(info.name))
         return status_fail(STATUS_DATA, "the archive has an entry \"%.80s\", which leads out of it",
                            info.name);
@@ -57,17 +52,23 @@ static status check_entries(zip_t *zip) {
     zip_int64_t n = zip_get_num_entries(zip, 0);
     if (n < 0 || n > MAX_ENTRIES)
         return status_fail(STATUS_DATA, "the archive has more than %d entries", MAX_ENTRIES);
-    const char **name = calloc((size_t)n + 1, sizeof *name);
-    status error = name ? SUCCESS : status_no_memory("an archive's names", (size_t)n * sizeof *name);
-    for (zip_int64_t i = 0; i < n && !error; i++) error = check_entry(zip, (zip_uint64_t)i, &name[i]);
-    if (!error) qsort(name, (size_t)n, sizeof *name, compare_names);
-    for (zip_int64_t i = 1; i < n && !error; i++)
-        if (!strcmp(name[i - 1], name[i]))
-            error = status_fail(STATUS_DATA, "the archive has two entries \"%.80s\"", name[i]);
-    free(name);
+    for (zip_int64_t i = 0; i < n; i++) STATUS_TRY(check_entry(zip, (zip_uint64_t)i));
+    return SUCCESS;
+}
+
+static status cannot_open(int code) {
+    if (code == ZIP_ER_EXISTS)
+        return status_fail(STATUS_DATA,
+                           "this zip archive has two entries of one name, so it is not clear what is in it");
+    zip_error_t why;
+    zip_error_init_with_code(&why, code);
+    status error = status_fail(STATUS_DATA, "this zip archive is damaged or truncated (%.80s); copy it again",
+                               zip_error_strerror(&why));
+    zip_error_fini(&why);
     return error;
 }
 
+/* libzip refuses directories that disagree with the entries, and names that are there twice. */
 status archive_open(int fd, struct archive **archive) {
     struct archive *a = calloc(1, sizeof *a);
     if (!a) return status_no_memory("an archive", sizeof *a);
@@ -75,12 +76,7 @@ status archive_open(int fd, struct archive **archive) {
     a->fd = fd;
     a->zip = own < 0 ? NULL : zip_fdopen(own, ZIP_CHECKCONS, &code);
     if (!a->zip) {
-        zip_error_t why;
-        zip_error_init_with_code(&why, code);
-        status error =
-            status_fail(STATUS_DATA, "this zip archive is damaged or truncated (%.80s); copy it again",
-                        zip_error_strerror(&why));
-        zip_error_fini(&why);
+        status error = cannot_open(code);
         if (own >= 0) close(own);
         free(a);
         return error;
