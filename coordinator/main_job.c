@@ -1,5 +1,6 @@
 #include "coordinator/main_job.h"
 
+#include "io/digest.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
 #include "io/golden.h"

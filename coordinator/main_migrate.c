@@ -5,7 +5,7 @@
 #include "coordinator/main_job.h"
 #include "coordinator/report.h"
 
-#include "io/file.h"
+#include "io/digest.h"
 #include "io/keras.h"
 #include "io/registry.h"
 #include "worker/evaluate.h"

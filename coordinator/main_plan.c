@@ -4,6 +4,7 @@
 #include "coordinator/config_arguments.h"
 #include "coordinator/main_commands.h"
 
+#include "io/digest.h"
 #include "io/file.h"
 #include "io/keras.h"
 #include "io/registry.h"

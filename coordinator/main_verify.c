@@ -4,7 +4,7 @@
 #include "coordinator/main_golden.h"
 #include "coordinator/model_arguments.h"
 
-#include "io/file.h"
+#include "io/digest.h"
 #include "io/provenance.h"
 #include "io/registry.h"
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -229,61 +228,5 @@ status file_make_folders(const char *path) {
         if (!kept) break;
     }
     free(partial);
-    return error;
-}
-
-/* "sha256:<hex>", owned. */
-static status digest_text(const unsigned char *sum, unsigned length, char **digest) {
-    char *text = malloc(sizeof "sha256:" + 2 * (size_t)length);
-    if (!text) return status_no_memory("a digest", 2 * length);
-    char *end = stpcpy(text, "sha256:");
-    for (unsigned i = 0; i < length; i++) end += sprintf(end, "%02x", sum[i]);
-    *digest = text;
-    return SUCCESS;
-}
-
-status bytes_digest(const void *data, size_t nbytes, char **digest) {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned length = 0;
-    if (EVP_Digest(data, nbytes, sum, &length, EVP_sha256(), NULL) != 1)
-        return status_fail(STATUS_INTERNAL, "SHA-256 failed in libcrypto");
-    return digest_text(sum, length, digest);
-}
-
-status file_digest(const char *path, char **digest) {
-    status error = SUCCESS;
-    EVP_MD_CTX *context = NULL;
-    unsigned char *block = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return file_fail("open", path, errno);
-    block = malloc(READ_BLOCK);
-    context = EVP_MD_CTX_new();
-    if (!block || !context || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1) {
-        error = status_no_memory("a digest", READ_BLOCK);
-        goto cleanup;
-    }
-    for (;;) {
-        ssize_t n = read_fully(fd, block, READ_BLOCK);
-        if (n < 0) {
-            error = file_fail("read", path, errno);
-            goto cleanup;
-        }
-        if (n == 0) break;
-        if (EVP_DigestUpdate(context, block, (size_t)n) != 1) {
-            error = status_fail(STATUS_INTERNAL, "SHA-256 of %s failed in libcrypto", path);
-            goto cleanup;
-        }
-    }
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned length = 0;
-    if (EVP_DigestFinal_ex(context, sum, &length) != 1) {
-        error = status_fail(STATUS_INTERNAL, "SHA-256 of %s failed in libcrypto", path);
-        goto cleanup;
-    }
-    error = digest_text(sum, length, digest);
-cleanup:
-    EVP_MD_CTX_free(context);
-    free(block);
-    close(fd);
     return error;
 }

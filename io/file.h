@@ -24,11 +24,6 @@ status file_commit(const char *temporary, const char *path) STATUS_MUST_USE;
 void file_abandon(const char *temporary); /* accepts NULL */
 
 status file_make_folders(const char *path) STATUS_MUST_USE; /* mkdir -p */
-/* "sha256:<hex>" of bytes in memory, owned. */
-status bytes_digest(const void *data, size_t nbytes, char **digest) STATUS_MUST_USE;
-/* "sha256:<hex>" of a file's bytes, owned. */
-status file_digest(const char *path, char **digest) STATUS_MUST_USE;
-
 /* An IO error "cannot <verb> <path>: <text of errno `error`>; <what to do>". */
 status file_fail(const char *verb, const char *path, int error) STATUS_MUST_USE;
 

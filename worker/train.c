@@ -2,7 +2,7 @@
 #include "worker/evaluate.h"
 #include "worker/trainer.h"
 
-#include "io/file.h"
+#include "io/digest.h"
 #include "shared/interrupt.h"
 
 #include <stdio.h>

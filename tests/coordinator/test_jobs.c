@@ -1,6 +1,7 @@
 /* The jobs as a user starts them: train, plan, migrate, evaluate and run_inference on a small data set, on
  * several ranks, and with every kind of bad input, which must end in one line and the documented exit code.
  */
+#include "io/digest.h"
 #include "io/dataset_testing.h"
 
 #include <fcntl.h>
@@ -12,7 +13,6 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "io/file.h"
 #include "io/image.h"
 #include "io/model.h"
 #include "shared/rng.h"

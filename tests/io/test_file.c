@@ -1,4 +1,5 @@
 /* Whole reads and atomic writes. */
+#include "io/digest.h"
 #include "io/file.h"
 
 #include "io/io_testing.h"
@@ -142,12 +143,34 @@ static void test_digest(void **state) {
     assert_error(file_digest(in_folder("none"), &digest), STATUS_IO, "none");
 }
 
+/* A folder's digest is that of its names and their digests, which sha256sum computes too. */
+static void test_folder_digest(void **state) {
+    (void)state;
+    char *digest = NULL, expected[128] = "sha256:", command[1024];
+    assert_success(file_make_folders(in_folder("f/sub")));
+    assert_success(file_write_atomic(in_folder("f/b.bin"), "bytes", 5));
+    assert_success(file_write_atomic(in_folder("f/a.json"), "{}", 2));
+    assert_success(file_write_atomic(in_folder("f/sub/c"), "", 0));
+    assert_success(file_write_atomic(in_folder("f/.hidden"), "x", 1));
+    snprintf(
+        command, sizeof command,
+        "cd '%s/f' && h() { sha256sum | cut -c 1-64; } && sub=$(echo \"c sha256:$(h <sub/c)\" | h) && "
+        "printf 'a.json sha256:%%s\\nb.bin sha256:%%s\\nsub sha256:%%s\\n' $(h <a.json) $(h <b.bin) $sub | h",
+        test_folder);
+    FILE *sum = popen(command, "r");
+    assert_int_equal(fscanf(sum, "%64s", expected + strlen("sha256:")), 1);
+    pclose(sum);
+    assert_success(file_digest(in_folder("f"), &digest));
+    assert_string_equal(digest, expected);
+    free(digest);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(test_round_trip),   IN_FOLDER(test_read_errors),
         IN_FOLDER(test_write_errors), IN_FOLDER(test_full_disk_keeps_the_old_file),
         IN_FOLDER(test_temporary),    IN_FOLDER(test_folders),
-        IN_FOLDER(test_digest),
+        IN_FOLDER(test_digest),       IN_FOLDER(test_folder_digest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
