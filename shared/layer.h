@@ -37,6 +37,7 @@ struct attr_spec {
     } dialect;     /* which Keras has it */
     int length;    /* ATTR_INTS: a scalar is repeated to this many; 0: as read */
     bool pairs;    /* ATTR_INTS: four numbers are written as [[a,b],[c,d]] */
+    bool free;     /* ATTR_INTS: a null among them stands for -1, as TensorFlow.js writes that */
     bool call;     /* an argument of the call, not of the constructor: use_causal_mask */
 };
 

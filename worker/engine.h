@@ -72,7 +72,8 @@ const struct engine *engine_at(int i);
 static inline status exec_set_params(struct exec *exec, struct params *params) {
     return exec->class->set_params(exec, params);
 }
-/* inputs[i]: (batch, ...) of graph input i; read during the call only. */
+/* inputs[i]: (batch, ...) of graph input i; read during the call and, in EXEC_TRAIN, by the backward that
+ * follows it. */
 static inline status exec_forward(struct exec *exec, const float *const *inputs) {
     return exec->class->forward(exec, inputs);
 }

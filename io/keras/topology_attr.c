@@ -64,7 +64,7 @@ static status read_list(const struct attr_spec *spec, const cJSON *json, const c
         error = status_no_memory("an attribute", (size_t)room * sizeof *v);
         goto cleanup;
     }
-    if (!collect_leaves(json, integers, spec->type == ATTR_SHAPE, v, &n)) {
+    if (!collect_leaves(json, integers, spec->type == ATTR_SHAPE || spec->free, v, &n)) {
         error = wrong_type(spec, json, where, expected);
         goto cleanup;
     }

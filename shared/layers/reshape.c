@@ -3,7 +3,7 @@
 #include <inttypes.h>
 
 static const struct attr_spec attrs[] = {
-    {.name = "target_shape", .type = ATTR_INTS}, /* without the batch; -1: what is left */
+    {.name = "target_shape", .type = ATTR_INTS, .free = true}, /* without the batch; -1: what is left */
 };
 
 static status misfit(const struct shape *in, const struct shape *out) {
