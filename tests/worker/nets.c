@@ -52,7 +52,7 @@ static int add_op(struct opgraph *g, const struct op *op, struct shape out) {
     return value;
 }
 
-static struct window window_of(const struct opgraph *g, int x, int height, int width, struct window_options o,
+static struct window window_of(const int64_t in[2], int height, int width, struct window_options o,
                                int64_t out[2]) {
     struct window w = {{height, width}, {1, 1}, {1, 1}, {0, 0}, {0, 0}};
     for (int i = 0; i < 2; i++) {
@@ -61,16 +61,28 @@ static struct window window_of(const struct opgraph *g, int x, int height, int w
         w.before[i] = o.before[i];
         w.after[i] = o.after[i];
     }
-    if (o.same) window_pad_same(&w, &g->value[x].dim[1]);
-    window_output(&w, &g->value[x].dim[1], out);
+    if (o.same) window_pad_same(&w, in);
+    window_output(&w, in, out);
     assert_true(out[0] > 0 && out[1] > 0);
     return w;
+}
+
+int net_conv_transpose(struct opgraph *g, int x, int height, int width, int filters, const int64_t out[2],
+                       struct window_options o) {
+    int64_t in[2];
+    struct op op = op_of(OP_CONV_TRANSPOSE, &x, 1);
+    op.u.conv.window = window_of(out, height, width, o, in);
+    op.u.conv.groups = 1;
+    assert_true(in[0] == g->value[x].dim[1] && in[1] == g->value[x].dim[2]);
+    op.param[0] = add_param(g, SHAPE(height, width, filters, g->value[x].dim[3]), true);
+    if (!o.no_bias) op.param[1] = add_param(g, SHAPE(filters), true);
+    return add_op(g, &op, SHAPE(-1, out[0], out[1], filters));
 }
 
 int net_conv(struct opgraph *g, int x, int height, int width, int filters, struct window_options o) {
     int64_t out[2], channels = g->value[x].dim[3];
     struct op op = op_of(OP_CONV, &x, 1);
-    op.u.conv.window = window_of(g, x, height, width, o, out);
+    op.u.conv.window = window_of(&g->value[x].dim[1], height, width, o, out);
     op.u.conv.groups = o.groups ? o.groups : 1;
     op.param[0] = add_param(g, SHAPE(height, width, channels / op.u.conv.groups, filters), true);
     if (!o.no_bias) op.param[1] = add_param(g, SHAPE(filters), true);
@@ -80,7 +92,7 @@ int net_conv(struct opgraph *g, int x, int height, int width, int filters, struc
 int net_depthwise(struct opgraph *g, int x, int height, int width, int multiplier, struct window_options o) {
     int64_t out[2], channels = g->value[x].dim[3];
     struct op op = op_of(OP_DEPTHWISE, &x, 1);
-    op.u.conv.window = window_of(g, x, height, width, o, out);
+    op.u.conv.window = window_of(&g->value[x].dim[1], height, width, o, out);
     op.u.conv.groups = (int)channels;
     op.param[0] = add_param(g, SHAPE(height, width, channels, multiplier), true);
     if (!o.no_bias) op.param[1] = add_param(g, SHAPE(channels * multiplier), true);
@@ -219,7 +231,7 @@ int net_pool(struct opgraph *g, int x, enum pool kind, int height, int width, st
     int64_t out[2];
     struct op op = op_of(OP_POOL, &x, 1);
     op.u.pool.kind = kind;
-    op.u.pool.window = window_of(g, x, height, width, o, out);
+    op.u.pool.window = window_of(&g->value[x].dim[1], height, width, o, out);
     return add_op(g, &op, SHAPE(-1, out[0], out[1], g->value[x].dim[3]));
 }
 

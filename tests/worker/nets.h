@@ -20,6 +20,9 @@ int net_depthwise(struct opgraph *g, int x, int height, int width, int multiplie
 /* A recurrent layer on x (N,T,C), with the inputs that `r` asks for after it in `more`. Parameters: kernel,
  * recurrent kernel, [bias]. */
 int net_recurrent(struct opgraph *g, int x, int units, const struct recurrent *r, const int *more, bool bias);
+/* To an image of height out[0] and width out[1]: the options are those of the convolution back from it. */
+int net_conv_transpose(struct opgraph *g, int x, int height, int width, int filters, const int64_t out[2],
+                       struct window_options o);
 int net_dense(struct opgraph *g, int x, int units, bool bias);
 int net_batch_norm(struct opgraph *g, int x, bool gamma, bool beta);
 int net_batch_norm_fixed(struct opgraph *g, int x);

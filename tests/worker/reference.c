@@ -109,6 +109,25 @@ static double conv_element(const struct reference *r, const struct op *op, const
     return sum;
 }
 
+static double conv_transpose_element(const struct reference *r, const struct op *op, const struct shape *in,
+                                     const int64_t *o) {
+    const struct window *w = &op->u.conv.window;
+    const struct shape *k = &r->graph->param[op->param[0]].shape;
+    const double *kernel = r->param[op->param[0]];
+    double sum = op->param[1] >= 0 ? r->param[op->param[1]][o[3]] : 0;
+    for (int64_t ky = 0; ky < w->size[0]; ky++)
+        for (int64_t kx = 0; kx < w->size[1]; kx++) {
+            /* The input pixel at y*stride - before + ky*dilation = o[1], if there is one. */
+            const int64_t y = o[1] + w->before[0] - ky * w->dilation[0];
+            const int64_t col = o[2] + w->before[1] - kx * w->dilation[1];
+            if (y % w->stride[0] || col % w->stride[1]) continue;
+            for (int64_t c = 0; c < in->dim[3]; c++)
+                sum += pixel(r->value[op->in[0]], in, o[0], y / w->stride[0], col / w->stride[1], c) *
+                       kernel[((ky * k->dim[1] + kx) * k->dim[2] + o[3]) * k->dim[3] + c];
+        }
+    return sum;
+}
+
 static double dense_element(const struct reference *r, const struct op *op, const struct shape *in,
                             const struct shape *out, int64_t at) {
     int64_t k = in->dim[in->rank - 1], m = out->dim[out->rank - 1];
@@ -384,6 +403,8 @@ static double element(const struct reference *r, const struct op *op, const stru
     case OP_CONV:
     case OP_DEPTHWISE:
         return conv_element(r, op, in, out, index);
+    case OP_CONV_TRANSPOSE:
+        return conv_transpose_element(r, op, in, index);
     case OP_DENSE:
         return dense_element(r, op, in, out, at);
     case OP_ACTIVATION:

@@ -5,6 +5,7 @@
 static const struct kernel *const KERNELS[] = {
     [OP_CONV] = &kernel_conv,
     [OP_DEPTHWISE] = &kernel_depthwise,
+    [OP_CONV_TRANSPOSE] = &kernel_conv_transpose,
     [OP_DENSE] = &kernel_dense,
     [OP_BATCH_NORM] = &kernel_batch_norm,
     [OP_ACTIVATION] = &kernel_activation,

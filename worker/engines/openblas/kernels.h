@@ -5,6 +5,7 @@
 #include "worker/engines/openblas/kernel.h"
 
 extern const struct kernel kernel_conv;
+extern const struct kernel kernel_conv_transpose;
 extern const struct kernel kernel_depthwise;
 extern const struct kernel kernel_dense;
 extern const struct kernel kernel_batch_norm;
