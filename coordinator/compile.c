@@ -195,9 +195,8 @@ static status index_expr(struct compiled *c, struct plan *plan, int layer, int w
 }
 
 static bool is_refit(const struct layer *layer, int weight) {
-    /* Layers with a kernel are refitted, kernels and bias; a batch norm that stays is only narrowed. */
-    return layer->weight[weight].trainable && find_weight(layer, "gamma") < 0 &&
-           find_weight(layer, "moving_mean") < 0;
+    /* Layers with a kernel are refitted, kernels and bias; others are only narrowed. */
+    return layer->kind->affine && layer->weight[weight].trainable;
 }
 
 static status add_statements(struct compiled *c, struct plan *plan, int layer, int slice) {

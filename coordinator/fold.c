@@ -17,17 +17,31 @@ static int count_readers(const struct graph *g, int node) {
     return n;
 }
 
-/* Can this node's layer take a batch norm that follows it into its weights? */
-static bool takes_norm(const struct graph *g, int node) {
-    const struct layer *l = &g->layer[g->node[node].layer];
-    if (!l->nweights || !layer_has_attr(l, "use_bias") || !layer_has_attr(l, "activation")) return false;
-    const struct attr *activation = layer_attr(l, "activation");
-    return (!activation->present || !strcmp(activation->u.s, "linear")) &&
-           count_calls(g, g->node[node].layer) == 1 && count_readers(g, node) == 1;
+/* The axis of the channels that the layer makes; its rank is that of its output. */
+static int channel_axis(const struct layer *l, int rank) {
+    bool first =
+        layer_has_attr(l, "data_format") && !strcmp(layer_string(l, "data_format"), "channels_first");
+    return first ? 1 : rank - 1;
 }
 
-static bool is_norm(const struct graph *g, int node) {
-    return g->layer[g->node[node].layer].kind == layer_kind_find("BatchNormalization");
+/* Can this node's layer take a batch norm over that axis, which follows it, into its weights? */
+static bool takes_norm(const struct graph *g, int node, int axis) {
+    const struct layer *l = &g->layer[g->node[node].layer];
+    if (!l->kind->affine) return false;
+    const struct attr *activation = layer_attr(l, "activation");
+    return (!activation->present || !strcmp(activation->u.s, "linear")) &&
+           axis == channel_axis(l, g->node[node].out[0].rank) && count_calls(g, g->node[node].layer) == 1 &&
+           count_readers(g, node) == 1;
+}
+
+/* Is the node a batch norm; over which axis? */
+static bool is_norm(const struct graph *g, int node, int *axis) {
+    const struct layer *l = &g->layer[g->node[node].layer];
+    int rank = g->node[node].out[0].rank;
+    if (l->kind != layer_kind_find("BatchNormalization")) return false;
+    *axis = (int)layer_int(l, "axis");
+    if (*axis < 0) *axis += rank;
+    return true;
 }
 
 void fold_destroy(struct fold **fold) {
@@ -42,9 +56,10 @@ void fold_destroy(struct fold **fold) {
 /* Which nodes are foldable batch norms; marks norm_of[source layer that takes it] = norm's layer. */
 static void find_foldable(const struct graph *g, bool *folded_node, int *norm_of) {
     for (int i = 0; i < g->nnodes; i++) {
-        if (!is_norm(g, i) || count_calls(g, g->node[i].layer) != 1) continue;
+        int axis;
+        if (!is_norm(g, i, &axis) || count_calls(g, g->node[i].layer) != 1) continue;
         int before = g->node[i].in[0].node;
-        if (is_norm(g, before) || !takes_norm(g, before)) continue;
+        if (!takes_norm(g, before, axis)) continue;
         folded_node[i] = true;
         norm_of[g->node[before].layer] = g->node[i].layer;
     }

@@ -118,9 +118,12 @@ struct layer_kind {
                                    "query|value|key"; NULL: none */
     bool passes_mask;           /* the output's mask is the first input's that has one (Keras's
                                    supports_masking); false: it has none, unless lower() sets it */
-    bool positionwise;          /* each position on the axes before the last (or before attribute "axis") is
-                                   computed on its own, whatever these axes are: TimeDistributed(Dense) is
-                                   Dense */
+    int spatial; /* axes that it works along: 2 of images (N,H,W,C), 1 of sequences (N,T,C); 0: others */
+    bool affine; /* but for its activation, the output is affine in the last kernel and the bias: a batch norm
+                    after it can go into them, and they can be refitted */
+    bool positionwise; /* each position on the axes before the last (or before attribute "axis") is
+                          computed on its own, whatever these axes are: TimeDistributed(Dense) is
+                          Dense */
     const struct layer_kind *becomes; /* a layer of this kind is read as one of that kind, which has the same
                                          attributes in the same order, perhaps with other defaults */
 
@@ -160,20 +163,30 @@ struct lowering {
 };
 
 /* Appends an operation to lowering->graph: kind, inputs and attributes from *op (whose `node` is filled in;
- * unused entries of op->param must be -1). The new value is returned in *value. */
+ * unused entries of op->param must be -1). The new value is returned in *value.
+ *
+ * Transpositions move towards the outputs where that changes nothing, and meet there: an operation on single
+ * elements whose inputs are all transposed in the same way is done before, and the transposition after it; a
+ * transposition of a transposition becomes one, or none. What nobody reads then stays in the graph; engines
+ * leave it out. */
 status lowering_add(struct lowering *lowering, const struct op *op, const struct shape *shape,
                     int *value) STATUS_MUST_USE;
 /* An operation template: all params -1, one input. */
 struct op op_make(enum op_kind kind, int *in, int nin);
 /* Shape of a value; the pointer is good until the next lowering_add(). */
 const struct shape *lowering_shape(const struct lowering *lowering, int value);
-/* Appends the activation a layer names in its attribute "activation" ("linear" appends nothing). */
+/* Activations by Keras's names. Arguments that are not the defaults follow in brackets, in the order of Keras
+ * 3's functions: "relu", "leaky_relu(0.1)". In shared/layers/activation_function.c.
+ *
+ * Appends the one a layer names in its attribute "activation" ("linear" appends nothing). */
 status lowering_add_activation(struct lowering *lowering, const char *name, int value,
                                int *out) STATUS_MUST_USE;
 /* Is this an activation we know? UNSUPPORTED error naming it otherwise. */
 status activation_check(const char *name) STATUS_MUST_USE;
-/* The function itself, as operations take it. UNSUPPORTED error for softmax, which is not one of an element
- * alone, and for what we do not know. */
+/* Does it map each element alone? Not softmax. */
+bool activation_is_elementwise(const char *name);
+/* The function itself, as operations take it. UNSUPPORTED error for what is more than one operation, such as
+ * softmax, and for what we do not know. */
 status activation_find(const char *name, int keras_version,
                        struct activation_function *function) STATUS_MUST_USE;
 

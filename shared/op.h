@@ -162,6 +162,7 @@ struct op {
         } affine;
         struct {
             float rate;
+            unsigned shared; /* bit i: one draw for all of axis i */
         } dropout;
     } u;
 };

@@ -59,8 +59,9 @@ static status fit_open(struct fit *f, bool bias) {
     return memory_alloc("outputs", rows * (size_t)f->m, sizeof *f->p, (void **)&f->p);
 }
 
-/* Weight (i, j) of group g in the operation's own layout: (inputs, groups * m). */
+/* Place of weight (i, j) of group g in the operation's own layout. */
 static int64_t kernel_at(const struct fit *f, int64_t g, int64_t i, int64_t j) {
+    if (f->groups == 1) return patches_weight(&f->patches, i, j);
     return (i * f->groups + g) * f->m + j;
 }
 

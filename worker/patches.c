@@ -2,8 +2,13 @@
 
 #include <string.h>
 
+bool patches_known(const struct op *op) {
+    return op->kind == OP_DENSE || op->kind == OP_DEPTHWISE || op->kind == OP_CONV_TRANSPOSE ||
+           (op->kind == OP_CONV && op->u.conv.groups == 1);
+}
+
 status patches_init(const struct opgraph *graph, const struct op *op, struct patches *p) {
-    if (op->kind != OP_DENSE && op->kind != OP_DEPTHWISE && !(op->kind == OP_CONV && op->u.conv.groups == 1))
+    if (!patches_known(op))
         return status_fail(STATUS_UNSUPPORTED, "a %s%s cannot be refitted",
                            op->kind == OP_CONV ? "grouped " : "", op_name(op->kind));
     *p = (struct patches){.op = op, .in = graph->value[op->in[0]], .out = graph->value[op->out]};
@@ -17,6 +22,12 @@ status patches_init(const struct opgraph *graph, const struct op *op, struct pat
         p->columns = (int64_t)op->u.conv.window.size[0] * op->u.conv.window.size[1] * channels;
     }
     return SUCCESS;
+}
+
+int64_t patches_weight(const struct patches *p, int64_t column, int64_t output) {
+    int64_t outputs = p->out.dim[p->out.rank - 1], channels = p->in.dim[p->in.rank - 1];
+    if (p->op->kind != OP_CONV_TRANSPOSE) return column * outputs + output;
+    return (column / channels * outputs + output) * channels + column % channels;
 }
 
 /* One row of the window: `size` cells from `x`, `step` apart, of which those outside [0, width) are zero. */
@@ -44,6 +55,24 @@ static void gather_window(const struct patches *p, const float *x, int64_t oy, i
     }
 }
 
+/* What the transposed convolution adds up at output position (oy, ox): tap (ky, kx) meets the input from
+ * whose place the window reaches there. */
+static void gather_transposed(const struct patches *p, const float *x, int64_t oy, int64_t ox, float *u) {
+    const struct window *w = &p->op->u.conv.window;
+    const int64_t height = p->in.dim[1], width = p->in.dim[2], channels = p->in.dim[3];
+    for (int ky = 0; ky < w->size[0]; ky++)
+        for (int kx = 0; kx < w->size[1]; kx++, u += channels) {
+            int64_t y = oy + w->before[0] - (int64_t)ky * w->dilation[0];
+            int64_t col = ox + w->before[1] - (int64_t)kx * w->dilation[1];
+            bool meets = y >= 0 && col >= 0 && y % w->stride[0] == 0 && col % w->stride[1] == 0 &&
+                         y / w->stride[0] < height && col / w->stride[1] < width;
+            if (!meets) memset(u, 0, (size_t)channels * sizeof *u);
+            else
+                memcpy(u, x + (y / w->stride[0] * width + col / w->stride[1]) * channels,
+                       (size_t)channels * sizeof *u);
+        }
+}
+
 void patches_gather(const struct patches *p, const float *x, int64_t first, int64_t n, int64_t stride,
                     int threads, float *u) {
     int64_t sample = shape_sample_count(&p->in), width = p->op->kind == OP_DENSE ? 1 : p->out.dim[2];
@@ -54,6 +83,8 @@ void patches_gather(const struct patches *p, const float *x, int64_t first, int6
         float *row = u + i * stride;
         if (p->op->kind == OP_DENSE)
             memcpy(row, from + position * p->columns, (size_t)p->columns * sizeof *row);
+        else if (p->op->kind == OP_CONV_TRANSPOSE)
+            gather_transposed(p, from, position / width, position % width, row);
         else gather_window(p, from, position / width, position % width, row);
         if (stride > p->columns) row[p->columns] = 1;
     }

@@ -5,7 +5,8 @@
 #include "shared/op.h"
 
 /* CONV (ungrouped) and DEPTHWISE: rows are output positions, columns are (kh, kw, C) of the window, zero
- * where it hangs over; DENSE: rows are all but the last axis. */
+ * where it hangs over; CONV_TRANSPOSE: columns are (kh, kw, C) of the kernel, zero where no input meets it;
+ * DENSE: rows are all but the last axis. */
 struct patches {
     const struct op *op;
     struct shape in, out; /* one sample: batch 1 */
@@ -14,6 +15,7 @@ struct patches {
 };
 
 /* UNSUPPORTED for other operations and grouped convolutions. */
+bool patches_known(const struct op *op);
 status patches_init(const struct opgraph *graph, const struct op *op,
                     struct patches *patches) STATUS_MUST_USE;
 
@@ -21,5 +23,8 @@ status patches_init(const struct opgraph *graph, const struct op *op,
  * the first `columns` entries of each row are set and, if stride > columns, entry [columns] is set to 1. */
 void patches_gather(const struct patches *patches, const float *x, int64_t first, int64_t n, int64_t stride,
                     int threads, float *u);
+
+/* Place in the kernel of what column `column` gives to output `output`. Not for DEPTHWISE. */
+int64_t patches_weight(const struct patches *patches, int64_t column, int64_t output);
 
 #endif

@@ -9,7 +9,7 @@
 
 /* The statement that refits this operation's kernel, or NULL. */
 static struct plan_statement *refit_statement(const struct refit *r, const struct op *op) {
-    if (op->kind != OP_CONV && op->kind != OP_DENSE && op->kind != OP_DEPTHWISE) return NULL;
+    if (!patches_known(op)) return NULL;
     const struct param *p = &r->target->param[op->param[0]];
     struct plan_statement *s = plan_find(r->plan, p->layer, p->weight);
     return s && s->value->kind == EXPR_REFIT ? s : NULL;
@@ -25,7 +25,7 @@ static status kept_outputs(const struct refit *r, const struct op *op, const str
     *column = NULL;
     if (index->kind != EXPR_INDEX || axis < 0 || index->keep[axis] < 0) return SUCCESS;
     const struct keep *keep = &r->plan->keep[index->keep[axis]];
-    int64_t each = depthwise ? s->shape.dim[3] : 1;
+    int64_t each = depthwise ? s->shape.dim[s->shape.rank - 1] : 1;
     int64_t *c = malloc((size_t)(keep->n * each + 1) * sizeof *c);
     if (!c) return status_no_memory("a keep list", (size_t)(keep->n * each) * sizeof *c);
     for (int64_t i = 0; i < keep->n * each; i++) c[i] = keep->index[i / each] * each + i % each;
@@ -107,8 +107,7 @@ status refit(const struct machine *machine, const struct refit *r) {
     for (int i = 0; i < r->target->nops && !error; i++) {
         const struct op *op = &r->target->op[i];
         struct plan_statement *s = refit_statement(r, op);
-        bool grouped = op->kind == OP_CONV && op->u.conv.groups != 1;
-        if (!s || grouped || done[op->param[0]]) continue;
+        if (!s || done[op->param[0]]) continue;
         error = refit_one(machine, r, i, s, source, target);
         done[op->param[0]] = true;
         log_progress(machine->log, i + 1, r->plan->target->layer[s->layer].name);

@@ -8,9 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GRAM_BUDGET ((size_t)512 << 20) /* bytes of Gram matrices held at once, unless one group needs more  \
-                                         */
-#define READER_MAX 8192                 /* entries of a patch; wider readers fall back to kernel norms */
+#define GRAM_BUDGET                                                                                          \
+    ((size_t)512 << 20) /* bytes of Gram matrices held at once, unless one group needs more                  \
+                         */
+#define READER_MAX 8192 /* entries of a patch; wider readers fall back to kernel norms */
 
 /* An operation that reads pruned channels. */
 struct reader {
@@ -35,30 +36,50 @@ static int node_of(const struct selection *s, int value) {
     return -1;
 }
 
-/* Channels of a value's last axis; owned. Values inside a layer follow the operation that makes them. */
+/* Does channel i of the operation's output come from channel i / (outputs / inputs) of its input? */
+static bool passes_channels(const struct op *op, int64_t inputs, int64_t outputs) {
+    switch (op->kind) {
+    case OP_DEPTHWISE:
+        return true;
+    case OP_RESHAPE: /* a sequence as an image of height 1 */
+    case OP_ACTIVATION:
+    case OP_AFFINE:
+    case OP_PAD:
+        return inputs == outputs;
+    default:
+        return false;
+    }
+}
+
+/* Channels of a value's last axis; owned. Values inside a layer follow the operation that makes them; of
+ * those of whose channels nothing is known the group is -1. */
 static status channels_of(const struct selection *s, int value, struct channel **channel) {
     const struct shape *shape = &s->ops->value[value];
     int64_t n = shape->dim[shape->rank - 1];
     struct channel *c = malloc((size_t)(n + 1) * sizeof *c);
     if (!c) return status_no_memory("channels", (size_t)n * sizeof *c);
+    *channel = c;
     int node = node_of(s, value), width;
     if (node >= 0) {
         memcpy(c, channel_map_of(s->map, node, &width), (size_t)n * sizeof *c);
-        *channel = c;
         return SUCCESS;
     }
-    const struct op *op = &s->ops->op[opgraph_producer(s->ops, value)];
+    for (int64_t i = 0; i < n; i++) c[i] = (struct channel){.group = -1, .index = -1};
+    int producer = opgraph_producer(s->ops, value);
+    if (producer < 0) return SUCCESS;
+    const struct op *op = &s->ops->op[producer];
     const struct shape *in = &s->ops->value[op->in[0]];
+    int64_t inputs = in->dim[in->rank - 1];
     struct channel *from = NULL;
+    if (!passes_channels(op, inputs, n)) return SUCCESS;
     status error = channels_of(s, op->in[0], &from);
-    for (int64_t i = 0; i < n && !error; i++) c[i] = from[i / (n / in->dim[in->rank - 1])];
+    for (int64_t i = 0; i < n && !error; i++) c[i] = from[i / (n / inputs)];
     free(from);
     if (error) {
         free(c);
-        return error;
+        *channel = NULL;
     }
-    *channel = c;
-    return SUCCESS;
+    return error;
 }
 
 static bool is_pruned(const struct selection *s, int group) {
@@ -78,7 +99,7 @@ static status find_readers(struct selector *l) {
     if (!l->reader) return status_no_memory("channels", (size_t)ops->nops * sizeof *l->reader);
     for (int i = 0; i < ops->nops; i++) {
         const struct op *op = &ops->op[i];
-        if (op->kind != OP_DENSE && !(op->kind == OP_CONV && op->u.conv.groups == 1)) continue;
+        if (op->kind == OP_DEPTHWISE || !patches_known(op)) continue;
         struct reader *r = &l->reader[l->nreaders];
         r->op = i;
         STATUS_TRY(patches_init(ops, op, &r->patches));
@@ -169,7 +190,9 @@ static status pursuit_reader_init(const struct selector *l, const struct reader 
         return error;
     }
     memcpy(p->g, r->normal->g, (size_t)(k * k) * sizeof *p->g);
-    for (int64_t i = 0; i < (k - 1) * m; i++) w[i] = params_at(l->s->params, op->param[0])[i];
+    for (int64_t i = 0; i < k - 1; i++)
+        for (int64_t j = 0; j < m; j++)
+            w[i * m + j] = params_at(l->s->params, op->param[0])[patches_weight(&r->patches, i, j)];
     for (int64_t j = 0; j < m; j++)
         w[(k - 1) * m + j] = op->param[1] >= 0 ? params_at(l->s->params, op->param[1])[j] : 0;
     cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)k, (int)m, (int)k, 1, p->g, (int)k, w, (int)m,
@@ -208,14 +231,18 @@ static status choose_by_norm(const struct selector *l, int group, int64_t *chose
     if (!norm) return status_no_memory("a choice of channels", (size_t)width * sizeof *norm);
     for (int i = 0; i < s->ops->nops; i++) {
         const struct op *op = &s->ops->op[i];
-        if (op->kind != OP_DENSE && op->kind != OP_CONV) continue;
+        if (op->kind != OP_DENSE && op->kind != OP_CONV && op->kind != OP_CONV_TRANSPOSE) continue;
         const struct param *p = &s->ops->param[op->param[0]];
         const float *w = params_at(s->params, op->param[0]);
         int columns; /* the layer's own channels: its activation may be an operation of its own */
         const struct channel *channel = channel_map_of(s->map, op->node, &columns);
-        if (columns != p->shape.dim[p->shape.rank - 1]) continue;
-        for (int64_t j = 0; j < p->count; j++)
-            if (channel[j % columns].group == group) norm[channel[j % columns].index] += (double)w[j] * w[j];
+        int axis = p->shape.rank - (op->kind == OP_CONV_TRANSPOSE ? 2 : 1); /* of the output's channels */
+        if (columns != p->shape.dim[axis]) continue;
+        int64_t inner = axis == p->shape.rank - 1 ? 1 : p->shape.dim[axis + 1];
+        for (int64_t j = 0; j < p->count; j++) {
+            const struct channel *c = &channel[j / inner % columns];
+            if (c->group == group) norm[c->index] += (double)w[j] * w[j];
+        }
     }
     for (int n = 0; n < s->kept[group]; n++) {
         int best = -1;

@@ -1,17 +1,11 @@
 #include "shared/layers/kind.h"
 
-#include <string.h>
-
 static const struct attr_spec attrs[] = {
     {.name = "activation", .type = ATTR_STRING},
 };
 
-static status check(const struct layer *layer) {
-    return activation_check(layer_string(layer, "activation"));
-}
-
 static status channels(const struct layer *layer, struct channels *c) {
-    return strcmp(layer_string(layer, "activation"), "softmax") ? channels_same(c) : channels_fix(c);
+    return activation_is_elementwise(layer_string(layer, "activation")) ? channels_same(c) : channels_fix(c);
 }
 
 static status lower(const struct layer *layer, struct lowering *lowering) {
@@ -27,7 +21,7 @@ const struct layer_kind layer_kind_activation = {
     .max_inputs = 1,
     .passes_mask = true,
     .positionwise = true,
-    .check = check,
+    .check = kind_check_activation,
     .infer = kind_infer_same,
     .channels = channels,
     .lower = lower,

@@ -6,10 +6,6 @@ static const struct attr_spec attrs[] = {
     ATTR_USE_BIAS,
 };
 
-static status check(const struct layer *layer) {
-    return activation_check(layer_string(layer, "activation"));
-}
-
 static status infer(const struct layer *layer, const struct shape *in, int nin, struct shape *out,
                     int *nout) {
     char text[SHAPE_TEXT_MAX];
@@ -63,7 +59,8 @@ const struct layer_kind layer_kind_dense = {
     .max_inputs = 1,
     .passes_mask = true,
     .positionwise = true,
-    .check = check,
+    .affine = true,
+    .check = kind_check_activation,
     .infer = infer,
     .weights = weights,
     .channels = kind_channels_fresh,

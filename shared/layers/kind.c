@@ -1,16 +1,8 @@
 #include "shared/layers/kind.h"
 
 #include <inttypes.h>
-#include <string.h>
 
-status kind_check_channels_last(const struct layer *layer) {
-    if (!strcmp(layer_string(layer, "data_format"), "channels_last")) return SUCCESS;
-    return status_fail(STATUS_UNSUPPORTED, "data_format \"%s\" is not supported; use channels_last",
-                       layer_string(layer, "data_format"));
-}
-
-status kind_check_image_activation(const struct layer *layer) {
-    STATUS_TRY(kind_check_channels_last(layer));
+status kind_check_activation(const struct layer *layer) {
     return activation_check(layer_string(layer, "activation"));
 }
 
@@ -18,14 +10,6 @@ status kind_positive(const struct layer *layer, const char *attr) {
     int64_t value = layer_int(layer, attr);
     if (value >= 1) return SUCCESS;
     return status_fail(STATUS_DATA, "attribute \"%s\" is %" PRId64 "; it must be at least 1", attr, value);
-}
-
-status kind_image(const struct shape *in) {
-    char text[SHAPE_TEXT_MAX];
-    if (in->rank == 4 && in->dim[3] >= 1) return SUCCESS;
-    return status_fail(STATUS_DATA,
-                       "its input has shape %s; it takes (batch, height, width, channels), channels known",
-                       shape_format(in, text));
 }
 
 status kind_axis(const char *attr, int64_t axis, int rank, int *index) {
@@ -45,9 +29,9 @@ status kind_infer_same(const struct layer *layer, const struct shape *in, int ni
 }
 
 status kind_channels_fresh(const struct layer *layer, struct channels *channels) {
-    bool softmax =
-        layer_has_attr(layer, "activation") && !strcmp(layer_string(layer, "activation"), "softmax");
-    return softmax ? channels_fresh_whole(channels) : channels_fresh(channels);
+    bool whole =
+        layer_has_attr(layer, "activation") && !activation_is_elementwise(layer_string(layer, "activation"));
+    return whole ? channels_fresh_whole(channels) : channels_fresh(channels);
 }
 
 status kind_channels_same(const struct layer *layer, struct channels *channels) {

@@ -11,6 +11,12 @@
         .name = "data_format", .type = ATTR_STRING, .initial = "channels_last",                              \
         .choices = "channels_last|channels_first"                                                            \
     }
+/* Of layers that cannot have it in Keras 2. */
+#define ATTR_DATA_FORMAT_KERAS3                                                                              \
+    {                                                                                                        \
+        .name = "data_format", .type = ATTR_STRING, .initial = "channels_last",                              \
+        .choices = "channels_last|channels_first", .dialect = ATTR_KERAS3_ONLY                               \
+    }
 #define ATTR_PADDING                                                                                         \
     { .name = "padding", .type = ATTR_STRING, .initial = "valid", .choices = "valid|same" }
 #define ATTR_ACTIVATION                                                                                      \
@@ -20,14 +26,10 @@
 
 /* ---- checks ---- */
 
-/* layer_kind.check: UNSUPPORTED if data_format is channels_first. */
-status kind_check_channels_last(const struct layer *layer) STATUS_MUST_USE;
-/* layer_kind.check: the same, and the activation must be known. */
-status kind_check_image_activation(const struct layer *layer) STATUS_MUST_USE;
+/* layer_kind.check: UNSUPPORTED if the attribute "activation" is not known. */
+status kind_check_activation(const struct layer *layer) STATUS_MUST_USE;
 /* DATA error unless the integer attribute is at least 1. */
 status kind_positive(const struct layer *layer, const char *attr) STATUS_MUST_USE;
-/* DATA error unless the shape is (N,H,W,C) with C known. */
-status kind_image(const struct shape *in) STATUS_MUST_USE;
 /* An axis as Keras counts it, -1 the last, as an index below rank. DATA error if there is none. */
 status kind_axis(const char *attr, int64_t axis, int rank, int *index) STATUS_MUST_USE;
 
@@ -38,7 +40,7 @@ status kind_infer_same(const struct layer *layer, const struct shape *in, int ni
                        int *nout);
 /* layer_kind.channels. */
 status kind_channels_fresh(const struct layer *layer,
-                           struct channels *channels); /* whole if activation is softmax */
+                           struct channels *channels); /* whole if the activation needs all */
 status kind_channels_same(const struct layer *layer, struct channels *channels);
 status kind_channels_fix(const struct layer *layer, struct channels *channels);
 

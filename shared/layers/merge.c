@@ -1,5 +1,6 @@
-/* Layers that combine their inputs element by element: Add, Subtract, Multiply, Maximum, Minimum. Shapes
- * broadcast; an input of lower rank gets dimensions of 1 after the batch. */
+/* Layers that combine their inputs element by element: Add, Subtract, Multiply, Average, Maximum,
+ * Minimum. Shapes broadcast; an input of lower rank gets dimensions of 1 after the batch. */
+#include "shared/layers/emit.h"
 #include "shared/layers/kind.h"
 #include "shared/layers/mask.h"
 
@@ -83,11 +84,25 @@ static status lower(struct lowering *lowering, enum binary kind) {
     return merge_masks(lowering);
 }
 
-#define MERGE_KIND(symbol, text, operation, least, most)                                                     \
+#define MERGE_LOWER(symbol, operation)                                                                       \
     static status lower_##symbol(const struct layer *layer, struct lowering *lowering) {                     \
         (void)layer;                                                                                         \
         return lower(lowering, operation);                                                                   \
-    }                                                                                                        \
+    }
+
+MERGE_LOWER(add, BINARY_ADD)
+MERGE_LOWER(multiply, BINARY_MUL)
+MERGE_LOWER(subtract, BINARY_SUB)
+MERGE_LOWER(maximum, BINARY_MAX)
+MERGE_LOWER(minimum, BINARY_MIN)
+
+static status lower_average(const struct layer *layer, struct lowering *lowering) {
+    (void)layer;
+    STATUS_TRY(lower(lowering, BINARY_ADD));
+    return emit_affine(lowering, lowering->out[0], 1.0f / (float)lowering->nin, 0, &lowering->out[0]);
+}
+
+#define MERGE_KIND(symbol, text, least, most)                                                                \
     const struct layer_kind layer_kind_##symbol = {                                                          \
         .class_name = text,                                                                                  \
         .min_inputs = least,                                                                                 \
@@ -97,8 +112,9 @@ static status lower(struct lowering *lowering, enum binary kind) {
         .lower = lower_##symbol,                                                                             \
     }
 
-MERGE_KIND(add, "Add", BINARY_ADD, 1, -1);
-MERGE_KIND(multiply, "Multiply", BINARY_MUL, 1, -1);
-MERGE_KIND(subtract, "Subtract", BINARY_SUB, 2, 2);
-MERGE_KIND(maximum, "Maximum", BINARY_MAX, 1, -1);
-MERGE_KIND(minimum, "Minimum", BINARY_MIN, 1, -1);
+MERGE_KIND(add, "Add", 1, -1);
+MERGE_KIND(average, "Average", 1, -1);
+MERGE_KIND(multiply, "Multiply", 1, -1);
+MERGE_KIND(subtract, "Subtract", 2, 2);
+MERGE_KIND(maximum, "Maximum", 1, -1);
+MERGE_KIND(minimum, "Minimum", 1, -1);

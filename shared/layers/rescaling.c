@@ -60,6 +60,7 @@ static status lower(const struct layer *layer, struct lowering *lowering) {
         op.u.affine.scale[i] = number(layer, "scale", i);
         op.u.affine.offset[i] = number(layer, "offset", i);
     }
+    if (lowering->keras_version >= 3) lowering->out_mask[0] = lowering->mask[0];
     return kind_lower_op(layer, lowering, &op, &shape);
 }
 

@@ -1,23 +1,25 @@
+#include "shared/layers/axes.h"
 #include "shared/layers/emit.h"
-#include "shared/layers/kind.h"
 
 static const struct attr_spec attrs[] = {
-    {.name = "axis", .type = ATTR_INT, .initial = "-1"},
+    {.name = "axis", .type = ATTR_INTS, .initial = "-1"},
 };
 
 static status infer(const struct layer *layer, const struct shape *in, int nin, struct shape *out,
                     int *nout) {
-    int axis;
-    STATUS_TRY(kind_axis("axis", layer_int(layer, "axis"), in[0].rank, &axis));
-    if (axis == 0) return status_fail(STATUS_UNSUPPORTED, "axis 0, over the batch, is not supported");
+    struct shape shape;
+    unsigned axes;
+    STATUS_TRY(axes_read(layer, "axis", in[0].rank, &axes));
+    if (!axes) return status_fail(STATUS_DATA, "attribute \"axis\" lists no axis");
+    if (layer_attr(layer, "axis")->u.ints.n > 1) STATUS_TRY(axes_shape(&in[0], axes, &shape));
     return kind_infer_same(layer, in, nin, out, nout);
 }
 
 /* Over the channels, all of them matter to each. */
 static status channels(const struct layer *layer, struct channels *c) {
-    int axis;
-    STATUS_TRY(kind_axis("axis", layer_int(layer, "axis"), c->in[0].rank, &axis));
-    return axis == c->in[0].rank - 1 ? channels_fix(c) : channels_same(c);
+    unsigned axes;
+    STATUS_TRY(axes_read(layer, "axis", c->in[0].rank, &axes));
+    return axes_have_last(axes, c->in[0].rank) ? channels_fix(c) : channels_same(c);
 }
 
 /* Keras adds -1e9 where the mask is zero. */
@@ -33,13 +35,20 @@ static status add_mask(struct lowering *lowering, int *value) {
     return emit_binary(lowering, BINARY_ADD, *value, bias, value);
 }
 
+/* Over one axis, or over several joined to one. */
 static status lower(const struct layer *layer, struct lowering *lowering) {
-    int in = lowering->in[0];
-    STATUS_TRY(add_mask(lowering, &in));
-    struct op op = op_make(OP_SOFTMAX, &in, 1);
-    struct shape shape = *lowering_shape(lowering, in);
-    STATUS_TRY(kind_axis("axis", layer_int(layer, "axis"), shape.rank, &op.u.axis.axis));
-    return kind_lower_op(layer, lowering, &op, &shape);
+    int value = lowering->in[0];
+    const struct shape in = *lowering_shape(lowering, value);
+    unsigned axes;
+    bool several = layer_attr(layer, "axis")->u.ints.n > 1;
+    STATUS_TRY(axes_read(layer, "axis", in.rank, &axes));
+    STATUS_TRY(add_mask(lowering, &value));
+    if (several) STATUS_TRY(axes_join(lowering, axes, &value));
+    struct op op = op_make(OP_SOFTMAX, &value, 1);
+    const struct shape shape = *lowering_shape(lowering, value);
+    op.u.axis.axis = several ? shape.rank - 1 : __builtin_ctz(axes);
+    STATUS_TRY(kind_lower_op(layer, lowering, &op, &shape));
+    return several ? axes_split(lowering, axes, &in, &lowering->out[0]) : SUCCESS;
 }
 
 const struct layer_kind layer_kind_softmax = {

@@ -211,7 +211,7 @@ static void all_that_is_unsupported_is_named_at_once(void **state) {
         "{\"class_name\": \"Conv2D\", \"config\": {\"name\": \"c\", \"filters\": 2, \"kernel_size\": 3, "
         "\"padding\": \"causal\"}},"
         "{\"class_name\": \"Conv2D\", \"config\": {\"name\": \"f\", \"filters\": 2, \"kernel_size\": 3, "
-        "\"data_format\": \"channels_first\"}},"
+        "\"data_format\": \"sideways\"}},"
         "{\"class_name\": \"Frobnicate\", \"config\": {\"name\": \"frob\"}},"
         "{\"class_name\": \"Sequential\", \"config\": {\"name\": \"in\", \"layers\": [{\"class_name\": "
         "\"Lambda\", \"config\": {\"name\": \"inner_lambda\"}}]}},"
@@ -231,7 +231,7 @@ static void all_that_is_unsupported_is_named_at_once(void **state) {
     static const char *const named[] = {"ragged = true",
                                         "layer \"c\" (Conv2D): padding = \"causal\"",
                                         "\"f\"",
-                                        "channels_first",
+                                        "sideways",
                                         "layer \"frob\" (Frobnicate)",
                                         "layer \"inner_lambda\" (Lambda)",
                                         "layer \"custom\" (Dense)",

@@ -443,6 +443,43 @@ static void dropout(void **state) {
     trial_destroy(t);
 }
 
+/* One draw for all of an axis: whole channels of an image, or whole places, are dropped. */
+static void dropout_shared(void **state) {
+    (void)state;
+    enum { BATCH = 3, H = 5, W = 4, C = 40 };
+    for (int spatial = 0; spatial < 2; spatial++) {
+        struct opgraph *g = net_create();
+        int y = net_dropout(g, net_input(g, SHAPE(-1, H, W, C)), 0.4f);
+        g->op[0].u.dropout.shared = spatial ? 1u << 1 | 1u << 2 : 1u << 3;
+        net_finish(g, 1, &y);
+        struct trial *t = trial_create(g, BATCH, 1);
+        for (int e = 0; e < engine_count(); e++) {
+            struct exec_options options = {
+                .batch = BATCH, .mode = EXEC_TRAIN, .threads = 2, .seed = 5, .input_grads = true};
+            struct exec *exec = exec_must(engine_at(e), g, &options);
+            struct params *grads;
+            must(params_create(g, &grads));
+            must(exec_forward(exec, trial_inputs(t)));
+            must(exec_backward(exec, trial_weights(t), grads));
+            const float *out = exec_output(exec, 0), *x = t->input[0], *dy = t->weight[0];
+            const float *dx = exec_input_grad(exec, 0);
+            int dropped = 0;
+            for (int i = 0; i < BATCH * H * W * C; i++) {
+                /* The first element that shares the draw. */
+                int n = i / (H * W * C), first = spatial ? n * H * W * C + i % C : i / C * C;
+                bool drop = out[first] == 0;
+                dropped += drop;
+                assert_true(fabsf(out[i] - (drop ? 0 : x[i] / 0.6f)) <= 1e-6f * fabsf(out[i]));
+                assert_true(fabsf(dx[i] - (drop ? 0 : dy[i] / 0.6f)) <= 1e-6f * fabsf(dx[i]));
+            }
+            assert_in_range(dropped, BATCH * H * W * C / 5, BATCH * H * W * C * 3 / 5);
+            params_destroy(&grads);
+            exec_destroy(&exec);
+        }
+        trial_destroy(t);
+    }
+}
+
 /* In inference, and at rate 0, dropout is the identity. */
 static void dropout_off(void **state) {
     (void)state;
@@ -480,14 +517,30 @@ static void find(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(find),        cmocka_unit_test(conv),        cmocka_unit_test(conv_groups),
-        cmocka_unit_test(conv_large),  cmocka_unit_test(depthwise),   cmocka_unit_test(dense),
-        cmocka_unit_test(batch_norm),  cmocka_unit_test(activation),  cmocka_unit_test(activation_extremes),
-        cmocka_unit_test(softmax),     cmocka_unit_test(binary),      cmocka_unit_test(binary_same_value),
-        cmocka_unit_test(concat),      cmocka_unit_test(pool),        cmocka_unit_test(pool_negative),
-        cmocka_unit_test(reduce),      cmocka_unit_test(pad),         cmocka_unit_test(resize),
-        cmocka_unit_test(resize_ramp), cmocka_unit_test(affine),      cmocka_unit_test(reshape),
-        cmocka_unit_test(dropout),     cmocka_unit_test(dropout_off),
+        cmocka_unit_test(find),
+        cmocka_unit_test(conv),
+        cmocka_unit_test(conv_groups),
+        cmocka_unit_test(conv_large),
+        cmocka_unit_test(depthwise),
+        cmocka_unit_test(dense),
+        cmocka_unit_test(batch_norm),
+        cmocka_unit_test(activation),
+        cmocka_unit_test(activation_extremes),
+        cmocka_unit_test(softmax),
+        cmocka_unit_test(binary),
+        cmocka_unit_test(binary_same_value),
+        cmocka_unit_test(concat),
+        cmocka_unit_test(pool),
+        cmocka_unit_test(pool_negative),
+        cmocka_unit_test(reduce),
+        cmocka_unit_test(pad),
+        cmocka_unit_test(resize),
+        cmocka_unit_test(resize_ramp),
+        cmocka_unit_test(affine),
+        cmocka_unit_test(reshape),
+        cmocka_unit_test(dropout),
+        cmocka_unit_test(dropout_shared),
+        cmocka_unit_test(dropout_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

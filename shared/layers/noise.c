@@ -1,0 +1,46 @@
+/* GaussianNoise, GaussianDropout, AlphaDropout and ActivityRegularization: nothing in inference. In training
+ * they do nothing here either: no noise is made, and no penalty is added to the loss. */
+#include "shared/layers/kind.h"
+
+static const struct attr_spec noise_attrs[] = {
+    {.name = "stddev", .type = ATTR_FLOAT},
+};
+
+static const struct attr_spec dropout_attrs[] = {
+    {.name = "rate", .type = ATTR_FLOAT},
+};
+
+static const struct attr_spec alpha_attrs[] = {
+    {.name = "rate", .type = ATTR_FLOAT},
+    {.name = "noise_shape", .type = ATTR_SHAPE, .initial = "null", .dialect = ATTR_KERAS3_ONLY},
+};
+
+static const struct attr_spec penalty_attrs[] = {
+    {.name = "l1", .type = ATTR_FLOAT, .initial = "0"},
+    {.name = "l2", .type = ATTR_FLOAT, .initial = "0"},
+};
+
+static status lower(const struct layer *layer, struct lowering *lowering) {
+    (void)layer;
+    lowering->out[0] = lowering->in[0];
+    lowering->nout = 1;
+    return SUCCESS;
+}
+
+#define NOISE_KIND(symbol, text, table)                                                                      \
+    const struct layer_kind layer_kind_##symbol = {                                                          \
+        .class_name = text,                                                                                  \
+        ATTRS(table),                                                                                        \
+        .min_inputs = 1,                                                                                     \
+        .max_inputs = 1,                                                                                     \
+        .passes_mask = true,                                                                                 \
+        .positionwise = true,                                                                                \
+        .infer = kind_infer_same,                                                                            \
+        .channels = kind_channels_same,                                                                      \
+        .lower = lower,                                                                                      \
+    }
+
+NOISE_KIND(gaussian_noise, "GaussianNoise", noise_attrs);
+NOISE_KIND(gaussian_dropout, "GaussianDropout", dropout_attrs);
+NOISE_KIND(alpha_dropout, "AlphaDropout", alpha_attrs);
+NOISE_KIND(activity_regularization, "ActivityRegularization", penalty_attrs);
