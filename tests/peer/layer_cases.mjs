@@ -215,7 +215,7 @@ async function elementwise() {
     await one(`layer_normalization_${shape.length}`,
               each('layerNormalization', {scale: [true, false], center: [true, false], epsilon: [0.01]}), shape);
   }
-  await one('batch_normalization_axis_1', [['batchNormalization', {axis: 1}]], [3, 4, 5]);
+  // Not of another axis than the last: TensorFlow.js's CPU backend takes the channels in turn there, whatever the axis.
   await one('layer_normalization_axes', [['layerNormalization', {axis: [1, 2, 3]}], ['layerNormalization', {axis: [2, 3]}]],
             [3, 4, 2]);
 }
