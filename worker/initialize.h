@@ -4,8 +4,8 @@
 
 #include "shared/graph.h"
 
-/* Keras's defaults: Glorot-uniform kernels (Glorot and Bengio 2010), ones for gamma and moving_variance,
- * zeros elsewhere. Depends on the seed and the parameter's number alone. `params` as graph_lower() numbers
+/* Keras's defaults, but for tables of embeddings and recurrent kernels: Glorot-uniform kernels (Glorot and
+ * Bengio 2010), ones for gamma, moving_variance and attention's scales, zeros elsewhere. Depends on the seed and the parameter's number alone. `params` as graph_lower() numbers
  * them. */
 void initialize_params(const struct graph *graph, const struct opgraph *ops, uint64_t seed,
                        struct params *params);

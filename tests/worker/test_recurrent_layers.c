@@ -455,12 +455,48 @@ static void test_time_distributed(void **state) {
     net_check(&net, 1, (const double *[]){expected[0][0]}, (int64_t[]){N * 2 * U});
 }
 
+/* Gradients through layers that are several operations: against differences of the reference. */
+static void test_gradients(void **state) {
+    (void)state;
+    static const struct {
+        const char *class_name, *attrs, *inner, *inner_attrs;
+    } cases[] = {
+        {"Bidirectional", "merge_mode=concat", "LSTM", "units=3 return_sequences=true"},
+        {"Bidirectional", "merge_mode=mul", "GRU", "units=3 reset_after=true"},
+        {"GRU", "units=3 go_backwards=true", NULL, NULL},
+        {"TimeDistributed", "", "Dense", "units=2 activation=tanh"},
+        {"TimeDistributed", "", "Reshape", "target_shape=3,1"},
+        {"MultiHeadAttention", "num_heads=2 key_dim=3 use_causal_mask=true", NULL, NULL},
+        {"GroupedQueryAttention", "num_query_heads=4 num_key_value_heads=2 head_dim=2", NULL, NULL},
+        {"Attention", "use_scale=true score_mode=concat", NULL, NULL},
+        {"AdditiveAttention", "", NULL, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (int masked = 0; masked < 2; masked++) {
+            struct graph *g;
+            struct opgraph *ops;
+            build_ok(graph_create("gradients", &g));
+            int x = build_input(g, "x", "?,4,3"), n = layer_kind_find(cases[i].class_name)->min_inputs;
+            if (masked) x = build_layer(g, "Masking", "m", "", 1, &x);
+            int node = build_layer(g, cases[i].class_name, "l", cases[i].attrs, n, (int[]){x, x});
+            if (cases[i].inner) build_inner(g, node, "layer", cases[i].inner, cases[i].inner_attrs);
+            build_output(g, node);
+            build_ok(graph_infer(g));
+            build_ok(graph_lower(g, &ops, NULL));
+            struct trial *trial = trial_create(ops, 3, 17 + i);
+            trial_check(trial);
+            trial_destroy(trial);
+            graph_destroy(&g);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sequences),     cmocka_unit_test(test_states),
-        cmocka_unit_test(test_bidirectional), cmocka_unit_test(test_bidirectional_states),
-        cmocka_unit_test(test_merged_masks),  cmocka_unit_test(test_stack),
-        cmocka_unit_test(test_masking),       cmocka_unit_test(test_time_distributed),
+        cmocka_unit_test(test_sequences),        cmocka_unit_test(test_states),
+        cmocka_unit_test(test_bidirectional),    cmocka_unit_test(test_bidirectional_states),
+        cmocka_unit_test(test_merged_masks),     cmocka_unit_test(test_stack),
+        cmocka_unit_test(test_gradients),        cmocka_unit_test(test_masking),
+        cmocka_unit_test(test_time_distributed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
