@@ -123,7 +123,10 @@ int opgraph_producer(const struct opgraph *graph, int value) {
 
 int opgraph_before_softmax(const struct opgraph *graph, int value) {
     int i = opgraph_producer(graph, value);
-    return i >= 0 && graph->op[i].kind == OP_SOFTMAX ? graph->op[i].in[0] : value;
+    if (i < 0 || graph->op[i].kind != OP_SOFTMAX || graph->op[i].u.axis.causal ||
+        graph->op[i].u.axis.axis != graph->value[value].rank - 1)
+        return value;
+    return graph->op[i].in[0];
 }
 
 static status copy_floats(const float *from, int n, float **to) {

@@ -32,7 +32,7 @@
     X(RESIZE, "resize", 1, 0) /* (N,H,W,C), to any height and width */                                       \
     X(AFFINE, "affine", 1, 0) /* x*scale + offset with constants, scalar or per channel */                   \
     X(RESHAPE, "reshape", 1, 0)                                                                              \
-    X(EMBEDDING, "embedding", 1, 1)  /* rows of table (V,D): (N,...) numbers to (N,...,D) */                 \
+    X(EMBEDDING, "embedding", 1, 1)  /* rows of table (V,D), V up to 2^24: (N,...) ids to (N,...,D) */       \
     X(RECURRENT, "recurrent", -1, 3) /* kernel, recurrent kernel, [bias]; see struct recurrent */            \
     X(DROPOUT, "dropout", 1, 0)      /* identity except in training */
 
@@ -204,7 +204,7 @@ status opgraph_cut(const struct opgraph *graph, int ninputs, const int *inputs, 
 /* The operation that computes `value`, or -1 (an input). */
 int opgraph_producer(const struct opgraph *graph, int value);
 
-/* The value before a final SOFTMAX (the logits), or `value` itself. */
+/* The value before a final SOFTMAX over the last axis (the logits), or `value` itself. */
 int opgraph_before_softmax(const struct opgraph *graph, int value);
 
 /* Multiply-adds counted as two, for one sample. */

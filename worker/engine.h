@@ -73,13 +73,18 @@ static inline status exec_set_params(struct exec *exec, struct params *params) {
     return exec->class->set_params(exec, params);
 }
 /* inputs[i]: (batch, ...) of graph input i; read during the call and, in EXEC_TRAIN, by the backward that
- * follows it. */
+ * follows it. DATA error: a value that the model cannot take, such as an id that an embedding does not have.
+ * All is computed then nevertheless, with something in its place, and backward may follow: so what is summed
+ * over the ranks stays in step. After any other error nothing is. */
 static inline status exec_forward(struct exec *exec, const float *const *inputs) {
     return exec->class->forward(exec, inputs);
 }
 /* Output i, (batch, ...); borrowed, valid until the next forward. */
 static inline const float *exec_output(const struct exec *exec, int i) {
     return exec->class->output(exec, i);
+}
+static inline bool exec_goes_on(status error) {
+    return !error || status_code(error) == STATUS_DATA;
 }
 /* After a forward in EXEC_TRAIN: output_grads[i] is dLoss/dOutput i, (batch, ...), or NULL for zero. Sets
  * (does not add to) the gradients of all trainable parameters the graph uses, in the layout of `params`. */

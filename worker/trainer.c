@@ -116,10 +116,11 @@ static status compute(struct trainer *t, uint64_t epoch, int64_t step, uint64_t 
     /* Batch norm sums over the ranks in forward: all of them go there, or none. */
     STATUS_TRY(comm_agree(t->machine->world, error));
     exec_set_step(t->exec, global_step, (uint64_t)t->first);
-    STATUS_TRY(exec_forward(t->exec, (const float *const[]){t->x}));
+    error = exec_forward(t->exec, (const float *const[]){t->x});
+    if (!exec_goes_on(error)) return error;
     loss_add(&task->config->loss, t->batch, t->classes, exec_output(t->exec, 0), teacher, t->label,
              task->config->batch, t->grad, loss);
-    return exec_backward(t->exec, (const float *const[]){t->grad}, t->grads);
+    return status_first(error, exec_backward(t->exec, (const float *const[]){t->grad}, t->grads));
 }
 
 status trainer_step(struct trainer *t, int64_t epoch, int64_t step, struct loss_result *epoch_loss,

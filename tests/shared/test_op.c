@@ -67,6 +67,8 @@ static void test_build(void **state) {
     assert_int_equal(opgraph_producer(g, v[3]), 2);
     assert_int_equal(opgraph_before_softmax(g, v[4]), v[3]);
     assert_int_equal(opgraph_before_softmax(g, v[3]), v[3]);
+    g->op[opgraph_producer(g, v[4])].u.axis.axis--; /* not over the classes: no logits */
+    assert_int_equal(opgraph_before_softmax(g, v[4]), v[4]);
     assert_true(opgraph_flops(g) == 4 * 2 * 5 + 4 + 3 * (2 * 4 + 1) + 3 * 3 + 2 * 4);
     opgraph_destroy(&g);
     assert_null(g);

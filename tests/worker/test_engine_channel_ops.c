@@ -199,6 +199,35 @@ static void not_equal(void **state) {
     trial_destroy(t);
 }
 
+/* Values of eight axes. */
+static void eight_axes(void **state) {
+    (void)state;
+    const struct shape s = SHAPE(-1, 2, 1, 3, 2, 2, 1, 3);
+    struct opgraph *g = net_create();
+    check(g, net_softmax(g, net_input(g, s), 3), 2);
+    g = net_create();
+    check(g, net_prelu(g, net_input(g, s), SHAPE(2, 1, 1, 2, 1, 1, 3)), 2);
+    g = net_create();
+    check(g, net_scale(g, net_input(g, s), true, true), 2);
+    g = net_create();
+    check(g, net_batch_norm(g, net_input(g, s), true, true), 2);
+    g = net_create();
+    check(g, net_dense(g, net_input(g, s), 4, true), 2);
+    for (int keepdims = 0; keepdims < 2; keepdims++) {
+        g = net_create();
+        check(g, net_reduce(g, net_input(g, s), REDUCE_SUM, 2 | 16 | 128, keepdims), 2);
+    }
+    g = net_create();
+    int x = net_input(g, s), y = net_input(g, SHAPE(-1, 1, 4, 3, 1, 2, 1, 1));
+    check(g, net_binary(g, BINARY_MUL, x, y), 2);
+    g = net_create();
+    x = net_input(g, s);
+    check(g, net_concat(g, 4, 2, (int[]){x, net_activation(g, x, ACTIVATION_SILU, 0, 0, 0)}), 2);
+    g = net_create();
+    static const int before[] = {0, 1, 0, 0, 2, 0, 1, 0}, after[] = {0, 0, 1, 0, 0, 0, 0, 1};
+    check(g, net_pad(g, net_input(g, s), before, after), 2);
+}
+
 /* ---- together ---- */
 
 /* Weights of two places: the gradients are added, two parameters at a time. */
@@ -255,6 +284,7 @@ int main(void) {
         cmocka_unit_test(batch_norm_fixed_stays),
         cmocka_unit_test(divide),
         cmocka_unit_test(not_equal),
+        cmocka_unit_test(eight_axes),
         cmocka_unit_test(shared_weights),
         cmocka_unit_test(around_convolutions),
     };

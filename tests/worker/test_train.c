@@ -57,9 +57,9 @@ static int remove_shared_folder(void **state) {
 #define SIDE 6
 #define CLASSES 3
 
-/* Images whose classes differ by where they are bright, under noise. `bad`: this sample has a NaN; -1: none.
- */
-static void write_data(int bad) {
+/* Images whose classes differ by where they are bright, under noise. `bad`: in this sample one pixel is
+ * `value`; -1: in none. */
+static void write_data_with(int bad, double value) {
     if (comm_is_root(world)) {
         static double x[SAMPLES][SIDE][SIDE], y[SAMPLES];
         for (int i = 0; i < SAMPLES; i++) {
@@ -69,7 +69,7 @@ static void write_data(int bad) {
                 for (int c = 0; c < SIDE; c++)
                     x[i][r][c] = 0.7 * (r / 2 == i % CLASSES) + 0.8 * rng_normal(&rng);
         }
-        if (bad >= 0) x[bad][2][2] = NAN;
+        if (bad >= 0) x[bad][2][2] = value;
         hid_t file = H5Fcreate(in_folder("data.h5"), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
         const struct {
             const char *name;
@@ -88,6 +88,10 @@ static void write_data(int bad) {
         H5Fclose(file);
     }
     must(comm_barrier(world));
+}
+
+static void write_data(int bad) {
+    write_data_with(bad, NAN);
 }
 
 /* Opened for the ranks of `over`, or for this rank alone. */
@@ -382,11 +386,10 @@ static void test_distillation(void **state) {
     all_true(right);
 }
 
-static status train_error(const struct training_config *c, struct dataset *data) {
-    const struct engine *engine = NULL;
-    must(engine_find(NULL, &engine));
+/* Takes the graph. */
+static status train_error_of(const struct engine *engine, struct opgraph *g, const struct training_config *c,
+                             struct dataset *data) {
     struct machine machine = machine_of(engine, world);
-    struct opgraph *g = net();
     struct params *params = net_params(g, 8);
     struct train_task task = {.config = c, .seed = 21, .data = data, .graph = g, .params = params};
     struct train_result result;
@@ -394,6 +397,12 @@ static status train_error(const struct training_config *c, struct dataset *data)
     params_destroy(&params);
     opgraph_destroy(&g);
     return error;
+}
+
+static status train_error(const struct training_config *c, struct dataset *data) {
+    const struct engine *engine = NULL;
+    must(engine_find(NULL, &engine));
+    return train_error_of(engine, net(), c, data);
 }
 
 static void test_loss_not_finite(void **state) {
@@ -449,6 +458,33 @@ static void test_failing_rank(void **state) {
     }
 }
 
+/* Pixels as ids of three rows, with batch norm after the table: it sums over the ranks. */
+static struct opgraph *embedding_net(void) {
+    struct opgraph *g = net_create();
+    float three = 3, zero = 0;
+    int x = net_reshape(g, net_input(g, SHAPE(-1, SIDE, SIDE, 1)), SHAPE(-1, SIDE, SIDE));
+    x = net_affine(g, net_activation(g, x, ACTIVATION_SIGMOID, 0, 0, 0), 1, &three, &zero);
+    x = net_batch_norm(g, net_embedding(g, x, 3, 4), true, true);
+    x = net_dense(g, net_reshape(g, x, SHAPE(-1, SIDE * SIDE * 4)), CLASSES, true);
+    net_finish(g, 1, &x);
+    return g;
+}
+
+/* One sample has an id that the table does not have: only the rank that meets it knows. */
+static void test_id_out_of_range(void **state) {
+    (void)state;
+    for (int e = 0; e < engine_count(); e++)
+        for (int bad = -1; bad < SAMPLES; bad += 17) {
+            write_data_with(bad, 1e6);
+            struct dataset *data = open_data(node, 0, false);
+            struct training_config c = config_of(1, 12);
+            status error = train_error_of(engine_at(e), embedding_net(), &c, data);
+            if (bad < 0) must(error);
+            else all_have_error(error, STATUS_DATA, "outside the embedding's table of 3 rows");
+            dataset_close(&data);
+        }
+}
+
 int main(int argc, char **argv) {
     status error = comm_start(&argc, &argv, &world);
     if (!error) error = comm_split_node(world, &node);
@@ -460,7 +496,7 @@ int main(int argc, char **argv) {
         IN_SHARED_FOLDER(test_best_epoch_is_kept),  IN_SHARED_FOLDER(test_distillation),
         IN_SHARED_FOLDER(test_loss_not_finite),     IN_SHARED_FOLDER(test_batch_that_does_not_fit),
         IN_SHARED_FOLDER(test_failing_rank),        IN_SHARED_FOLDER(test_start_is_kept_if_best),
-        IN_SHARED_FOLDER(test_stopped_and_resumed),
+        IN_SHARED_FOLDER(test_stopped_and_resumed), IN_SHARED_FOLDER(test_id_out_of_range),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     log_destroy(&quiet);

@@ -225,8 +225,10 @@ static status onednn_set_params(struct exec *exec, struct params *params) {
 }
 
 static status forward_all(struct onednn_exec *e) {
-    for (int i = 0; i < e->nsteps; i++) STATUS_TRY(run_step(e, &e->step[i], PHASE_FORWARD));
-    return SUCCESS;
+    status error = SUCCESS;
+    for (int i = 0; i < e->nsteps && exec_goes_on(error); i++)
+        error = status_first(error, run_step(e, &e->step[i], PHASE_FORWARD));
+    return error;
 }
 
 static status onednn_forward(struct exec *exec, const float *const *inputs) {
@@ -240,7 +242,7 @@ static status onednn_forward(struct exec *exec, const float *const *inputs) {
     int before = threads_set(e->options.threads);
     status error = forward_all(e);
     threads_set(before);
-    e->forward_done = !error;
+    e->forward_done = exec_goes_on(error);
     return error;
 }
 

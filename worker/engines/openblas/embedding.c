@@ -38,30 +38,37 @@ static status embedding_prepare(struct task *task) {
     return SUCCESS;
 }
 
-/* Fractions are dropped, as when Keras makes integers of them. */
+static status outside(const struct task *task, int64_t at) {
+    const int64_t each = count_of(&task->in[0]) / task->in[0].dim[0], rows = task->param[0].dim[0];
+    return status_fail(
+        STATUS_DATA,
+        "id %.9g (sample %lld of the batch) is outside the embedding's table of %lld rows (ids "
+        "are 0 to %lld; node %d)",
+        (double)task->x[0][at], (long long)(at / each), (long long)rows, (long long)rows - 1, task->op->node);
+}
+
+/* Fractions are dropped, as when Keras makes integers of them. An id outside the table becomes 0, and the
+ * first one an error. */
 static status read_ids(const struct task *task, int *ids) {
-    const int64_t n = count_of(&task->in[0]), rows = task->param[0].dim[0];
-    const float *x = task->x[0], limit = (float)rows;
+    const int64_t n = count_of(&task->in[0]);
+    const float *x = task->x[0], rows = (float)task->param[0].dim[0];
+    int64_t bad = -1;
     for (int64_t i = 0; i < n; i++) {
-        if (!(x[i] > -1 && x[i] < limit))
-            return status_fail(STATUS_DATA,
-                               "id %.9g in sample %lld is outside the embedding's table of %lld rows (ids "
-                               "are 0 to %lld; node %d)",
-                               (double)x[i], (long long)(i / (n / task->in[0].dim[0])), (long long)rows,
-                               (long long)rows - 1, task->op->node);
-        ids[i] = (int)x[i];
+        const bool inside = x[i] > -1 && x[i] < rows;
+        ids[i] = inside ? (int)x[i] : 0;
+        if (!inside && bad < 0) bad = i;
     }
-    return SUCCESS;
+    return bad < 0 ? SUCCESS : outside(task, bad);
 }
 
 static status embedding_forward(struct task *task) {
     const int64_t n = count_of(&task->in[0]), width = last_dim(&task->out);
     int *ids = ids_of(task);
-    STATUS_TRY(read_ids(task, ids));
+    status error = read_ids(task, ids);
 #pragma omp parallel for num_threads(task->env->threads) schedule(static) if (n * width > 16384)
     for (int64_t i = 0; i < n; i++)
         memcpy(task->y + i * width, task->w[0] + ids[i] * width, (size_t)width * sizeof(float));
-    return SUCCESS;
+    return error;
 }
 
 /* Places sorted by the row they read, in order within a row: places of row r are

@@ -323,13 +323,13 @@ static status forward(struct exec *exec, const float *const *inputs) {
     for (int i = 0; i < g->ninputs; i++)
         memcpy(e->value[g->input[i]], inputs[i], value_nbytes(e, g->input[i]));
     gemm_alone();
-    for (int i = 0; i < e->ntasks && !error; i++) {
+    for (int i = 0; i < e->ntasks && exec_goes_on(error); i++) {
         struct task *task = &e->task[i];
         if (task->alias) continue;
         task->scratch = block_at(e, e->map->forward[i]);
-        error = task->kernel->forward(task);
+        error = status_first(error, task->kernel->forward(task));
     }
-    e->forward_done = !error;
+    e->forward_done = exec_goes_on(error);
     return error;
 }
 

@@ -6,7 +6,9 @@
  *
  * Threads: work is cut into env->threads slots by slot_range(), whatever number of threads really runs them,
  * so results depend on options.threads only. In forward, what computes one sample does not depend on the
- * others. */
+ * others.
+ *
+ * A forward that meets a value it cannot take returns a DATA error, but computes its output whole. */
 #ifndef GODWIT_WORKER_ENGINES_OPENBLAS_KERNEL_H
 #define GODWIT_WORKER_ENGINES_OPENBLAS_KERNEL_H
 
