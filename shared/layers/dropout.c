@@ -1,4 +1,5 @@
-/* Dropout, SpatialDropout1D and SpatialDropout2D, which drop whole channels. */
+/* Dropout; SpatialDropout1D and SpatialDropout2D, which drop whole channels; StochasticDepth, of ConvNeXt in
+ * keras.applications, which drops whole samples. */
 #include "shared/layers/spatial.h"
 
 #include <inttypes.h>
@@ -17,6 +18,14 @@ static const struct attr_spec attrs2d[] = {
     ATTR_DATA_FORMAT,
 };
 
+static const struct attr_spec depth_attrs[] = {
+    {.name = "drop_path_rate", .type = ATTR_FLOAT},
+};
+
+static double rate_of(const struct layer *layer) {
+    return layer_float(layer, layer_has_attr(layer, "rate") ? "rate" : "drop_path_rate");
+}
+
 /* The axes along which all elements are dropped together. */
 static status shared_axes(const struct layer *layer, const struct shape *in, unsigned *shared) {
     char text[SHAPE_TEXT_MAX];
@@ -25,6 +34,10 @@ static status shared_axes(const struct layer *layer, const struct shape *in, uns
     if (layer->kind->spatial) {
         STATUS_TRY(spatial_image(layer, in, &image));
         *shared = (layer->kind->spatial == 1 ? 1u : 3u) << (spatial_channels_first(layer) ? 2 : 1);
+        return SUCCESS;
+    }
+    if (!layer_has_attr(layer, "noise_shape")) { /* StochasticDepth */
+        *shared = ((1u << in->rank) - 1) & ~1u;
         return SUCCESS;
     }
     const struct attr *noise = layer_attr(layer, "noise_shape");
@@ -47,7 +60,7 @@ static status shared_axes(const struct layer *layer, const struct shape *in, uns
 
 static status infer(const struct layer *layer, const struct shape *in, int nin, struct shape *out,
                     int *nout) {
-    double rate = layer_float(layer, "rate");
+    double rate = rate_of(layer);
     unsigned shared;
     if (!(rate >= 0 && rate < 1))
         return status_fail(STATUS_DATA, "rate is %g; it must be at least 0 and below 1", rate);
@@ -59,14 +72,15 @@ static status lower(const struct layer *layer, struct lowering *lowering) {
     int in = lowering->in[0];
     struct op op = op_make(OP_DROPOUT, &in, 1);
     struct shape shape = *lowering_shape(lowering, in);
-    op.u.dropout.rate = (float)layer_float(layer, "rate");
+    op.u.dropout.rate = (float)rate_of(layer);
     STATUS_TRY(shared_axes(layer, &shape, &op.u.dropout.shared));
     return kind_lower_op(layer, lowering, &op, &shape);
 }
 
-#define DROPOUT_KIND(symbol, text, n, table, alone)                                                          \
+#define DROPOUT_KIND(symbol, text, n, table, alone, from)                                                    \
     const struct layer_kind layer_kind_##symbol = {                                                          \
         .class_name = text,                                                                                  \
+        .module = from,                                                                                      \
         ATTRS(table),                                                                                        \
         .min_inputs = 1,                                                                                     \
         .max_inputs = 1,                                                                                     \
@@ -78,6 +92,7 @@ static status lower(const struct layer *layer, struct lowering *lowering) {
         .lower = lower,                                                                                      \
     }
 
-DROPOUT_KIND(dropout, "Dropout", 0, attrs, true);
-DROPOUT_KIND(spatial_dropout1d, "SpatialDropout1D", 1, attrs1d, false);
-DROPOUT_KIND(spatial_dropout2d, "SpatialDropout2D", 2, attrs2d, false);
+DROPOUT_KIND(dropout, "Dropout", 0, attrs, true, NULL);
+DROPOUT_KIND(spatial_dropout1d, "SpatialDropout1D", 1, attrs1d, false, NULL);
+DROPOUT_KIND(spatial_dropout2d, "SpatialDropout2D", 2, attrs2d, false, NULL);
+DROPOUT_KIND(stochastic_depth, "StochasticDepth", 0, depth_attrs, false, "keras.src.applications.convnext");

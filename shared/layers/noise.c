@@ -1,5 +1,5 @@
-/* GaussianNoise, GaussianDropout, AlphaDropout and ActivityRegularization: nothing in inference. In training
- * they do nothing here either: no noise is made, and no penalty is added to the loss. */
+/* Identity, GaussianNoise, GaussianDropout, AlphaDropout and ActivityRegularization: nothing in inference. In
+ * training they do nothing here either: no noise is made, and no penalty is added to the loss. */
 #include "shared/layers/kind.h"
 
 static const struct attr_spec noise_attrs[] = {
@@ -27,20 +27,19 @@ static status lower(const struct layer *layer, struct lowering *lowering) {
     return SUCCESS;
 }
 
-#define NOISE_KIND(symbol, text, table)                                                                      \
-    const struct layer_kind layer_kind_##symbol = {                                                          \
-        .class_name = text,                                                                                  \
-        ATTRS(table),                                                                                        \
-        .min_inputs = 1,                                                                                     \
-        .max_inputs = 1,                                                                                     \
-        .passes_mask = true,                                                                                 \
-        .positionwise = true,                                                                                \
-        .infer = kind_infer_same,                                                                            \
-        .channels = kind_channels_same,                                                                      \
-        .lower = lower,                                                                                      \
-    }
+#define NOISE_KIND(symbol, text, ...)                                                                        \
+    const struct layer_kind layer_kind_##symbol = {.class_name = text,                                       \
+                                                   .min_inputs = 1,                                          \
+                                                   .max_inputs = 1,                                          \
+                                                   .passes_mask = true,                                      \
+                                                   .positionwise = true,                                     \
+                                                   .infer = kind_infer_same,                                 \
+                                                   .channels = kind_channels_same,                           \
+                                                   .lower = lower,                                           \
+                                                   __VA_ARGS__}
 
-NOISE_KIND(gaussian_noise, "GaussianNoise", noise_attrs);
-NOISE_KIND(gaussian_dropout, "GaussianDropout", dropout_attrs);
-NOISE_KIND(alpha_dropout, "AlphaDropout", alpha_attrs);
-NOISE_KIND(activity_regularization, "ActivityRegularization", penalty_attrs);
+NOISE_KIND(gaussian_noise, "GaussianNoise", ATTRS(noise_attrs));
+NOISE_KIND(gaussian_dropout, "GaussianDropout", ATTRS(dropout_attrs));
+NOISE_KIND(alpha_dropout, "AlphaDropout", ATTRS(alpha_attrs));
+NOISE_KIND(identity, "Identity", .nattrs = 0);
+NOISE_KIND(activity_regularization, "ActivityRegularization", ATTRS(penalty_attrs));

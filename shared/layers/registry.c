@@ -50,6 +50,7 @@
     X(grouped_query_attention)                                                                               \
     X(gru)                                                                                                   \
     X(gru_cell)                                                                                              \
+    X(identity)                                                                                              \
     X(input_layer)                                                                                           \
     X(layer_normalization)                                                                                   \
     X(layer_scale)                                                                                           \
@@ -82,6 +83,7 @@
     X(spatial_dropout1d)                                                                                     \
     X(spatial_dropout2d)                                                                                     \
     X(stacked_rnn_cells)                                                                                     \
+    X(stochastic_depth)                                                                                      \
     X(subtract)                                                                                              \
     X(thresholded_relu)                                                                                      \
     X(time_distributed)                                                                                      \

@@ -190,14 +190,101 @@ static struct graph *ends_in_norm(void) {
     return g;
 }
 
+/* Transposed convolutions, whose kernels have the output's channels before the input's. */
+static struct graph *transposed(void) {
+    int x;
+    struct graph *g = begin("-1,6,6,2", &x);
+    x = on(g, "Conv2D", "c1", "filters=8 kernel_size=3 strides=2 padding=same use_bias=false", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "ReLU", "r1", "", x);
+    x = on(g, "Conv2DTranspose", "t1", "filters=6 kernel_size=3 strides=2 padding=same use_bias=false", x);
+    x = on(g, "BatchNormalization", "n2", "", x);
+    x = on(g, "ReLU", "r2", "", x);
+    x = on(g, "Conv2DTranspose", "t2", "filters=6 kernel_size=2 activation=relu", x);
+    x = on(g, "Conv2D", "c2", "filters=4 kernel_size=3 padding=same", x);
+    x = on(g, "GlobalAveragePooling2D", "pool", "", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+/* Sequences: kernels of three axes in files, of four in operations. */
+static struct graph *sequence(void) {
+    int x;
+    struct graph *g = begin("-1,16,3", &x);
+    x = on(g, "Conv1D", "c1", "filters=8 kernel_size=3 padding=causal dilation_rate=2 use_bias=false", x);
+    x = on(g, "BatchNormalization", "n1", "", x);
+    x = on(g, "ReLU", "r1", "", x);
+    x = on(g, "DepthwiseConv1D", "w1", "kernel_size=3 depth_multiplier=2", x);
+    x = on(g, "BatchNormalization", "n2", "", x);
+    x = on(g, "ReLU", "r2", "", x);
+    x = on(g, "MaxPooling1D", "p1", "", x);
+    x = on(g, "SeparableConv1D", "s1", "filters=6 kernel_size=3 padding=same", x);
+    x = on(g, "BatchNormalization", "n3", "", x);
+    x = on(g, "ReLU", "r3", "", x);
+    x = on(g, "Conv1DTranspose", "t1", "filters=6 kernel_size=3 strides=2 padding=same", x);
+    x = on(g, "BatchNormalization", "n4", "", x);
+    x = on(g, "ReLU", "r4", "", x);
+    x = on(g, "GlobalAveragePooling1D", "pool", "", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+/* Channels that come first are kept whole; batch norms over them are folded, over the width not. */
+static struct graph *channels_come_first(void) {
+    int x;
+    struct graph *g = begin("-1,3,6,6", &x);
+    x = on(g, "Conv2D", "c1", "filters=4 kernel_size=3 use_bias=false data_format=channels_first", x);
+    x = on(g, "BatchNormalization", "n1", "axis=1", x);
+    x = on(g, "ReLU", "r1", "", x);
+    x = on(g, "Conv2D", "c2", "filters=4 kernel_size=1 data_format=channels_first", x);
+    x = on(g, "BatchNormalization", "n2", "", x);
+    x = on(g, "ReLU", "r2", "", x);
+    x = on(g, "Flatten", "flat", "data_format=channels_first", x);
+    x = on(g, "Dense", "d1", "units=8 activation=relu", x);
+    x = on(g, "Dense", "d2", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+/* Weights for each channel that channels pass by, and a batch norm of another axis than theirs. */
+static struct graph *passed(void) {
+    int x;
+    struct graph *g = begin("-1,6,6,3", &x);
+    x = on(g, "Normalization", "norm", "", x);
+    x = on(g, "BatchNormalization", "n1", "axis=1", x);
+    x = on(g, "Conv2D", "c1", "filters=8 kernel_size=3", x);
+    x = on(g, "PReLU", "p1", "shared_axes=1,2", x);
+    x = on(g, "LayerScale", "scale", "projection_dim=8", x);
+    x = on(g, "GroupNormalization", "group", "groups=-1 epsilon=0.1", x);
+    x = on(g, "DepthwiseConv2D", "w1", "kernel_size=3 padding=same", x);
+    x = on(g, "PReLU", "p2", "", x);
+    x = on(g, "Conv2D", "c2", "filters=4 kernel_size=3", x);
+    x = on(g, "Flatten", "flat", "", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
 static const struct net {
     const char *name;
     struct graph *(*build)(void);
     int norms; /* that stay */
 } nets[] = {
-    {"plain", plain, 0},       {"depthwise", depthwise, 0},   {"separable", separable, 0},
-    {"residual", residual, 1}, {"unfoldable", unfoldable, 4}, {"concatenated", concatenated, 0},
-    {"shared", shared, 1},     {"excited", excited, 0},       {"ends_in_norm", ends_in_norm, 0},
+    {"plain", plain, 0},
+    {"depthwise", depthwise, 0},
+    {"separable", separable, 0},
+    {"residual", residual, 1},
+    {"unfoldable", unfoldable, 4},
+    {"concatenated", concatenated, 0},
+    {"shared", shared, 1},
+    {"excited", excited, 0},
+    {"ends_in_norm", ends_in_norm, 0},
+    {"transposed", transposed, 0},
+    {"sequence", sequence, 0},
+    {"channels_come_first", channels_come_first, 1},
+    {"passed", passed, 1},
 };
 #define NNETS (int)(sizeof nets / sizeof *nets)
 

@@ -128,22 +128,25 @@ static void test_width_one_is_the_source(void **state) {
 }
 
 /* Sets all weights that make output position `at` of a layer to zero, so that its channel is dead. */
-static void make_dead(struct model *m, int layer, int64_t at, int64_t width) {
+static void make_dead(struct model *m, int layer, int64_t at) {
     const struct layer *l = &m->graph->layer[layer];
+    bool depthwise =
+        l->kind == layer_kind_find("DepthwiseConv2D") || l->kind == layer_kind_find("DepthwiseConv1D");
     for (int w = 0; w < l->nweights; w++) {
         const struct weight *weight = &l->weight[w];
         float *v = params_at(m->params, graph_first_param(m->graph, layer) + w);
         const struct shape *s = &weight->shape;
-        int64_t last = s->dim[s->rank - 1], rows, columns;
-        shape_rows(s, &rows, &columns);
+        int axis = weight->out_axis;
+        int64_t count, inner = 1, n = axis >= 0 ? s->dim[axis] : 0;
+        build_ok(shape_count(s, &count));
         if (!strcmp(weight->name, "moving_variance")) continue;
-        if (s->rank == 4 &&
-            l->kind == layer_kind_find("DepthwiseConv2D")) { /* (kh, kw, C, m): position c * m + j */
-            for (int64_t r = 0; r < rows; r++)
-                if (r % s->dim[2] == at / columns) v[r * columns + at % columns] = 0;
-        } else if (last == width) {
-            for (int64_t r = 0; r < rows; r++) v[r * columns + at] = 0;
+        for (int i = axis + 1; axis >= 0 && i < s->rank; i++) inner *= s->dim[i];
+        if (depthwise && s->rank > 1) { /* (..., C, m): position c * m + j */
+            inner = 1;
+            n = s->dim[s->rank - 2] * s->dim[s->rank - 1];
         }
+        for (int64_t i = 0; n && i < count; i++)
+            if (i / inner % n == at) v[i] = 0;
     }
 }
 
@@ -192,9 +195,8 @@ static void kill_the_rest(struct trial_source *t, int64_t *const *chosen) {
         const struct channel *channel = channel_map_of(c->map, graph_layer_node(folded, l), &width);
         for (int i = 0; i < width; i++) {
             if (is_chosen(c, chosen, channel[i])) continue;
-            make_dead(t->source, graph_find_layer(source, folded->layer[l].name), i, width);
-            if (norm >= 0)
-                make_dead(t->source, graph_find_layer(source, t->graph->layer[norm].name), i, width);
+            make_dead(t->source, graph_find_layer(source, folded->layer[l].name), i);
+            if (norm >= 0) make_dead(t->source, graph_find_layer(source, t->graph->layer[norm].name), i);
         }
     }
 }

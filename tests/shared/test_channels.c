@@ -250,6 +250,69 @@ static void test_input_added_to_trunk_fixes_it(void **state) {
     end(g, map);
 }
 
+/* What goes by channel by channel follows them; what mixes or moves them keeps them whole. */
+static void test_which_layers_channels_pass(void **state) {
+    (void)state;
+    static const struct {
+        const char *class_name, *attrs;
+        bool passes;
+    } cases[] = {
+        {"PReLU", "shared_axes=1,2", true},
+        {"PReLU", "", true},
+        {"LayerScale", "projection_dim=6", true},
+        {"LayerNormalization", "", true},
+        {"LayerNormalization", "axis=1,2", true},
+        {"RMSNormalization", "", true},
+        {"UnitNormalization", "", true},
+        {"GroupNormalization", "groups=-1", true},
+        {"GroupNormalization", "groups=1", true},
+        {"GroupNormalization", "groups=2", false},
+        {"BatchNormalization", "axis=1", true},
+        {"Normalization", "", true},
+        {"Normalization", "axis=1,3", false},
+        {"Normalization", "mean=1 variance=1", false},
+        {"Cropping2D", "cropping=1", true},
+        {"Resizing", "height=3 width=5", true},
+        {"SpatialDropout2D", "rate=0.5", true},
+        {"GaussianNoise", "stddev=1", true},
+        {"Permute", "dims=2,1,3", true},
+        {"Permute", "dims=3,1,2", false},
+        {"DepthToSpace", "block_size=1", false},
+        {"Softmax", "axis=1,2", true},
+        {"Softmax", "axis=2,3", false},
+        {"Activation", "activation=mish", true},
+        {"Activation", "activation=log_softmax", false},
+        {"ZeroPadding2D", "data_format=channels_first", false},
+        {"MaxPooling2D", "data_format=channels_first", false},
+        {"Conv2D", "filters=3 kernel_size=1 data_format=channels_first", false},
+        {"DepthwiseConv2D", "kernel_size=1 data_format=channels_first", false},
+        {"Flatten", "data_format=channels_first", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct graph *g = begin();
+        int a = conv(g, "a", 6, build_input(g, "x", "?,8,8,3"));
+        int b = on(g, cases[i].class_name, "b", cases[i].attrs, a);
+        build_output(g, on(g, "Dense", "head", "units=2", b));
+        struct channel_map *map = map_of(g);
+        if (channel_map_fixed(map, group(g, map, "a")) == cases[i].passes)
+            fail_msg("%s %s", cases[i].class_name, cases[i].attrs);
+        if (cases[i].passes) {
+            expect_straight(g, map, "b", 6);
+            assert_int_equal(group(g, map, "b"), group(g, map, "a"));
+        }
+        end(g, map);
+    }
+    struct graph *g = begin();
+    int x = conv(g, "a", 6, build_input(g, "x", "?,8,8,3"));
+    x = on(g, "Conv2DTranspose", "up", "filters=4 kernel_size=2", x);
+    build_output(g, on(g, "Dense", "head", "units=2", x));
+    struct channel_map *map = map_of(g);
+    assert_false(channel_map_fixed(map, group(g, map, "a")));
+    assert_false(channel_map_fixed(map, group(g, map, "up")));
+    assert_int_not_equal(group(g, map, "up"), group(g, map, "a"));
+    end(g, map);
+}
+
 static void test_unknown_width(void **state) {
     (void)state;
     struct graph *g = begin();
@@ -367,6 +430,7 @@ int main(void) {
         cmocka_unit_test(test_broadcast_and_fixed),
         cmocka_unit_test(test_layer_called_twice),
         cmocka_unit_test(test_input_added_to_trunk_fixes_it),
+        cmocka_unit_test(test_which_layers_channels_pass),
         cmocka_unit_test(test_unknown_width),
         cmocka_unit_test(test_pruning_random_graphs),
     };
