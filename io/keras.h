@@ -82,6 +82,9 @@ status keras_read_preprocessing(struct keras_file *file, char **json) STATUS_MUS
 
 /* A topology alone, as JSON text (Keras's model.to_json(), or the "model_config" of a file). */
 status keras_graph_from_json(const char *json, struct graph **graph) STATUS_MUST_USE;
+/* Text of `length` bytes that need not end in NUL; `options` (may be NULL) as keras_open has them. */
+status keras_graph_from_text(const char *text, size_t length, const struct keras_options *options,
+                             struct graph **graph) STATUS_MUST_USE;
 /* Of an inferred graph; layers that no output needs are left out. */
 status keras_graph_to_json(const struct graph *graph, char **json) STATUS_MUST_USE;
 

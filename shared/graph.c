@@ -1,6 +1,7 @@
 /* Model graphs: building, copying, looking up. */
 #include "shared/graph.h"
 
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,9 +30,20 @@ status graph_create(const char *name, struct graph **graph) {
     return SUCCESS;
 }
 
+/* A layer's name and number, in the search tree. */
+struct name {
+    const char *text; /* the layer's */
+    int layer;
+};
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(((const struct name *)a)->text, ((const struct name *)b)->text);
+}
+
 void graph_destroy(struct graph **graph) {
     struct graph *g = *graph;
     if (!g) return;
+    tdestroy(g->names, free);
     for (int i = 0; i < g->nlayers; i++) layer_clear(&g->layer[i]);
     for (int i = 0; i < g->nnodes; i++) free(g->node[i].in);
     free(g->layer);
@@ -70,11 +82,18 @@ fail:
 }
 
 status graph_add_layer(struct graph *graph, struct layer *layer, int *index) {
-    status error = SUCCESS;
-    if (graph_find_layer(graph, layer->name) >= 0)
-        error = status_fail(STATUS_DATA, "two layers are named \"%s\"; rename one", layer->name);
-    if (!error) error = grow("layers", &graph->layer, graph->nlayers, sizeof *graph->layer);
+    struct name *name = malloc(sizeof *name), **found = NULL;
+    status error = name ? grow("layers", &graph->layer, graph->nlayers, sizeof *graph->layer)
+                        : status_no_memory("layers", sizeof *name);
+    if (!error) {
+        *name = (struct name){layer->name, graph->nlayers};
+        found = tsearch(name, &graph->names, compare_names);
+        if (!found) error = status_no_memory("layers", sizeof *name);
+        else if (*found != name)
+            error = status_fail(STATUS_DATA, "two layers are named \"%s\"; rename one", layer->name);
+    }
     if (error) {
+        free(name);
         layer_clear(layer);
         return error;
     }
@@ -109,9 +128,9 @@ status graph_add_output(struct graph *graph, struct edge output) {
 }
 
 int graph_find_layer(const struct graph *graph, const char *name) {
-    for (int i = 0; i < graph->nlayers; i++)
-        if (!strcmp(graph->layer[i].name, name)) return i;
-    return -1;
+    const struct name key = {.text = name};
+    struct name *const *found = tfind(&key, &graph->names, compare_names);
+    return found ? (*found)->layer : -1;
 }
 
 int graph_layer_node(const struct graph *graph, int layer) {

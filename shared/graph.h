@@ -26,7 +26,8 @@ struct graph {
     int keras_version; /* major of the file it came from: 1, 2, 3 */
     bool sequential;   /* written as Sequential */
     int nlayers, nnodes, ninputs, noutputs;
-    struct layer *layer; /* [nlayers] in the file's order */
+    struct layer *layer; /* [nlayers] in the file's order; their names do not change */
+    void *names;         /* of the layers: a search tree */
     struct node *node;   /* [nnodes], topologically sorted after graph_infer */
     struct edge *input;  /* [ninputs]: nodes of InputLayers */
     struct edge *output; /* [noutputs] */

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MAX_ELEMENTS ((int64_t)1 << 40) /* of a weight, or of one sample of an output */
+
 static const struct layer *node_layer(const struct graph *graph, int node) {
     return &graph->layer[graph->node[node].layer];
 }
@@ -118,6 +120,9 @@ static status infer_weights(struct layer *layer, const struct shape *in, int nin
         char now[SHAPE_TEXT_MAX], before[SHAPE_TEXT_MAX];
         int64_t count;
         STATUS_TRY(status_context(shape_count(&weight[i].shape, &count), "weight \"%s\"", weight[i].name));
+        if (count > MAX_ELEMENTS)
+            return status_fail(STATUS_DATA, "weight \"%s\" would have shape %s, more than any file can hold",
+                               weight[i].name, shape_format(&weight[i].shape, now));
         if (!first && !shape_equal(&weight[i].shape, &layer->weight[i].shape))
             return status_fail(STATUS_DATA, "called with inputs that need weight \"%s\" as %s and as %s",
                                weight[i].name, shape_format(&layer->weight[i].shape, before),
@@ -128,16 +133,23 @@ static status infer_weights(struct layer *layer, const struct shape *in, int nin
     return SUCCESS;
 }
 
-/* Bounds every dimension, so that no rule of a layer kind can overflow on what another one made. */
+/* Bounds every dimension and what they come to, so that no rule of a layer kind can overflow on what another
+ * one made. */
 static status check_dims(const struct node *node) {
-    for (int k = 0; k < node->nout; k++)
+    char text[SHAPE_TEXT_MAX];
+    for (int k = 0; k < node->nout; k++) {
+        int64_t product = 1;
         for (int i = 0; i < node->out[k].rank; i++) {
-            char text[SHAPE_TEXT_MAX];
-            if (node->out[k].dim[i] > INT32_MAX)
+            int64_t dim = node->out[k].dim[i];
+            if (dim > INT32_MAX)
                 return status_fail(STATUS_DATA,
                                    "its output would have shape %s; a dimension can be at most %d",
                                    shape_format(&node->out[k], text), INT32_MAX);
+            if (dim > 0 && (product *= dim) > MAX_ELEMENTS)
+                return status_fail(STATUS_DATA, "its output would have shape %s, more than any memory holds",
+                                   shape_format(&node->out[k], text));
         }
+    }
     return SUCCESS;
 }
 

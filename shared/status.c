@@ -17,7 +17,7 @@ static char *format_text(const char *format, va_list args) {
     char *text = NULL;
     if (vasprintf(&text, format, args) < 0) return NULL;
     for (char *c = text; *c; c++)
-        if (*c == '\n' || *c == '\r') *c = ' ';
+        if ((unsigned char)*c < ' ' || *c == 0x7f) *c = ' '; /* one line, and nothing that moves a cursor */
     return text;
 }
 

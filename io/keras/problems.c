@@ -7,6 +7,10 @@
 
 void problems_add(struct problems *problems, const char *format, ...) {
     char *text = NULL;
+    if (problems->n == PROBLEMS_MAX) {
+        problems->more++;
+        return;
+    }
     va_list args;
     va_start(args, format);
     int length = vasprintf(&text, format, args);
@@ -15,6 +19,8 @@ void problems_add(struct problems *problems, const char *format, ...) {
         problems->incomplete = true;
         return;
     }
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f) *c = ' ';
     for (int i = 0; i < problems->n; i++)
         if (problems->problem[i].about == problems->about && !strcmp(problems->problem[i].text, text)) {
             free(text);
@@ -47,6 +53,7 @@ static char *join(const struct problems *problems) {
     FILE *out = open_memstream(&text, &nbytes);
     if (!out) return NULL;
     for (int i = 0; i < problems->n; i++) fprintf(out, "%s%s", i ? "; " : "", problems->problem[i].text);
+    if (problems->more) fprintf(out, "; and %d more", problems->more);
     if (fclose(out) == 0) return text;
     free(text);
     return NULL;

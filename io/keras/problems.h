@@ -10,8 +10,10 @@ struct problem {
     int layer;         /* of the graph; -1: not known, or about the model */
 };
 
+#define PROBLEMS_MAX 1000 /* kept; those after them are counted */
+
 struct problems {
-    int n;
+    int n, more;
     struct problem *problem; /* [n], owned */
     bool incomplete;         /* there was no memory for one */
     const void *about;       /* of those added next */

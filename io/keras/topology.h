@@ -29,6 +29,9 @@ struct topology {
  * them: aliases, and where to put what is unsupported. */
 status topology_read(const char *json, int keras_version, const struct keras_options *options,
                      struct topology *topology) STATUS_MUST_USE;
+/* Text that need not end in NUL. */
+status topology_read_text(const char *text, size_t length, int keras_version,
+                          const struct keras_options *options, struct topology *topology) STATUS_MUST_USE;
 /* Infers its graph: strictly, or with options->unsupported as far as it can. */
 status topology_infer(struct topology *topology, const struct keras_options *options) STATUS_MUST_USE;
 void topology_clear(struct topology *topology);

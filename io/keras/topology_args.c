@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MAX_NUMBER 65536 /* of a call, of an output */
 #define CONSTANT                                                                                             \
     "_CONSTANT_VALUE" /* Keras 2: a constant where a tensor could be: [CONSTANT, -1, value, {}] */
 
@@ -17,7 +18,7 @@ void topology_args_clear(struct topology_args *args) {
 }
 
 static bool is_count(const cJSON *json) {
-    return cJSON_IsNumber(json) && json->valuedouble >= 0 && json->valuedouble <= TOPOLOGY_MAX_CALLS &&
+    return cJSON_IsNumber(json) && json->valuedouble >= 0 && json->valuedouble <= MAX_NUMBER &&
            json->valuedouble == floor(json->valuedouble);
 }
 

@@ -11,8 +11,6 @@
 
 struct cJSON;
 
-#define TOPOLOGY_MAX_CALLS 65536
-
 struct topology_tensor {
     const char *layer; /* borrowed; NULL: a null among tensors */
     int call, tensor;

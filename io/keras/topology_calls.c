@@ -116,9 +116,7 @@ static status read_call(struct calls *c, const cJSON *json, struct topology_entr
 static status read_calls(struct calls *c, const cJSON *json, struct topology_entry *entry) {
     const cJSON *nodes = topology_member(json, "inbound_nodes");
     int n = cJSON_GetArraySize(nodes);
-    if (n > TOPOLOGY_MAX_CALLS)
-        return status_fail(STATUS_DATA, "layer \"%.80s\" is called %d times; at most %d are allowed",
-                           entry->name, n, TOPOLOGY_MAX_CALLS);
+    STATUS_TRY(topology_count_calls(c->reading, n));
     int ncalls = entry->input ? 1 : n; /* an input is there once, and nothing calls it */
     entry->call = calloc(ncalls ? (size_t)ncalls : 1, sizeof *entry->call);
     if (!entry->call) return status_no_memory("a topology", (size_t)n * sizeof *entry->call);

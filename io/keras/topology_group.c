@@ -3,6 +3,7 @@
 #include "io/keras/topology.h"
 
 #include <ctype.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,26 +28,44 @@ static char *snake_case(const char *text) {
     return name;
 }
 
+/* What the tree points to lies in an array. */
+static void keep(void *count) {
+    (void)count;
+}
+
+/* A class, and how many layers have it so far. */
+struct class_count {
+    const char *class_name;
+    int n;
+};
+
+static int compare_classes(const void *a, const void *b) {
+    return strcmp(((const struct class_count *)a)->class_name, ((const struct class_count *)b)->class_name);
+}
+
 status topology_group_names(int n, const char *const *class_name, char **group) {
-    int *number = calloc((size_t)n + 1, sizeof *number);
-    status error = number ? SUCCESS : status_no_memory("a topology", (size_t)n * sizeof *number);
+    struct class_count *count = calloc((size_t)n + 1, sizeof *count);
+    void *counts = NULL; /* a search tree of them */
+    status error = count ? SUCCESS : status_no_memory("a topology", (size_t)n * sizeof *count);
     for (int i = 0; i < n; i++) group[i] = NULL;
     for (int i = 0; i < n && !error; i++) {
-        int before = i - 1;
-        while (before >= 0 && strcmp(class_name[before], class_name[i]) != 0) before--;
-        number[i] = before < 0 ? 0 : number[before] + 1;
+        count[i].class_name = class_name[i];
+        struct class_count **found = tsearch(&count[i], &counts, compare_classes);
         char *name = snake_case(class_name[i]);
-        if (!name || (number[i] ? asprintf(&group[i], "%s_%d", name, number[i])
-                                : asprintf(&group[i], "%s", name)) < 0) {
+        if (!found || !name ||
+            ((*found)->n ? asprintf(&group[i], "%s_%d", name, (*found)->n)
+                         : asprintf(&group[i], "%s", name)) < 0) {
             group[i] = NULL;
             error = status_no_memory("a topology", strlen(class_name[i]));
         }
+        if (found) (*found)->n++;
         free(name);
     }
     for (int i = 0; i < n && error; i++) {
         free(group[i]);
         group[i] = NULL;
     }
-    free(number);
+    tdestroy(counts, keep);
+    free(count);
     return error;
 }

@@ -4,13 +4,18 @@
 
 #include "shared/status.h"
 
+#include <stddef.h>
+
 struct cJSON;
 
 #define TOPOLOGY_MAX_BYTES ((size_t)64 << 20)
 
-/* Parses one JSON value; *json is owned by the caller (cJSON_Delete). DATA error for text that is not JSON,
- * nested deeper than cJSON allows (1,000), or that has an object with the same key twice. */
+/* Parses one JSON value; *json is owned by the caller (cJSON_Delete). DATA error for text that is not UTF-8
+ * or not JSON, is nested deeper than 512, has more than 4 million values, an object with the same key twice,
+ * or a key or name that is longer than 1,024 bytes or has control characters. */
 status topology_parse(const char *text, struct cJSON **json) STATUS_MUST_USE;
+/* Text that need not end in NUL. */
+status topology_parse_bytes(const char *text, size_t length, struct cJSON **json) STATUS_MUST_USE;
 
 /* The value inside the wrappers that Keras's serialization puts around tuples, NumPy scalars and arrays and
  * functions: {"class_name": "__tuple__", "items": [...]} and the like; `json` itself if there is none. */

@@ -160,6 +160,7 @@ static status read_layers(const struct attr_spec *spec, const cJSON *json,
     if (n > MAX_INNER_LAYERS)
         return status_fail(STATUS_DATA, "%s: %s has %d layers; at most %d are allowed", where, spec->name, n,
                            MAX_INNER_LAYERS);
+    STATUS_TRY(topology_count_layers(reading, n));
     struct layer *v = malloc((size_t)(n ? n : 1) * sizeof *v);
     if (!v) return status_no_memory("a layer", (size_t)n * sizeof *v);
     status error = SUCCESS;
@@ -221,6 +222,24 @@ static status read_attrs(const cJSON *config, const struct topology_reading *rea
     const cJSON *trainable = cJSON_GetObjectItemCaseSensitive(config, "trainable");
     layer->trainable = !cJSON_IsFalse(trainable);
     return SUCCESS;
+}
+
+status topology_count_layers(const struct topology_reading *reading, int n) {
+    struct topology_count *count = reading->count;
+    if (n <= TOPOLOGY_MAX_LAYERS - count->nlayers) {
+        count->nlayers += n;
+        return SUCCESS;
+    }
+    return status_fail(STATUS_DATA, "the model has more than %d layers", TOPOLOGY_MAX_LAYERS);
+}
+
+status topology_count_calls(const struct topology_reading *reading, int n) {
+    struct topology_count *count = reading->count;
+    if (n <= TOPOLOGY_MAX_CALLS - count->ncalls) {
+        count->ncalls += n;
+        return SUCCESS;
+    }
+    return status_fail(STATUS_DATA, "the model has more than %d calls of layers", TOPOLOGY_MAX_CALLS);
 }
 
 static void refuse_class(const cJSON *json, const char *name, const struct topology_reading *reading) {
@@ -312,6 +331,7 @@ static status read_with_activation(const cJSON *json, const char *name,
     if (!*known) return SUCCESS;
     STATUS_TRY(extend(chain, &layer, part));
     if (!activation) return SUCCESS;
+    STATUS_TRY(topology_count_layers(reading, 1));
     const char *own = topology_string(topology_member(activation, "config"), "name");
     char *made = NULL;
     if (!own && asprintf(&made, "%s_activation", name) < 0) return status_no_memory("a name", strlen(name));
@@ -331,6 +351,7 @@ status topology_chain_read(const cJSON *json, const char *name, const struct top
     status error = SUCCESS;
     if (!layers) error = read_with_activation(json, name, reading, NULL, chain, &known);
     int place = 0;
+    if (!error && layers) error = topology_count_layers(reading, cJSON_GetArraySize(layers) - 1);
     for (const cJSON *one = layers ? layers->child : NULL; one && !error && known; one = one->next) {
         char *made = NULL;
         if (place++ && asprintf(&made, "%s_%d", name, place) < 0) error = status_no_memory("a name", 0);

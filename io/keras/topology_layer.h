@@ -10,12 +10,24 @@
 struct cJSON;
 struct topology_aliases;
 
+/* Layers and calls of all models of a topology, read so far. */
+struct topology_count {
+    int nlayers, ncalls;
+};
+#define TOPOLOGY_MAX_LAYERS 16384
+#define TOPOLOGY_MAX_CALLS 65536
+
 /* What reading a topology needs to know, and what it finds missing. */
 struct topology_reading {
     int keras_version;                      /* major */
     const struct topology_aliases *aliases; /* NULL: none */
     struct problems *problems;
+    struct topology_count *count;
 };
+
+/* Counts more of them: DATA error if they are too many. */
+status topology_count_layers(const struct topology_reading *reading, int n) STATUS_MUST_USE;
+status topology_count_calls(const struct topology_reading *reading, int n) STATUS_MUST_USE;
 
 /* Reads a JSON value into an attribute. What is of the right type and not allowed goes to `problems`, and the
  * attribute keeps its value; what is of the wrong type is a DATA error. `where` names the layer. */

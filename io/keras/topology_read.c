@@ -19,10 +19,10 @@ void topology_clear(struct topology *topology) {
 }
 
 /* Keras 3 writes keys that Keras 2 does not know. */
-static int guess_version(const char *json) {
+static int guess_version(const char *text, size_t length) {
     static const char *const keras3[] = {"\"__keras_tensor__\"", "\"batch_shape\"", "\"DTypePolicy\""};
     for (size_t i = 0; i < sizeof keras3 / sizeof *keras3; i++)
-        if (strstr(json, keras3[i])) return 3;
+        if (memmem(text, length, keras3[i], strlen(keras3[i]))) return 3;
     return 2;
 }
 
@@ -59,7 +59,7 @@ static status build(struct topology *t, struct topology_scope *scope,
     return error;
 }
 
-/* Options that a kind refuses, of a layer and of the one it wraps. */
+/* Options that a kind refuses, of a layer and of those it wraps. */
 static status check_layer(const struct layer *layer, const char *where, struct problems *problems) {
     if (!layer->kind) return SUCCESS;
     status error = layer->kind->check ? layer->kind->check(layer) : SUCCESS;
@@ -70,13 +70,17 @@ static status check_layer(const struct layer *layer, const char *where, struct p
     STATUS_TRY(status_context(error, "%s", where));
     for (int i = 0; i < layer->kind->nattrs; i++) {
         const struct attr_spec *spec = &layer->kind->attrs[i];
-        if (spec->type != ATTR_LAYER || !layer->attr[i].present) continue;
-        char *inner = NULL;
-        if (asprintf(&inner, "%s: %s (%s)", where, spec->name, layer->attr[i].u.layer->kind->class_name) < 0)
-            return status_no_memory("a topology", 0);
-        error = check_layer(layer->attr[i].u.layer, inner, problems);
-        free(inner);
-        STATUS_TRY(error);
+        bool list = spec->type == ATTR_LAYERS;
+        if ((spec->type != ATTR_LAYER && !list) || !layer->attr[i].present) continue;
+        for (int k = 0; k < (list ? layer->attr[i].u.layers.n : 1); k++) {
+            const struct layer *inner = list ? &layer->attr[i].u.layers.v[k] : layer->attr[i].u.layer;
+            char *there = NULL;
+            if (asprintf(&there, "%s: %s (%s)", where, spec->name, inner->kind->class_name) < 0)
+                return status_no_memory("a topology", 0);
+            error = check_layer(inner, there, problems);
+            free(there);
+            STATUS_TRY(error);
+        }
     }
     return SUCCESS;
 }
@@ -116,8 +120,13 @@ static cJSON *find_model(cJSON *json, int *keras_version) {
     }
 }
 
-status topology_read(const char *text, int keras_version, const struct keras_options *options,
+status topology_read(const char *json, int keras_version, const struct keras_options *options,
                      struct topology *topology) {
+    return topology_read_text(json, strlen(json), keras_version, options, topology);
+}
+
+status topology_read_text(const char *text, size_t length, int keras_version,
+                          const struct keras_options *options, struct topology *topology) {
     struct problems *unsupported = options ? options->unsupported : NULL;
     cJSON *json = NULL;
     struct topology_scope *scope = NULL;
@@ -127,17 +136,18 @@ status topology_read(const char *text, int keras_version, const struct keras_opt
     status error = SUCCESS;
     if (options && options->aliases)
         STATUS_GOTO(error, cleanup, topology_aliases_read(options->aliases, &aliases));
-    STATUS_GOTO(error, cleanup, topology_parse(text, &json));
+    STATUS_GOTO(error, cleanup, topology_parse_bytes(text, length, &json));
 
     cJSON *model = find_model(json, &keras_version);
     if (keras_version == 1 || (keras_version < 1 && topology_is_keras1(model))) {
         keras_version = 1;
         STATUS_GOTO(error, cleanup, topology_keras1_convert(model));
     }
-    if (keras_version < 1) keras_version = guess_version(text);
+    if (keras_version < 1) keras_version = guess_version(text, length);
 
+    struct topology_count count = {0};
     struct topology_reading reading = {
-        .keras_version = keras_version, .aliases = aliases, .problems = &problems};
+        .keras_version = keras_version, .aliases = aliases, .problems = &problems, .count = &count};
     STATUS_GOTO(error, cleanup, topology_scope_read(model, &reading, &scope));
     STATUS_GOTO(error, cleanup, check_options(scope, &problems));
     error = build(&t, scope, &reading);
@@ -191,14 +201,19 @@ status topology_infer(struct topology *topology, const struct keras_options *opt
     return graph_infer_known(topology->graph, &tolerance);
 }
 
-status keras_graph_from_json(const char *json, struct graph **graph) {
+status keras_graph_from_text(const char *text, size_t length, const struct keras_options *options,
+                             struct graph **graph) {
     struct topology t = {0};
-    STATUS_TRY(topology_read(json, 0, NULL, &t));
-    status error = graph_infer(t.graph);
+    STATUS_TRY(topology_read_text(text, length, 0, options, &t));
+    status error = topology_infer(&t, options);
     if (!error) {
         *graph = t.graph;
         t.graph = NULL;
     }
     topology_clear(&t);
     return error;
+}
+
+status keras_graph_from_json(const char *json, struct graph **graph) {
+    return keras_graph_from_text(json, strlen(json), NULL, graph);
 }

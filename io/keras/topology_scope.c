@@ -157,9 +157,7 @@ static status read_entries(const cJSON *layers, const cJSON *config, const struc
                            struct topology_scope *scope) {
     int n = cJSON_GetArraySize(layers);
     if (n == 0) return status_fail(STATUS_DATA, "model \"%.80s\" has no layers", scope->name);
-    if (n > TOPOLOGY_MAX_LAYERS)
-        return status_fail(STATUS_DATA, "model \"%.80s\" has %d layers; at most %d are allowed", scope->name,
-                           n, TOPOLOGY_MAX_LAYERS);
+    STATUS_TRY(topology_count_layers(reading, n));
     scope->entry = calloc((size_t)n + 1, sizeof *scope->entry);
     if (!scope->entry) return status_no_memory("a topology", (size_t)n * sizeof *scope->entry);
 

@@ -6,8 +6,6 @@
 #include "io/keras/topology_args.h"
 #include "io/keras/topology_layer.h"
 
-#define TOPOLOGY_MAX_LAYERS 16384
-
 struct topology_ref { /* an output tensor of a call */
     int entry, call, tensor;
 };

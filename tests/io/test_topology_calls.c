@@ -32,7 +32,8 @@ struct bound {
 
 static void bind(struct bound *b, const struct layer_kind *kind, const char *text, bool first) {
     struct topology_args args = {0};
-    struct topology_reading reading = {.keras_version = 3, .problems = &b->problems};
+    struct topology_count count = {0};
+    struct topology_reading reading = {.keras_version = 3, .problems = &b->problems, .count = &count};
     const struct topology_tensor *in[16], *mask[16];
     int masked[16];
     struct topology_bound bound = {.in = in, .mask = mask, .masked = masked};
