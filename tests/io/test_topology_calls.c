@@ -1,4 +1,5 @@
 /* Calls of layers: which argument is which input, and which is an attribute. */
+#include "io/keras/topology.h"
 #include "io/keras/topology_json.h"
 #include "io/keras/topology_scope.h"
 
@@ -200,6 +201,114 @@ static void ends_by_name(void **state) {
     graph_destroy(&graph);
 }
 
+/* ---- kinds that there are ---- */
+
+#define NODE(class_name, name, config, args, kwargs)                                                         \
+    "{\"class_name\": \"" class_name "\", \"name\": \"" name "\", \"config\": {\"name\": \"" name            \
+    "\", \"trainable\": true" config "}, \"inbound_nodes\": [" CALL(args, kwargs) "]}"
+#define SEQUENCE(name) TENSOR(name, "[null, 5, 8]")
+
+static void round_trip(const struct graph *graph) {
+    static const enum topology_dialect dialects[] = {TOPOLOGY_COMMON, TOPOLOGY_KERAS3};
+    for (int i = topology_dialect_of(graph) == TOPOLOGY_KERAS3; i < 2; i++) {
+        char *text = NULL;
+        assert_success(topology_write(graph, dialects[i], &text));
+        struct graph *again = read_graph(text);
+        assert_graphs_equal(graph, again);
+        graph_destroy(&again);
+        free(text);
+    }
+}
+
+static void attention_by_keyword(void **state) {
+    (void)state;
+    static const char *const args[][2] = {
+        {SEQUENCE("x") ", " SEQUENCE("y"), "\"key\": " SEQUENCE("x") ", \"use_causal_mask\": true"},
+        {SEQUENCE("x"), "\"key\": " SEQUENCE("x") ", \"use_causal_mask\": true, \"value\": " SEQUENCE("y")},
+    };
+    for (int i = 0; i < 2; i++) {
+        char *json = NULL;
+        assert_true(
+            asprintf(
+                &json,
+                MODEL(INPUT("x", "[null, 5, 8]") ", " INPUT(
+                          "y", "[null, 5, 8]") ", {\"class_name\": "
+                                               "\"MultiHeadAttention\", \"name\": \"m\", \"config\": "
+                                               "{\"name\": \"m\", "
+                                               "\"trainable\": true, \"num_heads\": 2, \"key_dim\": 4}, "
+                                               "\"inbound_nodes\": [{\"args\": [%s], \"kwargs\": {%s}}]}",
+                      "[[\"x\", 0, 0], [\"y\", 0, 0]]", "[\"m\", 0, 0]"),
+                args[i][0], args[i][1]) > 0);
+        struct graph *graph = read_graph(json);
+        int m = graph->output[0].node;
+        assert_int_equal(graph->node[m].nin, 3);
+        assert_string_equal(source(graph, m, 1), "y");
+        assert_string_equal(source(graph, m, 2), "x");
+        assert_true(layer_bool(layer_of(graph, m), "use_causal_mask"));
+        assert_int_equal(topology_dialect_of(graph), TOPOLOGY_KERAS3);
+        round_trip(graph);
+        graph_destroy(&graph);
+        free(json);
+    }
+}
+
+static void states_by_keyword(void **state) {
+    (void)state;
+    struct graph *graph = read_graph(
+        MODEL(INPUT("x", "[null, 5, 8]") ", " INPUT("h", "[null, 3]") ", " INPUT("c", "[null, 3]") ", " NODE(
+                  "LSTM", "l", ", \"units\": 3", SEQUENCE("x"),
+                  "\"mask\": null, \"initial_state\": [" TENSOR("h", "[null, 3]") ", " TENSOR(
+                      "c", "[null, 3]") "]"),
+              "[[\"x\", 0, 0], [\"h\", 0, 0], [\"c\", 0, 0]]", "[\"l\", 0, 0]"));
+    int l = graph->output[0].node;
+    assert_int_equal(graph->node[l].nin, 3);
+    assert_string_equal(source(graph, l, 2), "c");
+    round_trip(graph);
+    graph_destroy(&graph);
+}
+
+/* As Keras 3 writes a model whose Embedding masks zeros. */
+static void masks_that_keras3_writes(void **state) {
+    (void)state;
+#define NOT_EQUAL(of, value)                                                                                 \
+    "{\"module\": \"keras.src.ops.numpy\", \"class_name\": \"NotEqual\", \"name\": \"ne\", \"config\": "     \
+    "{\"name\": \"ne\"}, \"inbound_nodes\": [" CALL(TENSOR(of, "[null, 5]") ", " value, "") "]}"
+#define MASKED(of, value, on)                                                                                \
+    MODEL(INPUT("x", "[null, 5]") ", " INPUT("z", "[null, 5]") ", " NODE(                                    \
+              "Embedding", "e", ", \"input_dim\": 9, \"output_dim\": 8, \"mask_zero\": true",                \
+              TENSOR("x", "[null, 5]"),                                                                      \
+              "") ", " NOT_EQUAL(of, value) ", " NODE("Dropout", "d", ", \"rate\": 0.5", SEQUENCE("e"),      \
+                                                      "") ", " NODE("LSTM", "l", ", \"units\": 3",           \
+                                                                    SEQUENCE(on),                            \
+                                                                    "\"mask\": " TENSOR("ne", "[null, 5]")), \
+          "[[\"x\", 0, 0], [\"z\", 0, 0]]", "[\"l\", 0, 0]")
+    struct graph *graph = read_graph(MASKED("x", "0", "d"));
+    assert_int_equal(graph_find_layer(graph, "ne"), -1); /* the layers make it themselves */
+    assert_string_equal(source(graph, graph->output[0].node, 0), "d");
+    round_trip(graph);
+    graph_destroy(&graph);
+    /* Not the mask that the layers would make. */
+    refuse(MASKED("z", "0", "d"), STATUS_UNSUPPORTED, "layer \"l\": called with mask \"ne\"");
+    refuse(MASKED("x", "1", "d"), STATUS_UNSUPPORTED, "layer \"l\": called with mask \"ne\"");
+    /* A mask as a tensor. */
+    refuse(MODEL(INPUT("x", "[null, 5]") ", " NOT_EQUAL("x", "0"), "[[\"x\", 0, 0]]", "[[\"ne\", 0, 0]]"),
+           STATUS_UNSUPPORTED, "layer \"ne\": operation NotEqual");
+    /* That of a Masking is of time steps. */
+    graph = read_graph(
+        MODEL(INPUT("x", "[null, 5, 8]") ", " NODE(
+                  "Masking", "m", ", \"mask_value\": 2.0", SEQUENCE("x"),
+                  "") ", " NOT_EQUAL("x", "2.0") ", "
+                                                 "{\"module\": \"keras.src.ops.numpy\", \"class_name\": "
+                                                 "\"Any\", \"name\": \"any\", \"config\": "
+                                                 "{\"name\": \"any\", \"axis\": [-1], \"keepdims\": false}, "
+                                                 "\"inbound_nodes\": [" CALL(SEQUENCE("ne"), "") "]}, " NODE(
+                                                     "GRU", "l", ", \"units\": 3, \"reset_after\": true",
+                                                     SEQUENCE("m"), "\"mask\": " TENSOR("any", "[null, 5]")),
+              "[[\"x\", 0, 0]]", "[\"l\", 0, 0]"));
+    round_trip(graph);
+    graph_destroy(&graph);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(inputs_by_position_and_by_name),
@@ -208,6 +317,9 @@ int main(void) {
         cmocka_unit_test(calls_that_are_none_are_refused),
         cmocka_unit_test(masks_are_for_inputs),
         cmocka_unit_test(ends_by_name),
+        cmocka_unit_test(attention_by_keyword),
+        cmocka_unit_test(states_by_keyword),
+        cmocka_unit_test(masks_that_keras3_writes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
