@@ -78,7 +78,7 @@ static status check_text(const char *text, size_t length) {
         else if (!quoted && (*c == ']' || *c == '}') && depth) depth--;
         values += !quoted && (*c == ',' || *c == '[' || *c == '{');
         if (depth > MAX_DEPTH)
-            return status_fail(STATUS_DATA, "the topology is nested deeper than %d", MAX_DEPTH);
+            return status_fail(STATUS_DATA, "the topology is nested too deeply: more than %d", MAX_DEPTH);
         c += n;
     }
     if (values > MAX_VALUES)

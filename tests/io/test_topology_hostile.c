@@ -78,7 +78,7 @@ static void depth_and_size_are_bounded(void **state) {
     for (int i = 0; i < 600; i++) fputc('[', text.out);
     for (int i = 0; i < 600; i++) fputc(']', text.out);
     char *json = text_close(&text);
-    assert_not_parsed(json, text.length, "nested deeper than 512");
+    assert_not_parsed(json, text.length, "nested too deeply: more than 512");
     free(json);
 
     text_open(&text);

@@ -62,6 +62,13 @@ static void assert_rescaling(const char *op, double scale, double offset) {
     graph_destroy(&graph);
 }
 
+static void refuse_op(const char *op, const char *part) {
+    char *json = NULL;
+    assert_true(asprintf(&json, OF_X("op", "%s"), op) > 0);
+    refuse(json, STATUS_UNSUPPORTED, part);
+    free(json);
+}
+
 /* ---- arithmetic ---- */
 
 static void two_tensors_are_merged(void **state) {
@@ -257,6 +264,9 @@ static void shapes(void **state) {
                  SHAPE(N, 12, 16, 3));
     assert_gives(OP1("ResizeNearestNeighbor", "\"half_pixel_centers\": {\"b\": true}", "\"1\": [18, 8]", T1),
                  SHAPE(N, 18, 8, 3));
+    assert_gives(OP2("image.resize", T2("\"size\": [9, 5], \"method\": \"nearest\"")), SHAPE(N, 9, 5, 3));
+    assert_gives(OP3("Transpose", ", \"axes\": [0, 3, 1, 2]", T3("x")), SHAPE(N, 3, 6, 8));
+    assert_gives(OP1("Transpose", "", "\"1\": [0, 2, 1, 3]", T1), SHAPE(N, 8, 6, 3));
     /* What changes nothing is nothing. */
     struct graph *graph = with_op(OP2("cast", T2("\"dtype\": \"float32\"")));
     assert_int_equal(graph->nlayers, 1);
@@ -264,6 +274,68 @@ static void shapes(void **state) {
     graph = with_op(OP2("identity", T2("\"name\": null")));
     assert_string_equal(last(graph)->name, "x");
     graph_destroy(&graph);
+}
+
+/* ---- slices ---- */
+
+#define SLICE3(start, stop, step)                                                                            \
+    "{\"class_name\": \"__slice__\", \"config\": {\"start\": " start ", \"stop\": " stop ", \"step\": " step \
+    "}}"
+#define SLICE2(start, stop, step) "{\"start\": " start ", \"stop\": " stop ", \"step\": " step "}"
+#define ALL3 SLICE3("null", "null", "null")
+#define ALL2 SLICE2("null", "null", "null")
+#define GET2(slices)                                                                                         \
+    "{\"class_name\": \"SlicingOpLambda\", \"config\": {\"name\": \"op\", \"function\": "                    \
+    "\"__operators__.getitem\"}, \"name\": \"op\", \"inbound_nodes\": [" T2("\"slice_spec\": [" slices       \
+                                                                            "]") "]}"
+
+static void slices(void **state) {
+    (void)state;
+    /* x[:, 1:-1, 2:, :] */
+    assert_gives(OP3("GetItem", "",
+                     T3("x") ", [" ALL3
+                             ", " SLICE3("1", "-1", "null") ", " SLICE3("2", "null", "null") ", " ALL3 "]"),
+                 SHAPE(N, 4, 6, 3));
+    assert_gives(GET2(ALL2 ", " SLICE2("1", "-1", "null") ", " SLICE2("2", "null", "null") ", " ALL2),
+                 SHAPE(N, 4, 6, 3));
+    /* x[:, 0], x[:, -1, 3] */
+    assert_gives(GET2(ALL2 ", 0"), SHAPE(N, 8, 3));
+    assert_gives(OP3("GetItem", "", T3("x") ", [" ALL3 ", -1, 3]"), SHAPE(N, 3));
+    /* x[:, ::2, 1::3] */
+    assert_gives(GET2(ALL2 ", " SLICE2("null", "null", "2") ", " SLICE2("1", "null", "3")),
+                 SHAPE(N, 3, 3, 3));
+    /* x[..., 2:4, :] */
+    assert_gives(GET2("{\"class_name\": \"__ellipsis__\"}, " SLICE2("2", "4", "null") ", " ALL2),
+                 SHAPE(N, 6, 2, 3));
+    /* x[:] */
+    struct graph *graph = with_op(GET2(ALL2));
+    assert_string_equal(last(graph)->name, "x");
+    graph_destroy(&graph);
+    /* TensorFlow's node of x[:, 1:5, 2] */
+    assert_gives(
+        OP1("StridedSlice",
+            "\"begin_mask\": {\"i\": \"1\"}, \"end_mask\": {\"i\": \"1\"}, \"shrink_axis_mask\": {\"i\": "
+            "\"4\"}, \"ellipsis_mask\": {\"i\": \"0\"}, \"new_axis_mask\": {\"i\": \"0\"}",
+            "\"1\": [0, 1, 2], \"2\": [0, 5, 3], \"3\": [1, 1, 1]", T1),
+        SHAPE(N, 4, 3));
+    /* What is cropped is what was asked for. */
+    graph = as_layer(GET2(ALL2 ", " SLICE2("1", "-2", "null")), "Cropping2D", 1);
+    const struct attr *cropping = layer_attr(last(graph), "cropping");
+    static const int64_t expected[] = {1, 2, 0, 0};
+    assert_int_equal(cropping->u.ints.n, 4);
+    for (int i = 0; i < 4; i++) assert_int_equal(cropping->u.ints.v[i], expected[i]);
+    graph_destroy(&graph);
+    static const char *const refused[] = {
+        GET2("0"),                                          /* of the batch */
+        GET2(ALL2 ", " ALL2 ", " ALL2 ", 0"),               /* of the channels */
+        GET2(ALL2 ", " SLICE2("null", "null", "-1")),       /* backwards */
+        GET2(ALL2 ", " SLICE2("4", "2", "null")),           /* nothing */
+        GET2(ALL2 ", 6"),                                   /* beyond */
+        GET2(ALL2 ", " ALL2 ", " ALL2 ", " ALL2 ", " ALL2), /* too many */
+        GET2(ALL2 ", null"),                                /* a new axis */
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        refuse_op(refused[i], "layer \"op\" (SlicingOpLambda): operation __operators__.getitem");
 }
 
 static void squeezed(void **state) {
@@ -295,13 +367,6 @@ static void layers_are_no_operations(void **state) {
 }
 
 /* ---- what cannot be translated ---- */
-
-static void refuse_op(const char *op, const char *part) {
-    char *json = NULL;
-    assert_true(asprintf(&json, OF_X("op", "%s"), op) > 0);
-    refuse(json, STATUS_UNSUPPORTED, part);
-    free(json);
-}
 
 static void others_are_named(void **state) {
     (void)state;
@@ -347,58 +412,89 @@ static void others_are_named(void **state) {
 /* Squeeze-and-excite of MobileNetV3: hard_sigmoid made of ReLU6(x + 3) / 6, as Keras 2.15 writes it. */
 static void mobilenet_v3_of_keras2(void **state) {
     (void)state;
-    struct graph
-        *graph =
-            read_graph(
-                OF_X("tf.math.add",
-                     LAYER("GlobalAveragePooling2D", "pool", ", \"keepdims\": true", "[[[\"x\", 0, 0, {}]]]") "," LAYER(
-                         "Conv2D", "c", ", \"filters\": 3, \"kernel_size\": [1, 1]",
-                         "[[[\"pool\", 0, 0, {}]]]") "," LAYER("TFOpLambda", "tf.__operators__.add",
-                                                               ", \"function\": \"__operators__.add\"",
-                                                               "[[\"c\", 0, 0, {\"y\": 3.0, \"name\": "
-                                                               "null}]]") "," LAYER("ReLU", "re_lu",
-                                                                                    ", \"max_value\": 6.0",
-                                                                                    "[[[\"tf.__operators__."
-                                                                                    "add\", 0, 0, "
-                                                                                    "{}]]]") "," LAYER("TFOpL"
-                                                                                                       "ambd"
-                                                                                                       "a",
-                                                                                                       "tf."
-                                                                                                       "math."
-                                                                                                       "multi"
-                                                                                                       "ply",
-                                                                                                       ", "
-                                                                                                       "\"fun"
-                                                                                                       "ction"
-                                                                                                       "\": "
-                                                                                                       "\"mat"
-                                                                                                       "h."
-                                                                                                       "multi"
-                                                                                                       "ply"
-                                                                                                       "\"",
-                                                                                                       "[["
-                                                                                                       "\"re_"
-                                                                                                       "lu\","
-                                                                                                       " 0, "
-                                                                                                       "0, "
-                                                                                                       "{\"y"
-                                                                                                       "\": "
-                                                                                                       "0."
-                                                                                                       "16666"
-                                                                                                       "66666"
-                                                                                                       "66666"
-                                                                                                       "66,"
-                                                                                                       " \"na"
-                                                                                                       "me\":"
-                                                                                                       " "
-                                                                                                       "null}"
-                                                                                                       "]]") "," LAYER("Multiply",
-                                                                                                                       "mul",
-                                                                                                                       "",
-                                                                                                                       "[[[\"x\", 0, 0, {}], [\"tf.math.multiply\", 0, 0, {}]]]") "," LAYER("TFOpLambda",
-                                                                                                                                                                                            "tf.math.add",
-                                                                                                                                                                                            ", \"function\": \"math.add\"",
-                                                                                                                                                                                            "[[\"mul\", 0, 0, {\"y\": [\"x\", 0, 0], \"name\": null}]]")));
+    struct graph *graph = read_graph(OF_X(
+        "tf.math.add",
+        LAYER("GlobalAveragePooling2D", "pool", ", \"keepdims\": true", "[[[\"x\", 0, 0, {}]]]") "," LAYER(
+            "Conv2D", "c", ", \"filters\": 3, \"kernel_size\": [1, 1]",
+            "[[[\"pool\", 0, 0, {}]]]") "," LAYER("TFOpLambda", "tf.__operators__.add",
+                                                  ", \"function\": \"__operators__.add\"",
+                                                  "[[\"c\", 0, 0, {\"y\": 3.0, \"name\": "
+                                                  "null}]]") "," LAYER("ReLU", "re_lu",
+                                                                       ", \"max_value\": 6.0",
+                                                                       "[[[\"tf.__operators__."
+                                                                       "add\", 0, 0, "
+                                                                       "{}]]]") "," LAYER("TFOpL"
+                                                                                          "ambd"
+                                                                                          "a",
+                                                                                          "tf."
+                                                                                          "math."
+                                                                                          "multi"
+                                                                                          "ply",
+                                                                                          ", "
+                                                                                          "\"fun"
+                                                                                          "ction"
+                                                                                          "\": "
+                                                                                          "\"mat"
+                                                                                          "h."
+                                                                                          "multi"
+                                                                                          "ply"
+                                                                                          "\"",
+                                                                                          "[["
+                                                                                          "\"re_"
+                                                                                          "lu\","
+                                                                                          " 0, "
+                                                                                          "0, "
+                                                                                          "{\"y"
+                                                                                          "\": "
+                                                                                          "0."
+                                                                                          "16666"
+                                                                                          "66666"
+                                                                                          "66666"
+                                                                                          "66,"
+                                                                                          " \"na"
+                                                                                          "me\":"
+                                                                                          " "
+                                                                                          "null}"
+                                                                                          "]]") "," LAYER("Mu"
+                                                                                                          "lt"
+                                                                                                          "ip"
+                                                                                                          "l"
+                                                                                                          "y",
+                                                                                                          "mu"
+                                                                                                          "l",
+                                                                                                          "",
+                                                                                                          "[["
+                                                                                                          "["
+                                                                                                          "\""
+                                                                                                          "x"
+                                                                                                          "\""
+                                                                                                          ", "
+                                                                                                          "0,"
+                                                                                                          " 0"
+                                                                                                          ", "
+                                                                                                          "{}"
+                                                                                                          "],"
+                                                                                                          " ["
+                                                                                                          "\""
+                                                                                                          "tf"
+                                                                                                          ".m"
+                                                                                                          "at"
+                                                                                                          "h."
+                                                                                                          "mu"
+                                                                                                          "lt"
+                                                                                                          "ip"
+                                                                                                          "ly"
+                                                                                                          "\""
+                                                                                                          ", "
+                                                                                                          "0,"
+                                                                                                          " 0"
+                                                                                                          ", "
+                                                                                                          "{}"
+                                                                                                          "]]"
+                                                                                                          "]") "," LAYER("TFOpLambda",
+                                                                                                                         "tf.math.add",
+                                                                                                                         ", \"function\": \"math.add\"",
+                                                                                                                         "[[\"mul\", 0, 0, {\"y\": [\"x\", 0, 0], \"name\": null}]]")));
     assert_string_equal(layer_named(graph, "tf.__operators__.add")->kind->class_name, "Rescaling");
     assert_string_equal(layer_named(graph, "tf.math.multiply")->kind->class_name, "Rescaling");
     assert_string_equal(layer_named(graph, "tf.math.add")->kind->class_name, "Add");
@@ -480,6 +576,7 @@ int main(void) {
         cmocka_unit_test(several_layers_compute_the_same),
         cmocka_unit_test(activations),
         cmocka_unit_test(shapes),
+        cmocka_unit_test(slices),
         cmocka_unit_test(squeezed),
         cmocka_unit_test(layers_are_no_operations),
         cmocka_unit_test(others_are_named),
