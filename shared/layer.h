@@ -175,8 +175,7 @@ status lowering_add(struct lowering *lowering, const struct op *op, const struct
 struct op op_make(enum op_kind kind, int *in, int nin);
 /* Shape of a value; the pointer is good until the next lowering_add(). */
 const struct shape *lowering_shape(const struct lowering *lowering, int value);
-/* Activations by Keras's names. Arguments that are not the defaults follow in brackets, in the order of Keras
- * 3's functions: "relu", "leaky_relu(0.1)". In shared/layers/activation_function.c.
+/* Activations by Keras's names, in shared/layers/activation_function.c.
  *
  * Appends the one a layer names in its attribute "activation" ("linear" appends nothing). */
 status lowering_add_activation(struct lowering *lowering, const char *name, int value,
