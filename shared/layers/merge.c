@@ -59,15 +59,64 @@ static status merge_masks(struct lowering *lowering) {
     return SUCCESS;
 }
 
+/* a where the mask is one, b where it is zero. */
+static status choose(struct lowering *lowering, int mask, int a, int b, int *out) {
+    int rest;
+    STATUS_TRY(emit_affine(lowering, mask, -1, 1, &rest));
+    STATUS_TRY(emit_binary(lowering, BINARY_MUL, a, mask, &a));
+    STATUS_TRY(emit_binary(lowering, BINARY_MUL, b, rest, &b));
+    return emit_binary(lowering, BINARY_ADD, a, b, out);
+}
+
+/* The mask of an input as (N,T,1), -1 if it has none. Keras forgets the masks of inputs whose rank it raises.
+ */
+static status mask_of_input(struct lowering *lowering, int i, int rank, int *mask) {
+    char text[SHAPE_TEXT_MAX];
+    const struct shape shape = *lowering_shape(lowering, lowering->in[i]);
+    *mask = shape.rank == rank ? lowering->mask[i] : -1;
+    if (*mask < 0) return SUCCESS;
+    if (rank != 3 || lowering_shape(lowering, *mask)->rank != 2)
+        return status_fail(STATUS_UNSUPPORTED, "a masked input of shape %s is not supported",
+                           shape_format(&shape, text));
+    return mask_raise(lowering, *mask, rank, mask);
+}
+
+/* In Keras 3, from 3.4 on, steps that do not count leave a product as it is, and in a maximum or minimum give
+ * way to what it is of the inputs before; or, if these do not count, are all there is. `sum_mask`: the steps
+ * that count in what has been combined so far. */
+static status leave_out(struct lowering *lowering, enum binary kind, int mask, bool first, int *sum_mask,
+                        int *sum, int *next) {
+    int rest;
+    if (kind == BINARY_MUL) {
+        if (mask < 0) return SUCCESS;
+        STATUS_TRY(emit_affine(lowering, mask, -1, 1, &rest));
+        STATUS_TRY(emit_binary(lowering, BINARY_MUL, *next, mask, next));
+        return emit_binary(lowering, BINARY_ADD, *next, rest, next);
+    }
+    if (first) {
+        *sum_mask = mask;
+        return SUCCESS;
+    }
+    if (mask >= 0) STATUS_TRY(choose(lowering, mask, *next, *sum, next));
+    if (*sum_mask >= 0) STATUS_TRY(choose(lowering, *sum_mask, *sum, *next, sum));
+    if (mask < 0 || *sum_mask < 0) *sum_mask = -1;
+    else STATUS_TRY(mask_or(lowering, *sum_mask, mask, sum_mask));
+    return SUCCESS;
+}
+
 static status lower(struct lowering *lowering, enum binary kind) {
-    int rank = 0, value = -1;
+    int rank = 0, value = -1, sum_mask = -1;
+    bool leaves_out =
+        lowering->keras_version >= 3 && (kind == BINARY_MUL || kind == BINARY_MAX || kind == BINARY_MIN);
     for (int i = 0; i < lowering->nin; i++) {
         int other = lowering_shape(lowering, lowering->in[i])->rank;
         rank = other > rank ? other : rank;
     }
     for (int i = 0; i < lowering->nin; i++) {
-        int next = lowering->in[i];
+        int next = lowering->in[i], mask = -1;
+        if (leaves_out) STATUS_TRY(mask_of_input(lowering, i, rank, &mask));
         STATUS_TRY(raise_rank(lowering, rank, &next));
+        if (leaves_out) STATUS_TRY(leave_out(lowering, kind, mask, i == 0, &sum_mask, &value, &next));
         if (i == 0) {
             value = next;
             continue;

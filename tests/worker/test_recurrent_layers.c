@@ -361,7 +361,13 @@ static void test_merged_masks(void **state) {
     } cases[] = {
         {"Add", "", 2, true, BOTH},
         {"Add", "", 3, true, EITHER},
+        {"Multiply", "", 2, true, BOTH},
         {"Multiply", "", 3, true, EITHER},
+        {"Multiply", "", 3, false, ALL},
+        {"Maximum", "", 2, true, BOTH},
+        {"Maximum", "", 3, true, EITHER},
+        {"Maximum", "", 3, false, ALL},
+        {"Minimum", "", 3, true, EITHER},
         {"Subtract", "", 2, true, BOTH},
         {"Add", "", 2, false, FIRST},
         {"Add", "", 3, false, ALL},
@@ -405,11 +411,17 @@ static void test_merged_masks(void **state) {
                 for (int c = 0; c < C; c++) {
                     double va = (double)params_at(net.params, 0)[token[0][n][at] * C + c],
                            vb = (double)params_at(net.params, 1)[token[1][n][at] * C + c];
+                    /* What Keras 3 puts in the place of steps that do not count: 1, or the other input. */
+                    bool product = !strcmp(cases[i].class_name, "Multiply"), newer = cases[i].version == 3;
+                    bool hidden_b = newer && cases[i].second && !b, hidden_a = newer && !a;
+                    double ub = hidden_b ? product ? 1 : va : vb, ua = hidden_a ? product ? 1 : ub : va;
                     x[t][c] = joined                                     ? (of ? vb : va)
                               : wide                                     ? va
                               : !strcmp(cases[i].class_name, "Add")      ? va + vb
                               : !strcmp(cases[i].class_name, "Subtract") ? va - vb
-                                                                         : va * vb;
+                              : !strcmp(cases[i].class_name, "Maximum")  ? fmax(ua, ub)
+                              : !strcmp(cases[i].class_name, "Minimum")  ? fmin(ua, ub)
+                                                                         : ua * ub;
                     if (wide) x[t][C + c] = vb;
                 }
                 mask[t] = cases[i].counts == BOTH     ? a && b
