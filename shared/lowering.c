@@ -101,8 +101,13 @@ static status add_before(struct lowering *lowering, const struct op *op, const s
     }
     if (op->kind == OP_CONCAT) moved.u.axis.axis = axis[op->u.axis.axis];
     status error = append(lowering, &moved, &inner, value);
-    if (!error) error = append(lowering, &after, &outer, value);
     free(moved.in);
+    STATUS_TRY(error);
+    error = append(lowering, &after, &outer, value);
+    if (error && op->kind == OP_AFFINE) { /* the caller keeps its constants */
+        struct op *last = &lowering->graph->op[lowering->graph->nops - 1];
+        last->u.affine.scale = last->u.affine.offset = NULL;
+    }
     return error;
 }
 

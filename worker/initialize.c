@@ -19,18 +19,32 @@ static bool is_named(const char *name, const char *last) {
     return a >= b && !strcmp(name + a - b, last) && (a == b || name[a - b - 1] == '/');
 }
 
+static bool is_one_of(const char *name, const char *const *names, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (is_named(name, names[i])) return true;
+    return false;
+}
+
+/* What a weight starts as if it is no kernel. */
+static bool start_value(const struct layer *layer, const char *name, float *value) {
+    static const char *const ones[] = {"gamma", "moving_variance", "variance", "scale",
+                                       "concat_score_weight"};
+    static const char *const zeros[] = {"bias", "beta", "alpha", "moving_mean", "mean", "count"};
+    bool one = is_one_of(name, ones, sizeof ones / sizeof *ones);
+    *value = !one ? 0 : layer_has_attr(layer, "init_values") ? (float)layer_float(layer, "init_values") : 1;
+    return one || is_one_of(name, zeros, sizeof zeros / sizeof *zeros);
+}
+
 void initialize_params(const struct graph *graph, const struct opgraph *ops, uint64_t seed,
                        struct params *params) {
     for (int i = 0; i < ops->nparams; i++) {
         const struct param *p = &ops->param[i];
-        const char *name = graph->layer[p->layer].weight[p->weight].name;
-        float *v = params_at(params, i);
+        const struct layer *layer = &graph->layer[p->layer];
+        float *v = params_at(params, i), value;
         struct rng rng = rng_make(seed, RNG_INIT, (uint64_t)i);
-        /* GRU's bias has two rows. */
-        double bound = p->shape.rank >= 2 && !is_named(name, "bias") ? glorot_bound(&p->shape) : 0;
-        bool one = is_named(name, "gamma") || is_named(name, "moving_variance") || is_named(name, "scale") ||
-                   is_named(name, "concat_score_weight");
+        bool kernel = !start_value(layer, layer->weight[p->weight].name, &value) && p->shape.rank >= 2;
+        double bound = kernel ? glorot_bound(&p->shape) : 0;
         for (int64_t j = 0; j < p->count; j++)
-            v[j] = bound > 0 ? (float)(bound * (2 * rng_uniform(&rng) - 1)) : one ? 1 : 0;
+            v[j] = kernel ? (float)(bound * (2 * rng_uniform(&rng) - 1)) : value;
     }
 }
