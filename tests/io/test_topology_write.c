@@ -1,4 +1,5 @@
 /* Topologies written: read, written and read again they are the same, in both dialects. */
+#include "io/keras/container.h"
 #include "io/keras/topology.h"
 #include "io/keras/topology_json.h"
 
@@ -276,10 +277,86 @@ static void real_files_are_the_same_in_both_dialects(void **state) {
     }
 }
 
+/* ---- against what Keras 3.16 wrote ---- */
+
+static const cJSON *layer_of_json(const cJSON *model, const char *name) {
+    const cJSON *layers = topology_member(topology_member(model, "config"), "layers");
+    for (const cJSON *layer = layers->child; layer; layer = layer->next) {
+        const char *is = topology_string(topology_member(layer, "config"), "name");
+        if (is && !strcmp(is, name)) return layer;
+    }
+    fail_msg("there is no layer \"%s\"", name);
+    return NULL;
+}
+
+static void assert_same(const cJSON *is, const cJSON *should, const char *name, const char *key) {
+    if (should && cJSON_Compare(is, should, 1)) return;
+    char *a = cJSON_PrintUnformatted(is), *b = should ? cJSON_PrintUnformatted(should) : NULL;
+    fail_msg("\"%s\": %s is %s, not %s", name, key, a, b ? b : "there");
+}
+
+/* Every key of a config is one that Keras writes, and has the value that it writes; of layers inside, too. */
+static void assert_config(const cJSON *is, const cJSON *should, const char *name) {
+    for (const cJSON *item = is->child; item; item = item->next) {
+        const cJSON *other = topology_member(should, item->string);
+        if (cJSON_IsObject(item) && topology_member(item, "config") && topology_member(other, "config"))
+            assert_config(item, other, name);
+        else if (!strcmp(item->string, "config")) assert_config(item, other, name);
+        else assert_same(item, other, name, item->string);
+    }
+}
+
+static void keras3_writes_the_same(void **state) {
+    (void)state;
+    static const char *const files[] = {"seq_cnn", "mobilenet_v2", "graph_mix", "lstm_text", "transformer"};
+    int n = 0;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[512], *text = NULL, *mine = NULL;
+        int version;
+        snprintf(path, sizeof path, "%s/models/keras3/%s.keras", GODWIT_SHARED_DIR, files[i]);
+        if (access(path, R_OK)) continue;
+        assert_success(container_topology(path, &text, &version));
+        struct graph *graph = read_graph(text);
+        assert_success(topology_write(graph, TOPOLOGY_KERAS3, &mine));
+        cJSON *theirs = NULL, *ours = NULL;
+        assert_success(topology_parse(text, &theirs));
+        assert_success(topology_parse(mine, &ours));
+        static const char *const keys[] = {"module", "class_name", "registered_name"};
+        for (int k = 0; k < 3; k++)
+            assert_same(topology_member(ours, keys[k]), topology_member(theirs, keys[k]), files[i], keys[k]);
+        const cJSON *layers = topology_member(topology_member(ours, "config"), "layers");
+        for (const cJSON *layer = layers->child; layer; layer = layer->next) {
+            const char *name = topology_string(topology_member(layer, "config"), "name");
+            const cJSON *other = layer_of_json(theirs, name);
+            for (int k = 0; k < 3; k++)
+                assert_same(topology_member(layer, keys[k]), topology_member(other, keys[k]), name, keys[k]);
+            assert_config(topology_member(layer, "config"), topology_member(other, "config"), name);
+            const cJSON *build = topology_member(layer, "build_config");
+            if (build) assert_same(build, topology_member(other, "build_config"), name, "build_config");
+            const cJSON *call = topology_member(layer, "inbound_nodes");
+            const cJSON *its = topology_member(other, "inbound_nodes");
+            if (!call || !call->child || layer_named(graph, name)->kind->call_args) continue;
+            assert_same(topology_member(call->child, "args"), topology_member(its->child, "args"), name,
+                        "args");
+        }
+        cJSON_Delete(theirs);
+        cJSON_Delete(ours);
+        graph_destroy(&graph);
+        free(text);
+        free(mine);
+        n++;
+    }
+    if (!n) {
+        print_message("no model in %s/models\n", GODWIT_SHARED_DIR);
+        skip();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(graphs_are_the_same_in_both_dialects),
         cmocka_unit_test(real_files_are_the_same_in_both_dialects),
+        cmocka_unit_test(keras3_writes_the_same),
         cmocka_unit_test(a_chain_for_keras3),
         cmocka_unit_test(calls_for_keras3),
         cmocka_unit_test(several_arguments_need_keras3),
