@@ -3,6 +3,7 @@
 #include "coordinator/main_commands.h"
 #include "io/config.h"
 #include "io/libraries.h"
+#include "shared/layer_coverage.h"
 #include "shared/nearest.h"
 #include "worker/libraries.h"
 
@@ -24,9 +25,13 @@ static void print_help(void) {
            "Carries a trained Keras model (HDF5) into a smaller one for cheap processors.\n\nCommands:\n");
     for (int i = 0; i < NCOMMANDS; i++) printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
     printf("  %-10s %s\n", "help",
-           "help COMMAND: its arguments; help config: every key of the configuration");
-    printf("\nMODEL is a file, or NAME[:VERSION] in the registry (GODWIT_MODELS, by default "
-           "./models).\n\nExit codes:\n");
+           "help COMMAND: its arguments; help config, help layers, help aliases: see below");
+    printf("\nMODEL is a file or folder with a Keras model (.h5, .hdf5, .keras, .weights.h5, a folder of "
+           "TensorFlow.js),\nor NAME[:VERSION] in the registry (GODWIT_MODELS, by default ./models).\n\n"
+           "Help topics:\n"
+           "  config     every key of the configuration\n"
+           "  layers     which layers are known, can be trained, and what they were compared with\n"
+           "  aliases    how custom layers that are simple arithmetic are declared\n\nExit codes:\n");
 #define PRINT_CODE(name, exit_code, meaning) printf("  %3d  %s\n", exit_code, meaning);
     STATUS_CODES(PRINT_CODE)
 #undef PRINT_CODE
@@ -49,16 +54,52 @@ static const struct command *find(const char *name) {
     return NULL;
 }
 
-static int unknown(const char *word) {
-    const char *names[NCOMMANDS + 1];
-    for (int i = 0; i < NCOMMANDS; i++) names[i] = commands[i]->name;
-    names[NCOMMANDS] = "help";
-    const char *near = nearest_word(word, names, NCOMMANDS + 1);
+/* `what` is what the word should be: a command, or a help topic, which commands are too. */
+static int unknown(const char *what, const char *word) {
+    static const char *const topics[] = {"help", "config", "layers", "aliases"};
+    const char *names[NCOMMANDS + 4];
+    int n = 0;
+    for (; n < NCOMMANDS; n++) names[n] = commands[n]->name;
+    size_t ntopics = strcmp(what, "command") == 0 ? 1 : sizeof topics / sizeof *topics;
+    for (size_t i = 0; i < ntopics; i++) names[n++] = topics[i];
+    const char *near = nearest_word(word, names, n);
     if (near)
-        fprintf(stderr, "godwit: unknown command \"%s\"; did you mean \"%s\"? (see godwit --help)\n", word,
+        fprintf(stderr, "godwit: unknown %s \"%s\"; did you mean \"%s\"? (see godwit --help)\n", what, word,
                 near);
-    else fprintf(stderr, "godwit: unknown command \"%s\" (see godwit --help)\n", word);
+    else fprintf(stderr, "godwit: unknown %s \"%s\" (see godwit --help)\n", what, word);
     return status_exit_code(STATUS_USAGE);
+}
+
+static const char aliases_help[] =
+    "A file for --aliases (or source.aliases in a configuration) says which known layers the custom classes "
+    "of\n"
+    "a model stand for. Custom code is never run. JSON, one member a class:\n\n"
+    "  {\"MultiplyBeta\": {\"class_name\": \"Rescaling\", \"config\": {\"scale\": \"$beta:0.2\"}},\n"
+    "   \"my_package>MyDense\": {\"class_name\": \"Dense\", \"config\": \"$all\"},\n"
+    "   \"Block\": [{\"class_name\": \"Conv2D\", \"config\": {\"filters\": \"$width\", \"kernel_size\": [3, "
+    "3]}},\n"
+    "             {\"class_name\": \"ReLU\"}]}\n\n"
+    "A class is named alone or with its package; a list of layers is called one after the other. In a "
+    "config\n"
+    "  \"$key\"     is the value in the custom layer's own config, \"$key:0.2\" with a default\n"
+    "  \"$all\"     in the place of a config is the custom layer's whole config; as a member, {\"$all\": "
+    "true, ...},\n"
+    "             it is all of it but for what is said besides\n"
+    "  \"$$text\"   is the text \"$text\"; anything else is as it stands\n"
+    "Members that begin with \"_\" are comments. godwit help layers lists the known layers; examples are in\n"
+    "configs/aliases.\n";
+
+/* Prints a text that was made; returns an exit code. */
+static int print_made(status error, char *text) {
+    if (!error) {
+        fputs(text, stdout);
+        free(text);
+        return 0;
+    }
+    fprintf(stderr, "godwit: %s\n", status_message(error));
+    int code = status_exit_code(status_code(error));
+    status_drop(&error);
+    return code;
 }
 
 static int help(const char *topic) {
@@ -72,16 +113,15 @@ static int help(const char *topic) {
     } else if (strcmp(topic, "config") == 0) {
         char *text = NULL;
         status error = config_describe(&text);
-        if (error) {
-            fprintf(stderr, "godwit: %s\n", status_message(error));
-            int code = status_exit_code(status_code(error));
-            status_drop(&error);
-            return code;
-        }
-        fputs(text, stdout);
-        free(text);
+        return print_made(error, text);
+    } else if (strcmp(topic, "layers") == 0) {
+        char *text = NULL;
+        status error = layer_coverage_table(&text);
+        return print_made(error, text);
+    } else if (strcmp(topic, "aliases") == 0) {
+        fputs(aliases_help, stdout);
     } else {
-        return unknown(topic);
+        return unknown("help topic", topic);
     }
     return 0;
 }
@@ -99,7 +139,7 @@ static int answer(int argc, char **argv) {
         print_version();
         return 0;
     }
-    return find(word) ? -1 : unknown(word);
+    return find(word) ? -1 : unknown("command", word);
 }
 
 int main(int argc, char **argv) {

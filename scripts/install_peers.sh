@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests labelled "peer" compare with, into FOLDER (build/peers by default): TensorFlow.js and
-# h5wasm from npm.
+# Installs what the tests labelled "peer" compare with, into FOLDER (build/peers by default): TensorFlow.js, h5wasm and a
+# trained model from npm.
 #   scripts/install_peers.sh [FOLDER]
 set -eu
 cd "$(dirname "$0")/.."
@@ -10,8 +10,10 @@ if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
     echo "install_peers.sh: node and npm are missing; on Debian: apt-get install nodejs npm" >&2
     exit 1
 fi
-if [ -d "$folder/node_modules/@tensorflow/tfjs" ] && [ -d "$folder/node_modules/h5wasm" ]; then
+if [ -d "$folder/node_modules/@tensorflow/tfjs" ] && [ -d "$folder/node_modules/h5wasm" ] &&
+    [ -d "$folder/node_modules/@upscalerjs/esrgan-slim" ]; then
     exit 0
 fi
 mkdir -p "$folder"
-npm install --prefix "$folder" --no-audit --no-fund --no-save @tensorflow/tfjs@4.22.0 h5wasm@0.10.3
+npm install --prefix "$folder" --no-audit --no-fund --no-save --legacy-peer-deps @tensorflow/tfjs@4.22.0 h5wasm@0.10.3 \
+    @upscalerjs/esrgan-slim@1.0.0

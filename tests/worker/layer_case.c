@@ -6,6 +6,9 @@
 
 #include "worker/layer_case.h"
 
+#include "io/golden.h"
+#include "worker/infer.h"
+
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,4 +122,53 @@ static void write_file(const char *folder, const char *name, const void *data, s
 void layer_case_write(const struct layer_case *one, const char *folder) {
     write_file(folder, "model.json", one->model, strlen(one->model));
     write_file(folder, "weights.bin", one->weights, (size_t)one->nweights * sizeof *one->weights);
+}
+
+status layer_case_read(const struct layer_case *one, const char *folder, struct model **model) {
+    struct model *m = NULL;
+    struct shape shape[LAYER_CASE_MAX_ENDS];
+    layer_case_write(one, folder);
+    STATUS_TRY(model_read(folder, NULL, &m));
+    status error = SUCCESS;
+    if (m->ops->ninputs != one->ninputs || m->ops->noutputs != one->noutputs)
+        error = status_fail(STATUS_DATA, "%d inputs and %d outputs", m->ops->ninputs, m->ops->noutputs);
+    for (int i = 0; i < one->ninputs; i++) shape[i] = one->x[i]->shape;
+    if (!error) error = model_set_inputs(m, shape);
+    if (error) model_destroy(&m);
+    *model = m;
+    return error;
+}
+
+status layer_case_compute(const struct layer_case *one, struct model *model, const struct engine *engine) {
+    struct machine machine = {.engine = engine, .threads = 1};
+    struct tensor *y[LAYER_CASE_MAX_ENDS] = {0};
+    status error = SUCCESS;
+    for (int i = 0; i < one->noutputs && !error; i++)
+        error = tensor_create(DTYPE_F32, &one->y[i]->shape, &y[i]);
+    if (!error) error = infer(&machine, model->ops, model->params, one->x[0]->shape.dim[0], one->x, y);
+    for (int i = 0; i < one->noutputs && !error; i++) {
+        struct golden_difference d;
+        error = golden_compare(y[i], one->y[i], LAYER_CASE_TOLERANCE, &d);
+        if (!error && !d.pass)
+            error =
+                status_fail(STATUS_DATA, "output %d: max|d| %.3g of max|y| %.3g", i, d.difference, d.largest);
+    }
+    for (int i = 0; i < one->noutputs; i++) tensor_destroy(&y[i]);
+    return status_context(error, "engine %s", engine->name);
+}
+
+void layer_answers_read(const char *path, void (*each)(void *context, const struct layer_answer *answer),
+                        void *context) {
+    struct layer_cases *cases = layer_cases_open(path);
+    while (read_line(cases)) {
+        cJSON *line = cJSON_Parse(cases->line);
+        assert_non_null(line);
+        struct layer_answer answer = {.name = cJSON_GetStringValue(cJSON_GetObjectItem(line, "name")),
+                                      .error = cJSON_GetStringValue(cJSON_GetObjectItem(line, "error"))};
+        if (!answer.error) answer.noutputs = tensors_of(cJSON_GetObjectItem(line, "y"), answer.y);
+        each(context, &answer);
+        for (int i = 0; i < answer.noutputs; i++) tensor_destroy(&answer.y[i]);
+        cJSON_Delete(line);
+    }
+    layer_cases_close(cases);
 }

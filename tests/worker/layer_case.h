@@ -3,7 +3,8 @@
 #ifndef GODWIT_TESTS_WORKER_LAYER_CASE_H
 #define GODWIT_TESTS_WORKER_LAYER_CASE_H
 
-#include "shared/tensor.h"
+#include "io/model.h"
+#include "worker/engine.h"
 
 #define LAYER_CASE_MAX_ENDS 8
 
@@ -28,5 +29,22 @@ void layer_case_clear(struct layer_case *one);
 
 /* Writes the model into a folder that exists, for keras_open(). */
 void layer_case_write(const struct layer_case *one, const char *folder);
+/* Does it, and gives the model the shapes of the inputs. */
+status layer_case_read(const struct layer_case *one, const char *folder,
+                       struct model **model) STATUS_MUST_USE;
+
+#define LAYER_CASE_TOLERANCE 1e-4 /* of the largest output */
+/* Computes the outputs on an engine; a DATA error if they are not those of the case. */
+status layer_case_compute(const struct layer_case *one, struct model *model,
+                          const struct engine *engine) STATUS_MUST_USE;
+
+/* Outputs that were computed by another program: calls `each` for every line. */
+struct layer_answer {
+    const char *name, *error; /* error: it could not compute them */
+    int noutputs;
+    struct tensor *y[LAYER_CASE_MAX_ENDS];
+};
+void layer_answers_read(const char *path, void (*each)(void *context, const struct layer_answer *answer),
+                        void *context);
 
 #endif

@@ -1,134 +1,141 @@
-/* Models that Keras wrote, with inputs and the outputs that Keras 3 or TensorFlow.js computed for them: every
- * engine must give the same. */
-#include "io/keras.h"
-#include "worker/engine.h"
-
+/* Real models in every container they come in, and as this program writes them again, with inputs and the
+ * outputs that Keras 3 or TensorFlow.js computed for them: every engine must give the same. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <hdf5.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include "io/io_testing.h"
+#include "io/golden.h"
+#include "io/model.h"
+#include "worker/infer.h"
 
 #define TOLERANCE 1e-4 /* of the largest output */
 
-struct golden {
-    const char *model, *values; /* below ../shared/models */
+struct known {
+    const char *model, *golden; /* below ../shared/models */
+    const char *topology;       /* likewise; NULL: none is needed */
+    bool peer;                  /* the model is below GODWIT_PEERS/node_modules instead */
+    const char *aliases;        /* below the source; NULL: none */
 };
 
-static void assert_success(status error) {
-    if (error) fail_msg("%s", status_message(error));
-}
-
-static char *shared(const char *name) {
+static char *join(const char *folder, const char *name) {
     char *path = NULL;
-    assert_true(asprintf(&path, "%s/models/%s", GODWIT_SHARED_DIR, name) > 0);
+    assert_true(asprintf(&path, "%s/%s", folder, name) > 0);
     return path;
 }
 
-/* A float32 dataset; owned. */
-static float *read_values(const char *path, const char *name, hsize_t *dims, int *rank) {
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
-    hid_t space = H5Dget_space(dataset);
-    *rank = H5Sget_simple_extent_dims(space, dims, NULL);
-    float *values = malloc((size_t)H5Sget_simple_extent_npoints(space) * sizeof *values);
-    assert_true(H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
-    H5Sclose(space);
-    H5Dclose(dataset);
-    H5Fclose(file);
-    return values;
+static char *shared_model(const char *name) {
+    return join(GODWIT_SHARED_DIR "/models", name);
 }
 
-static void compare(const struct engine *engine, const struct opgraph *ops, struct params *params,
-                    const float *x, const float *y, int64_t batch, int64_t ny, const char *name) {
-    struct exec *exec = NULL;
-    struct exec_options options = {.batch = batch, .mode = EXEC_INFER, .threads = 1};
-    assert_success(engine->compile(ops, &options, &exec));
-    assert_success(exec_set_params(exec, params));
-    assert_success(exec_forward(exec, &x));
-    const float *out = exec_output(exec, 0);
-    double largest = 0, difference = 0;
-    for (int64_t i = 0; i < ny; i++) {
-        if (fabs((double)y[i]) > largest) largest = fabs((double)y[i]);
-        double d = fabs((double)out[i] - (double)y[i]);
-        if (!(d <= difference)) difference = d; /* NaN counts */
-    }
-    print_message("%s, %s: max|d| %.2e, max|y| %.3g, ratio %.1e\n", name, engine->name, difference, largest,
-                  difference / largest);
-    assert_true(difference <= TOLERANCE * largest);
-    exec_destroy(&exec);
+static char *peer_model(const char *name) {
+    const char *peers = getenv("GODWIT_PEERS");
+    char *modules = join(peers ? peers : GODWIT_SOURCE_DIR "/build/peers", "node_modules");
+    char *path = join(modules, name);
+    free(modules);
+    return path;
 }
 
-static void golden_values(void **state) {
-    const struct golden *golden = *state;
-    struct keras_file *file = NULL;
-    struct graph *graph = NULL;
-    struct opgraph *ops = NULL;
-    struct params *params = NULL;
-    hsize_t xdims[H5S_MAX_RANK], ydims[H5S_MAX_RANK];
-    int xrank, yrank;
-    char *model = shared(golden->model), *values = shared(golden->values);
-    if (access(model, R_OK) != 0 || access(values, R_OK) != 0) {
-        print_message("[   SKIP   ] %s is absent\n", model);
-        free(model);
-        free(values);
-        skip();
+static struct golden *read_golden(struct model *model, const char *path) {
+    struct golden *golden = NULL;
+    struct shape shape[8];
+    assert_success(golden_read(path, model->graph, &golden));
+    assert_in_range(golden->ninputs, 1, 8);
+    for (int i = 0; i < golden->ninputs; i++) shape[i] = golden->x[i]->shape;
+    assert_success(model_set_inputs(model, shape));
+    return golden;
+}
+
+static void compare(const char *path, const struct keras_options *options, const char *values) {
+    struct model *model = NULL;
+    assert_success(model_read(path, options, &model));
+    struct golden *golden = read_golden(model, values), *own = NULL;
+    for (int e = 0; e < engine_count(); e++) {
+        struct machine machine = {.engine = engine_at(e), .threads = 1};
+        assert_success(golden_create(model->graph, golden->samples, &own));
+        assert_success(infer(&machine, model->ops, model->params, golden->samples, golden->x, own->y));
+        for (int i = 0; i < golden->noutputs; i++) {
+            struct golden_difference d;
+            assert_success(golden_compare(own->y[i], golden->y[i], TOLERANCE, &d));
+            print_message("%s, %s: max|d| %.2e, max|y| %.3g, ratio %.1e\n", strrchr(path, '/') + 1,
+                          machine.engine->name, d.difference, d.largest, d.ratio);
+            assert_true(d.largest > 0);
+            assert_true(d.pass);
+        }
+        golden_destroy(&own);
     }
-    status error = keras_open(model, NULL, &file, &graph);
-    if (status_code(error) == STATUS_UNSUPPORTED) {
-        /* Refused with the list of what is missing: that is right as well, but proves no numbers. */
-        print_message("[   SKIP   ] %s\n", status_message(error));
-        status_drop(&error);
-        assert_null(file);
-        assert_null(graph);
-        free(model);
-        free(values);
-        skip();
+    golden_destroy(&golden);
+    model_destroy(&model);
+}
+
+/* The model as it came; then as HDF5 and as an archive of Keras 3 that this program wrote. */
+static void known_outputs(const struct known *known) {
+    char *path = known->peer ? peer_model(known->model) : shared_model(known->model);
+    char *values = shared_model(known->golden),
+         *topology = known->topology ? shared_model(known->topology) : NULL;
+    char *aliases = known->aliases ? join(GODWIT_SOURCE_DIR, known->aliases) : NULL;
+    if (access(path, R_OK) || access(values, R_OK)) {
+        print_message("[   SKIP   ] %s is absent\n", access(path, R_OK) ? path : values);
+    } else {
+        const struct keras_options options = {.topology = topology, .aliases = aliases};
+        const char *plain = in_folder("written.h5"), *archive = in_folder("written.keras");
+        struct model *model = NULL;
+        compare(path, &options, values);
+        assert_success(model_read(path, &options, &model));
+        assert_success(model_write(plain, model));
+        compare(plain, NULL, values);
+        status error = keras_write_archive(archive, model->graph, model->params, NULL);
+        if (error) { /* what Keras 3 computes otherwise */
+            assert_error(error, STATUS_UNSUPPORTED, "Keras 3");
+        } else {
+            compare(archive, NULL, values);
+        }
+        model_destroy(&model);
     }
-    assert_success(error);
-    assert_success(graph_lower(graph, &ops, NULL));
-    assert_success(params_create(ops, &params));
-    assert_success(keras_read_params(file, params));
-    float *x = read_values(values, "x", xdims, &xrank), *y = read_values(values, "y", ydims, &yrank);
-    int64_t ny = 1;
-    for (int i = 0; i < yrank; i++) ny *= (int64_t)ydims[i];
-    assert_int_equal(ops->ninputs, 1);
-    assert_int_equal(ops->noutputs, 1);
-    assert_int_equal(shape_sample_count(&ops->value[ops->output[0]]) * (int64_t)xdims[0], ny);
-    for (int i = 0; i < engine_count(); i++)
-        compare(engine_at(i), ops, params, x, y, (int64_t)xdims[0], ny, golden->model);
-    free(x);
-    free(y);
-    free(model);
+    free(path);
     free(values);
-    params_destroy(&params);
-    opgraph_destroy(&ops);
-    graph_destroy(&graph);
-    keras_close(&file);
+    free(topology);
+    free(aliases);
 }
 
-#define GOLDEN(title, model, values)                                                                         \
-    {                                                                                                        \
-        .name = title, .test_func = golden_values, .initial_state = &(struct golden) {                       \
-            model, values                                                                                    \
-        }                                                                                                    \
+#define MODEL_OF_KERAS3(name)                                                                                \
+    static void name(void **state) {                                                                         \
+        (void)state;                                                                                         \
+        static const struct known known[] = {                                                                \
+            {"keras3/" #name ".h5", "keras3/" #name ".golden.h5", NULL, false, NULL},                        \
+            {"keras3/" #name ".keras", "keras3/" #name ".golden.h5", NULL, false, NULL},                     \
+            {"keras3/" #name ".weights.h5", "keras3/" #name ".golden.h5", "keras3/" #name ".h5", false,      \
+             NULL},                                                                                          \
+        };                                                                                                   \
+        for (int i = 0; i < 3; i++) known_outputs(&known[i]);                                                \
     }
+
+MODEL_OF_KERAS3(seq_cnn)
+MODEL_OF_KERAS3(graph_mix)
+MODEL_OF_KERAS3(lstm_text)
+MODEL_OF_KERAS3(transformer)
+MODEL_OF_KERAS3(mobilenet_v2)
+
+static void xception_of_keras2(void **state) {
+    (void)state;
+    known_outputs(
+        &(struct known){"fer2013_big_XCEPTION.hdf5", "fer2013_big_XCEPTION.golden.h5", NULL, false, NULL});
+}
+
+/* A model of TensorFlow.js with custom layers, of any image size; needs scripts/install_peers.sh. */
+static void esrgan_of_tfjs(void **state) {
+    (void)state;
+    known_outputs(&(struct known){"@upscalerjs/esrgan-slim/models/x2", "esrgan-slim-x2.golden.h5", NULL, true,
+                                  "configs/aliases/upscalerjs.json"});
+}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        GOLDEN("xception_of_keras2", "fer2013_big_XCEPTION.hdf5", "fer2013_big_XCEPTION.golden.h5"),
-        GOLDEN("sequential", "keras3/seq_cnn.h5", "keras3/seq_cnn.golden.h5"),
-        GOLDEN("mobilenet_v2", "keras3/mobilenet_v2.h5", "keras3/mobilenet_v2.golden.h5"),
-        GOLDEN("graph_mix", "keras3/graph_mix.h5", "keras3/graph_mix.golden.h5"),
-        GOLDEN("lstm_text", "keras3/lstm_text.h5", "keras3/lstm_text.golden.h5"),
-        GOLDEN("transformer", "keras3/transformer.h5", "keras3/transformer.golden.h5"),
+        IN_FOLDER(seq_cnn),        IN_FOLDER(graph_mix),    IN_FOLDER(lstm_text),
+        IN_FOLDER(transformer),    IN_FOLDER(mobilenet_v2), IN_FOLDER(xception_of_keras2),
+        IN_FOLDER(esrgan_of_tfjs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

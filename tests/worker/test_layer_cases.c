@@ -7,18 +7,14 @@
 #include <cmocka.h>
 
 #include "io/io_testing.h"
-#include "io/golden.h"
-#include "io/model.h"
 #include "shared/layer_coverage.h"
 #include "shared/rng.h"
-#include "worker/infer.h"
 #include "worker/layer_case.h"
 
 #include <glob.h>
 #include <math.h>
 #include <sys/stat.h>
 
-#define TOLERANCE 1e-4 /* of the largest output */
 #define MAX_KINDS 256
 #define MAX_FAILURES 40
 
@@ -40,31 +36,6 @@ static void case_failed(const struct layer_case *one, const char *format, ...) {
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (failures++ < MAX_FAILURES) print_message("[  FAILED  ] %s: %s\n", one->name, text);
-}
-
-/* ---- outputs ---- */
-
-static bool compute(const struct layer_case *one, struct model *model, const struct engine *engine) {
-    struct machine machine = {.engine = engine, .threads = 1};
-    struct tensor *y[LAYER_CASE_MAX_ENDS] = {0};
-    status error = SUCCESS;
-    bool pass = true;
-    for (int i = 0; i < one->noutputs && !error; i++)
-        error = tensor_create(DTYPE_F32, &one->y[i]->shape, &y[i]);
-    if (!error) error = infer(&machine, model->ops, model->params, one->x[0]->shape.dim[0], one->x, y);
-    for (int i = 0; i < one->noutputs && !error; i++) {
-        struct golden_difference d;
-        error = golden_compare(y[i], one->y[i], TOLERANCE, &d);
-        if (error || d.pass) continue;
-        case_failed(one, "engine %s, output %d: max|d| %.3g of max|y| %.3g", engine->name, i, d.difference,
-                    d.largest);
-        pass = false;
-    }
-    if (error) case_failed(one, "engine %s: %s", engine->name, status_message(error));
-    pass = pass && !error;
-    status_drop(&error);
-    for (int i = 0; i < one->noutputs; i++) tensor_destroy(&y[i]);
-    return pass;
 }
 
 /* ---- gradients ---- */
@@ -250,19 +221,11 @@ static bool can_go_backward(const struct layer *layer) {
 static void try_case(const struct layer_case *one) {
     const char *folder = in_folder("model");
     struct model *model = NULL;
-    struct shape shape[LAYER_CASE_MAX_ENDS];
-    layer_case_write(one, folder);
-    status error = model_read(folder, NULL, &model);
-    if (!error && (model->ops->ninputs != one->ninputs || model->ops->noutputs != one->noutputs))
-        error =
-            status_fail(STATUS_DATA, "%d inputs and %d outputs", model->ops->ninputs, model->ops->noutputs);
-    for (int i = 0; i < one->ninputs; i++) shape[i] = one->x[i]->shape;
-    if (!error) error = model_set_inputs(model, shape);
+    status error = layer_case_read(one, folder, &model);
     if (error) {
         if (status_code(error) == STATUS_UNSUPPORTED) refused++;
         else case_failed(one, "%s", status_message(error));
         status_drop(&error);
-        model_destroy(&model);
         return;
     }
     /* Families are deep: their layers are differentiated one by one elsewhere. */
@@ -270,7 +233,10 @@ static void try_case(const struct layer_case *one) {
     for (int l = 0; l < model->graph->nlayers; l++)
         wanted = wanted && can_go_backward(&model->graph->layer[l]);
     for (int e = 0; e < engine_count(); e++) {
-        outputs = compute(one, model, engine_at(e)) && outputs;
+        error = layer_case_compute(one, model, engine_at(e));
+        if (error) case_failed(one, "%s", status_message(error));
+        outputs = outputs && !error;
+        status_drop(&error);
         if (single) backward = differentiate(one, model, engine_at(e)) && backward;
     }
     if (single && wanted && !backward) case_failed(one, "there is no gradient");
