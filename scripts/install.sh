@@ -1,11 +1,14 @@
 #!/bin/sh
 # Installs the Debian packages that Godwit needs to be built, tested and tried; only those that are missing.
+#   scripts/install.sh [fuzz]     fuzz: also what scripts/fuzz.sh needs
 set -eu
 
 packages="gcc libc6-dev cmake ninja-build
 libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libopenblas-dev liblapacke-dev libdnnl-dev
 libcjson-dev libzip-dev zlib1g-dev libpng-dev libjpeg-dev libssl-dev libstb-dev libcmocka-dev
 dataset-fashion-mnist netpbm"
+
+[ "${1:-}" != fuzz ] || packages="$packages clang libclang-rt-14-dev"
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     echo "install.sh: this is not Debian; install by hand what CMake says is missing" >&2
