@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what is missing, builds with warnings as errors, and runs the tests.
+# Installs what is missing, builds with warnings as errors, and runs the tests; those of damaged and hostile files once
+# more with the sanitizers.
 #   scripts/test.sh [asan] [slow] [peer]
 # asan: then builds with the sanitizers and runs the tests again; slow, peer: also the tests so labelled (minutes
 # long; comparing with other programs).
@@ -45,8 +46,11 @@ trap 'rm -rf "$prefix"' EXIT
 cmake --install build-dev --prefix "$prefix" >/dev/null
 "$prefix/bin/godwit" --version
 
+cmake --preset asan
 if [ "$asan" = yes ]; then
-    cmake --preset asan
     cmake --build --preset asan -j "$jobs"
     run_tests build-asan
+else
+    cmake --build --preset asan -j "$jobs" --target test_io_child test_io_keras_hostile test_io_keras_damaged
+    ctest --test-dir build-asan --output-on-failure -j "$jobs" -L hostile -LE slow
 fi

@@ -1,5 +1,5 @@
-/* Mutations of JSON as a tree, for targets whose input is JSON text (up to a NUL byte, if there is one): most
- * changes of its bytes give what is not JSON. Half of the mutations are of bytes all the same. */
+/* Mutations of JSON as a tree, for targets whose input is JSON text, perhaps a NUL byte and a second one:
+ * most changes of its bytes give what is not JSON. Half of the mutations are of bytes all the same. */
 #include <cjson/cJSON.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -106,22 +106,26 @@ static void change(cJSON *json, struct random *random) {
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed) {
     struct random random = {seed * 2654435761ull + 88172645463325252ull};
     for (int i = 0; i < 4; i++) draw(&random, 2);
-    const uint8_t *end = memchr(data, 0, size);
-    size_t length = end ? (size_t)(end - data) : size;
-    char *text = draw(&random, 2) ? strndup((char *)data, length) : NULL;
+    uint8_t *end = memchr(data, 0, size), *from = data, *to = end ? end : data + size;
+    if (end && draw(&random, 3) == 0) { /* the part after the NUL byte */
+        from = end + 1;
+        to = data + size;
+    }
+    char *text = draw(&random, 2) ? strndup((char *)from, (size_t)(to - from)) : NULL;
     cJSON *json = text ? cJSON_Parse(text) : NULL;
     free(text);
     if (!json) return LLVMFuzzerMutate(data, size, max_size);
     for (unsigned n = 1 + draw(&random, 3); n; n--) change(json, &random);
     char *printed = cJSON_PrintUnformatted(json);
     cJSON_Delete(json);
-    size_t new_length = printed ? strlen(printed) : 0, rest = size - length;
-    if (!printed || new_length + rest > max_size) {
+    size_t length = printed ? strlen(printed) : 0, before = (size_t)(from - data),
+           after = (size_t)(data + size - to);
+    if (!printed || before + length + after > max_size) {
         free(printed);
         return LLVMFuzzerMutate(data, size, max_size);
     }
-    memmove(data + new_length, data + length, rest);
-    memcpy(data, printed, new_length);
+    memmove(from + length, to, after);
+    memcpy(from, printed, length);
     free(printed);
-    return new_length + rest;
+    return before + length + after;
 }

@@ -163,6 +163,10 @@ static bool put_layer(const char *folder, const struct layer_kind *kind, const c
         put_tfjs(folder, name, json, graph, params);
         error = keras_write(path, graph, params, NULL);
         free(path);
+        path = text_of("%s/keras/%s.keras", folder, kind->class_name);
+        status no_archive = keras_write_archive(path, graph, params, NULL);
+        status_drop(&no_archive); /* not all layers are in Keras 3 */
+        free(path);
         free(name);
     }
     bool good = !error;
@@ -248,6 +252,31 @@ static void put_configs(const char *folder, const char *configs) {
     closedir(dir);
 }
 
+/* Aliases of a class "C", and a model with a layer of it. */
+static void put_aliases(const char *folder) {
+    static const char *const aliases[] = {
+        "{\"C\": {\"class_name\": \"Rescaling\", \"config\": {\"scale\": \"$beta\", \"offset\": "
+        "\"$d:0.5\"}}}",
+        "{\"_\": \"a comment\", \"mine>C\": {\"class_name\": \"Dense\", \"config\": \"$all\"}}",
+        "{\"C\": [{\"class_name\": \"Dense\", \"config\": {\"units\": \"$units\"}}, {\"class_name\": "
+        "\"ReLU\"}]}",
+        "{\"C\": {\"class_name\": \"Dense\", \"config\": {\"$all\": true, \"activation\": \"$$a\"}}}"};
+    static const struct layer_kind custom = {.class_name = "C", .min_inputs = 1};
+    char *json = model_json(&custom, "[null, 4]");
+    char *mark = strstr(json, "{\"name\": \"a\"}");
+    if (!mark) exit(1);
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++) {
+        char name[16], *both = NULL;
+        int n = asprintf(&both, "%s%c%.*s{\"name\": \"a\", \"beta\": 0.25, \"units\": 3}%s", aliases[i], 0,
+                         (int)(mark - json), json, mark + strlen("{\"name\": \"a\"}"));
+        if (n < 0) exit(1);
+        snprintf(name, sizeof name, "%zu", i);
+        put(folder, "aliases", name, both, (size_t)n);
+        free(both);
+    }
+    free(json);
+}
+
 /* ---- words ---- */
 
 static void put_words(const char *folder) {
@@ -330,11 +359,14 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: fuzz_seeds FOLDER [MODELS [CONFIGS]]\n");
         return 2;
     }
-    char *h5 = text_of("%s/h5", argv[1]);
+    char *h5 = text_of("%s/h5", argv[1]), *keras = text_of("%s/keras", argv[1]);
     must(file_make_folders(h5));
+    must(file_make_folders(keras));
+    free(keras);
     free(h5);
     put_layers(argv[1]);
     put_configs(argv[1], argc > 3 ? argv[3] : "configs");
+    put_aliases(argv[1]);
     if (argc > 2) put_models(argv[1], argv[2]);
     put_words(argv[1]);
     return 0;
