@@ -184,6 +184,17 @@ static status read_layers(const struct attr_spec *spec, const cJSON *json,
     return SUCCESS;
 }
 
+/* Does a layer within this one say the same? TensorFlow.js puts what RNN's cell has beside the cell again. */
+static bool is_repeated(const struct layer_kind *kind, const cJSON *config, const cJSON *item) {
+    for (int i = 0; i < kind->nattrs; i++) {
+        if (kind->attrs[i].type != ATTR_LAYER) continue;
+        const cJSON *inner = topology_member(config, kind->attrs[i].name);
+        if (cJSON_Compare(item, topology_member(topology_member(inner, "config"), item->string), true))
+            return true;
+    }
+    return false;
+}
+
 /* Attributes; one that is `apart` is "linear". */
 static status read_attrs(const cJSON *config, const struct topology_reading *reading, const char *where,
                          const cJSON *apart, struct layer *layer) {
@@ -216,7 +227,7 @@ static status read_attrs(const cJSON *config, const struct topology_reading *rea
         if (known) continue;
         char text[TOPOLOGY_TEXT_MAX];
         if (!strcmp(item->string, "dtype")) check_dtype(item, where, problems);
-        else if (!is_harmless(item))
+        else if (!is_harmless(item) && !is_repeated(kind, config, item))
             problems_add(problems, "%s: %s = %s", where, item->string, topology_text(item, text));
     }
     const cJSON *trainable = cJSON_GetObjectItemCaseSensitive(config, "trainable");

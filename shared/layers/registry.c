@@ -4,7 +4,9 @@
  * add X(<name>) below. Start from a kind that resembles it: relu.c (elementwise), dense.c (weights),
  * pooling.c (windows), merge.c (several inputs). What each entry of the kind must do is said in
  * shared/layer.h; what kinds share is in kind.h. Reading, writing and computing follow from the table;
- * nothing else knows a kind by name. Then give it a case in tests/shared/test_layers.c. */
+ * nothing else knows a kind by name. Then give it a case in tests/shared/test_layers.c, and
+ * cases of another program (tests/data/layers/README.md) with a line in shared/layer_coverage.c: a kind without is
+ * noticed by tests/worker/test_layer_cases.c. */
 #include "shared/layer.h"
 
 #include <string.h>

@@ -66,6 +66,10 @@ static void test_help(void **state) {
     free(first);
     assert_int_equal(run("", "help config"), 0);
     assert_non_null(strstr(out, "| `training.epochs` "));
+    assert_int_equal(run("", "help layers"), 0);
+    assert_non_null(strstr(out, "| `Conv2D` | yes | yes |"));
+    assert_int_equal(run("", "help aliases"), 0);
+    assert_non_null(strstr(out, "\"class_name\": \"Rescaling\""));
     assert_int_equal(run("", "--version"), 0);
     assert_non_null(strstr(out, "godwit " GODWIT_VERSION "\n"));
     assert_non_null(strstr(out, "HDF5 "));
@@ -77,7 +81,8 @@ static void test_usage(void **state) {
     fails("", 2, "no command given");
     fails("inspekt x.h5", 2, "unknown command \"inspekt\"; did you mean \"inspect\"?");
     fails("quantum", 2, "unknown command \"quantum\" (see godwit --help)");
-    fails("help inspekt", 2, "did you mean \"inspect\"?");
+    fails("help inspekt", 2, "unknown help topic \"inspekt\"; did you mean \"inspect\"?");
+    fails("layers", 2, "unknown command \"layers\" (see godwit --help)");
     fails("inspect", 2, "MODEL is missing");
     fails("inspect a b", 2, "one MODEL only, not \"b\" too");
 }

@@ -264,6 +264,14 @@ async function sequences() {
     const outputs = L[make]({units: 4, returnState: true, ...(make === 'gru' ? {resetAfter: false} : {})}).apply(input);
     await addCase(`${make.toLowerCase()}_states`, tf.model({inputs: input, outputs}));
   }
+  const gruCell = () => L.gruCell({units: 3, resetAfter: false});
+  await one('rnn', [
+    ['rnn', {cell: L.simpleRNNCell({units: 4}), returnSequences: true}],
+    ['rnn', {cell: L.lstmCell({units: 3, recurrentActivation: 'sigmoid'}), goBackwards: true}],
+    ['rnn', {cell: gruCell(), returnSequences: true}],
+    ['rnn', {cell: [L.lstmCell({units: 4}), gruCell()], returnSequences: true}],
+    ['rnn', {cell: L.stackedRNNCells({cells: [L.simpleRNNCell({units: 4}), L.lstmCell({units: 3})]})}],
+  ], [5, 3]);
   const seeded = tf.input({shape: [5, 3]}), h = tf.input({shape: [4]}), c = tf.input({shape: [4]});
   await addCase('lstm_initial_state', tf.model({
     inputs: [seeded, h, c],

@@ -499,6 +499,8 @@ def shapes():
     for kind in ("GlobalAveragePooling1D", "GlobalMaxPooling1D"):
         one("%s_keepdims/0" % snake(kind), lambda m, x: global_pool(m, x, kind, True), [5, 3])
     one("spatial_dropout2d/0", lambda m, x: m.layer("SpatialDropout2D", [x], x.value, dict(rate=0.5)), [3, 4, 3])
+    one("identity/0", lambda m, x: m.layer("Identity", [x], x.value), [3, 4])
+    one("stochastic_depth/0", lambda m, x: m.layer("StochasticDepth", [x], x.value, dict(drop_path_rate=0.5)), [3, 4, 2])
     one("activity_regularization/0", lambda m, x: m.layer("ActivityRegularization", [x], x.value, dict(l1=0.1, l2=0.2)), [5])
 
 
