@@ -380,7 +380,7 @@ static void long_topologies(void **state) {
     refuse_topology(text, "the topology has more than 4194304 values");
     memset(text, '[', 100000);
     text[100000] = 0;
-    refuse_topology(text, "nested deeper than");
+    refuse_topology(text, "nested too deeply");
     text[0] = '"'; /* a string may have any number of commas in it */
     memset(text + 1, ',', (size_t)5 << 20);
     strcpy(text + 1 + ((size_t)5 << 20), "\\\"\"");
