@@ -238,8 +238,11 @@ static void crashes(void **state) {
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         char text[128];
         int number = signals[i].number;
-        snprintf(text, sizeof text, "the reader crashed (%s): the file is damaged or hostile",
-                 signals[i].name);
+        if (SANITIZED && number != SIGSYS) /* a sanitizer reports it and ends the process */
+            snprintf(text, sizeof text, "the reader ended without an answer");
+        else
+            snprintf(text, sizeof text, "the reader crashed (%s): the file is damaged or hostile",
+                     signals[i].name);
         expect(gets_signal, &number, STATUS_DATA, text);
     }
     int number = SIGKILL;
