@@ -21,7 +21,8 @@ cmake --preset fuzz >/dev/null
 cmake --build --preset fuzz -j "$jobs"
 
 # Crashes in the child are told by the target itself (tests/fuzz/fuzz_model.c); symbols only slow it down.
-export ASAN_OPTIONS="symbolize=0:allocator_may_return_null=1:handle_abort=1:detect_leaks=1"
+# The largest allocation stands for the limit on a child's memory, which sanitizers cannot have.
+export ASAN_OPTIONS="symbolize=0:allocator_may_return_null=1:max_allocation_size_mb=1280:handle_abort=1:detect_leaks=1"
 export UBSAN_OPTIONS="symbolize=0:print_stacktrace=1"
 export OMP_NUM_THREADS=1
 
@@ -41,7 +42,7 @@ run() {
     mkdir -p "$build/corpus/$target" "$build/found/$target" "$build/log"
     cd "$build/found/$target"
     nice -n 19 "$build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2560 \
-        -max_len=131072 -dict="$seeds/keys.dict" -print_final_stats=1 \
+        -malloc_limit_mb=1000000 -max_len=131072 -dict="$seeds/keys.dict" -print_final_stats=1 \
         "$build/corpus/$target" "$seeds/$target" >"$build/log/$target" 2>&1 || true
 }
 

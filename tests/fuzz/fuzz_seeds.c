@@ -63,6 +63,8 @@ static const char *value_of(const struct attr_spec *spec) {
         return "[0.5]";
     case ATTR_SHAPE:
         return "[4, 8]";
+    case ATTR_LAYERS:
+        return "[{\"class_name\": \"GRUCell\", \"config\": {\"name\": \"inner\", \"units\": 3}}]";
     case ATTR_LAYER:
         return "{\"class_name\": \"LSTM\", \"config\": {\"name\": \"inner\", \"units\": 3, "
                "\"return_sequences\": true}}";
