@@ -63,6 +63,14 @@
     X("Normalization", true, "PyTorch")                                                                      \
     X("Permute", true, "TensorFlow.js")                                                                      \
     X("PReLU", true, "TensorFlow.js")                                                                        \
+    X("RandomBrightness", true, "PyTorch")                                                                   \
+    X("RandomContrast", true, "PyTorch")                                                                     \
+    X("RandomFlip", true, "PyTorch")                                                                         \
+    X("RandomHeight", true, "PyTorch")                                                                       \
+    X("RandomRotation", true, "PyTorch")                                                                     \
+    X("RandomTranslation", true, "PyTorch")                                                                  \
+    X("RandomWidth", true, "PyTorch")                                                                        \
+    X("RandomZoom", true, "PyTorch")                                                                         \
     X("ReLU", true, "PyTorch, TensorFlow.js")                                                                \
     X("RepeatVector", true, "TensorFlow.js")                                                                 \
     X("Rescaling", true, "PyTorch, TensorFlow.js")                                                           \

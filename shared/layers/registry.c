@@ -5,8 +5,8 @@
  * pooling.c (windows), merge.c (several inputs). What each entry of the kind must do is said in
  * shared/layer.h; what kinds share is in kind.h. Reading, writing and computing follow from the table;
  * nothing else knows a kind by name. Then give it a case in tests/shared/test_layers.c, and
- * cases of another program (tests/data/layers/README.md) with a line in shared/layer_coverage.c: a kind without is
- * noticed by tests/worker/test_layer_cases.c. */
+ * cases of another program (tests/data/layers/README.md) with a line in shared/layer_coverage.c: a kind
+ * without is noticed by tests/worker/test_layer_cases.c. */
 #include "shared/layer.h"
 
 #include <string.h>
@@ -69,6 +69,14 @@
     X(normalization)                                                                                         \
     X(permute)                                                                                               \
     X(prelu)                                                                                                 \
+    X(random_brightness)                                                                                     \
+    X(random_contrast)                                                                                       \
+    X(random_flip)                                                                                           \
+    X(random_height)                                                                                         \
+    X(random_rotation)                                                                                       \
+    X(random_translation)                                                                                    \
+    X(random_width)                                                                                          \
+    X(random_zoom)                                                                                           \
     X(relu)                                                                                                  \
     X(repeat_vector)                                                                                         \
     X(rescaling)                                                                                             \

@@ -9,6 +9,7 @@
 #include "io/keras/container.h"
 
 #include <dirent.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -39,8 +39,8 @@ static void write_and_read(const struct graph *graph, char **json, struct graph 
     status_drop(&error);
 }
 
-/* What was written is read as a graph that is written the same. The first time, layers that no output needs are
- * left out, and a dialect may be chosen for their sake. */
+/* What was written is read as a graph that is written the same. The first time, layers that no output needs
+ * are left out, and a dialect may be chosen for their sake. */
 static void write_again(const struct graph *graph) {
     enum { TIMES = 3 };
     char *json[TIMES] = {NULL};

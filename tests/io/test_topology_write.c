@@ -90,6 +90,49 @@ static void graphs_are_the_same_in_both_dialects(void **state) {
     round_trip(graph_text);
 }
 
+/* As Keras 2 and Keras 3 write what tutorials begin with. */
+static void layers_that_augment_do_nothing(void **state) {
+    (void)state;
+    static const char *const json[] = {
+        SEQUENTIAL(INPUT("x", "[null, 8, 6, 3]") "," LAYER(
+            "RandomFlip", "flip", ", \"seed\": 1, \"mode\": \"horizontal\"",
+            "[]") "," LAYER("RandomRotation", "turn",
+                            ", \"factor\": 0.1, \"fill_mode\": \"reflect\", \"fill_value\": "
+                            "0.0, \"interpolation\": \"bilinear\", \"seed\": null",
+                            "[]") "," LAYER("RandomZoom", "zoom",
+                                            ", \"height_factor\": 0.2, \"width_factor\": null, "
+                                            "\"fill_mode\": "
+                                            "\"reflect\", \"fill_value\": 0.0, \"interpolation\": "
+                                            "\"bilinear\", \"seed\": null",
+                                            "[]")),
+        SEQUENTIAL(INPUT("x", "[null, 8, 6, 3]") "," LAYER(
+            "RandomFlip", "flip",
+            ", \"seed\": null, \"mode\": \"horizontal\", \"data_format\": "
+            "\"channels_last\"",
+            "[]") "," LAYER("RandomRotation", "turn",
+                            ", \"factor\": [-0.1, 0.1], \"data_format\": \"channels_last\", "
+                            "\"fill_mode\": \"reflect\", \"fill_value\": 0.0, \"interpolation\": "
+                            "\"bilinear\", "
+                            "\"seed\": null",
+                            "[]") "," LAYER("RandomContrast", "zoom",
+                                            ", \"factor\": [0.2, 0.2], \"value_range\": [0, 255], \"seed\": "
+                                            "null",
+                                            "[]")),
+    };
+    for (int i = 0; i < 2; i++) {
+        struct graph *graph = read_graph(json[i]);
+        struct opgraph *ops = NULL;
+        assert_success(graph_infer(graph));
+        assert_int_equal(graph->nnodes, 4);
+        assert_shape(graph, 3, (struct shape){4, {SHAPE_UNKNOWN, 8, 6, 3}});
+        assert_success(graph_lower(graph, &ops, NULL));
+        assert_int_equal(ops->nops, 0);
+        opgraph_destroy(&ops);
+        graph_destroy(&graph);
+        round_trip(json[i]);
+    }
+}
+
 static void a_chain_for_keras3(void **state) {
     (void)state;
     struct graph *graph = read_graph(chain);
@@ -357,6 +400,7 @@ int main(void) {
         cmocka_unit_test(graphs_are_the_same_in_both_dialects),
         cmocka_unit_test(real_files_are_the_same_in_both_dialects),
         cmocka_unit_test(keras3_writes_the_same),
+        cmocka_unit_test(layers_that_augment_do_nothing),
         cmocka_unit_test(a_chain_for_keras3),
         cmocka_unit_test(calls_for_keras3),
         cmocka_unit_test(several_arguments_need_keras3),

@@ -849,6 +849,22 @@ def transformer():
     case("family/transformer", m, [dense(m, y, 20, "softmax"), global_pool(m, y, "GlobalAveragePooling1D")])
 
 
+def augmentations():
+    layers = [
+        ("RandomFlip", dict(mode="horizontal")),
+        ("RandomRotation", dict(factor=0.1)),
+        ("RandomRotation", dict(factor=[-0.1, 0.2], fill_mode="constant", interpolation="nearest", fill_value=1.0)),
+        ("RandomZoom", dict(height_factor=[-0.2, 0.3], width_factor=None)),
+        ("RandomTranslation", dict(height_factor=0.1, width_factor=[0.1, 0.2], fill_mode="wrap")),
+        ("RandomContrast", dict(factor=[0.2, 0.3])),
+        ("RandomBrightness", dict(factor=0.2, value_range=[0, 1])),
+        ("RandomHeight", dict(factor=0.2)),
+        ("RandomWidth", dict(factor=[0.2, 0.3], interpolation="nearest")),
+    ]
+    for i, (name, config) in enumerate(layers):
+        one(f"augmentation/{i}", lambda m, x: m.layer(name, [x], x.value, config), [5, 6, 3])
+
+
 with torch.no_grad():
     convolutions()
     shapes()
@@ -862,6 +878,7 @@ with torch.no_grad():
     convnext(of_keras3)
     efficientnet_front()
     transformer()
+    augmentations()
 text = ("\n".join(cases) + "\n").encode()
 with open(sys.argv[1], "wb") as out:
     out.write(gzip.compress(text, 9, mtime=0))

@@ -165,6 +165,8 @@ static void test_shapes_and_weights(void **state) {
         {"AlphaDropout", "rate=0.5", "?,4", {2, {B, 4}}, 0, 0},
         {"ActivityRegularization", "l1=0.5", "?,4", {2, {B, 4}}, 0, 0},
         {"Identity", "", "?,4", {2, {B, 4}}, 0, 0},
+        {"RandomFlip", "", "?,4,5,3", {4, {B, 4, 5, 3}}, 0, 0},
+        {"RandomZoom", "height_factor=-0.5,0.5", "?,?,?,3", {4, {B, B, B, 3}}, 0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct graph *g = one_layer(cases[i].input, cases[i].class_name, cases[i].attrs);
