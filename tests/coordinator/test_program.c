@@ -40,12 +40,19 @@ static int lines(const char *text) {
     return n;
 }
 
-/* Exit code, nothing on standard output, one line on standard error with this in it. */
-static void fails(const char *arguments, int code, const char *part) {
-    int got = run("", arguments);
-    if (got != code || *out || lines(err) != 1 || strncmp(err, "godwit: ", 8) != 0 || !strstr(err, part))
+/* Exit code, nothing on standard output, one line on standard error with this in it, after `before` of
+ * progress. */
+static void fails_after(int before, const char *arguments, int code, const char *part) {
+    int got = run("", arguments), n = lines(err);
+    const char *last = err;
+    for (int i = 0; i < before && strchr(last, '\n'); i++) last = strchr(last, '\n') + 1;
+    if (got != code || *out || n != before + 1 || strncmp(last, "godwit: ", 8) != 0 || !strstr(last, part))
         fail_msg("godwit %s: exit code %d (expected %d), output \"%s\", error \"%s\" (expected \"%s\")",
                  arguments, got, code, out, err, part);
+}
+
+static void fails(const char *arguments, int code, const char *part) {
+    fails_after(0, arguments, code, part);
 }
 
 static void test_help(void **state) {
@@ -174,6 +181,61 @@ static void test_evaluate_golden(void **state) {
     fails(arguments, 65, "input \"input_layer\" takes (?, 28, 28, 1), not (2, 64, 64, 3)");
 }
 
+/* Does this model compute what Keras did? */
+static void computes_the_same(const char *model, const char *name) {
+    char arguments[512];
+    snprintf(arguments, sizeof arguments,
+             "evaluate %s --golden " GODWIT_SHARED_DIR "/models/keras3/%s.golden.h5", model, name);
+    if (run("", arguments) != 0) fail_msg("godwit %s: %s%s", arguments, out, err);
+}
+
+/* From each container to .h5, and from that to .keras. */
+static void test_import_and_export(void **state) {
+    (void)state;
+    static const char *const names[] = {"seq_cnn", "mobilenet_v2", "graph_mix", "lstm_text", "transformer"};
+    const char *models = GODWIT_SHARED_DIR "/models/keras3";
+    char folder[] = "/tmp/godwit-export-XXXXXX", arguments[1024], dst[64], archive[64];
+    if (access(models, R_OK)) {
+        print_message("skipped: no %s\n", models);
+        skip();
+    }
+    assert_non_null(mkdtemp(folder));
+    snprintf(dst, sizeof dst, "%s/model.h5", folder);
+    snprintf(archive, sizeof archive, "%s/model.keras", folder);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *name = names[i];
+        for (int container = 0; container < 3; container++) {
+            static const char *const source[] = {"h5", "keras", "weights.h5"};
+            int n = snprintf(arguments, sizeof arguments, "import %s/%s.%s %s", models, name,
+                             source[container], dst);
+            if (container == 2) {
+                fails_after(1, arguments, 65, "has weights only; say with --topology");
+                assert_int_equal(access(dst, F_OK), -1);
+                snprintf(arguments + n, sizeof arguments - (size_t)n, " --topology %s/%s.keras", models,
+                         name);
+            }
+            assert_int_equal(run(container ? "" : "mpirun -n 2", arguments), 0);
+            assert_int_equal(lines(out), 1);
+            assert_non_null(strstr(out, "Keras 3 load"));
+            computes_the_same(dst, name);
+            snprintf(arguments, sizeof arguments, "export %s %s", dst, archive);
+            assert_int_equal(run("", arguments), 0);
+            computes_the_same(archive, name);
+            unlink(dst);
+            unlink(archive);
+        }
+    }
+    snprintf(arguments, sizeof arguments, "import %s/seq_cnn.h5 %s", models, archive);
+    fails(arguments, 2, "import writes .h5");
+    snprintf(arguments, sizeof arguments, "import %s/seq_cnn.golden.h5 %s", models, dst);
+    fails_after(1, arguments, 65, "seq_cnn.golden.h5");
+    snprintf(arguments, sizeof arguments, "export %s/seq_cnn.h5 %s/model.txt", models, folder);
+    fails(arguments, 2, "model.txt");
+    snprintf(arguments, sizeof arguments, "export %s/seq_cnn.h5 %s/nowhere/model.keras", models, folder);
+    fails_after(2, arguments, 74, "nowhere/model.keras");
+    assert_int_equal(rmdir(folder), 0); /* nothing was left there */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_help),
@@ -182,6 +244,7 @@ int main(void) {
         cmocka_unit_test(test_inspect),
         cmocka_unit_test(test_inspect_lists_all),
         cmocka_unit_test(test_evaluate_golden),
+        cmocka_unit_test(test_import_and_export),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
