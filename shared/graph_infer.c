@@ -111,6 +111,16 @@ cleanup:
     return error;
 }
 
+/* Whatever its unknown dimensions are, and those that are zero. */
+static bool is_too_large(const struct shape *shape) {
+    int64_t product = 1;
+    for (int i = 0; i < shape->rank; i++)
+        if (shape->dim[i] > 0 &&
+            (__builtin_mul_overflow(product, shape->dim[i], &product) || product > MAX_ELEMENTS))
+            return true;
+    return false;
+}
+
 /* Weights of the layer for these inputs; a layer called before must need the same again. */
 static status infer_weights(struct layer *layer, const struct shape *in, int nin, bool first) {
     struct weight weight[LAYER_MAX_WEIGHTS];
@@ -120,7 +130,7 @@ static status infer_weights(struct layer *layer, const struct shape *in, int nin
         char now[SHAPE_TEXT_MAX], before[SHAPE_TEXT_MAX];
         int64_t count;
         STATUS_TRY(status_context(shape_count(&weight[i].shape, &count), "weight \"%s\"", weight[i].name));
-        if (count > MAX_ELEMENTS)
+        if (is_too_large(&weight[i].shape))
             return status_fail(STATUS_DATA, "weight \"%s\" would have shape %s, more than any file can hold",
                                weight[i].name, shape_format(&weight[i].shape, now));
         if (!first && !shape_equal(&weight[i].shape, &layer->weight[i].shape))
@@ -138,17 +148,14 @@ static status infer_weights(struct layer *layer, const struct shape *in, int nin
 static status check_dims(const struct node *node) {
     char text[SHAPE_TEXT_MAX];
     for (int k = 0; k < node->nout; k++) {
-        int64_t product = 1;
-        for (int i = 0; i < node->out[k].rank; i++) {
-            int64_t dim = node->out[k].dim[i];
-            if (dim > INT32_MAX)
+        for (int i = 0; i < node->out[k].rank; i++)
+            if (node->out[k].dim[i] > INT32_MAX)
                 return status_fail(STATUS_DATA,
                                    "its output would have shape %s; a dimension can be at most %d",
                                    shape_format(&node->out[k], text), INT32_MAX);
-            if (dim > 0 && (product *= dim) > MAX_ELEMENTS)
-                return status_fail(STATUS_DATA, "its output would have shape %s, more than any memory holds",
-                                   shape_format(&node->out[k], text));
-        }
+        if (is_too_large(&node->out[k]))
+            return status_fail(STATUS_DATA, "its output would have shape %s, more than any memory holds",
+                               shape_format(&node->out[k], text));
     }
     return SUCCESS;
 }

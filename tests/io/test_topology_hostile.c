@@ -143,6 +143,9 @@ static void weights_are_bounded(void **state) {
         SEQUENTIAL(INPUT("x", "[null, 2000000]") "," DENSE("a", "2000000000") "," DENSE("b", "2000000000")),
         STATUS_DATA, "more than any file can hold");
     refuse(SEQUENTIAL(INPUT("x", "[null, 2000000, 2000000, 3]")), STATUS_DATA, "more than any memory holds");
+    /* more than 64 bits count */
+    refuse(SEQUENTIAL(INPUT("x", "[null, 100000000, 2048, 1000000000]")), STATUS_DATA,
+           "more than any memory holds");
 }
 
 /* ---- many ---- */
