@@ -29,7 +29,7 @@ struct archive_maker {
 };
 
 static void put(FILE *file, uint64_t value, int nbytes) {
-    for (int i = 0; i < nbytes; i++) fputc((int)(value >> 8 * i & 255), file);
+    for (int i = 0; i < nbytes; i++) fputc(i < 8 ? (int)(value >> 8 * i & 255) : 0, file);
 }
 
 static struct archive_maker make(void) {
