@@ -1,5 +1,7 @@
 #include "coordinator/compile.h"
 
+#include "shared/transform.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,6 +80,10 @@ static int whole_group(const struct compiled *c, int node) {
     return channel[0].group;
 }
 
+static bool is_list_of(const struct compiled *c, const struct keep *k, int node, int group) {
+    return k->node == node || (k->selected && group >= 0 && whole_group(c, k->node) == group);
+}
+
 /* The list of what stays of a node's output, each position repeated; made at first use. -1: everything stays.
  */
 static status keep_of(struct compiled *c, struct plan *plan, int node, int repeat, int *index) {
@@ -88,13 +94,16 @@ static status keep_of(struct compiled *c, struct plan *plan, int node, int repea
     if (n == width) return SUCCESS;
     for (int i = 0; i < plan->nkeeps; i++) {
         const struct keep *k = &plan->keep[i];
-        if (k->repeat == repeat && (k->node == node || (group >= 0 && k->group == group))) {
+        if (k->repeat == repeat && is_list_of(c, k, node, group)) {
             *index = i;
             return SUCCESS;
         }
     }
-    struct keep keep = {
-        .group = group, .node = node, .repeat = repeat, .n = n * repeat, .of = (int64_t)width * repeat};
+    struct keep keep = {.selected = group >= 0,
+                        .node = node,
+                        .repeat = repeat,
+                        .n = n * repeat,
+                        .of = (int64_t)width * repeat};
     if (asprintf(&keep.name, "k%d", plan->nkeeps) < 0) return status_no_memory("a name", 16);
     status error = plan_add_keep(plan, &keep, index);
     if (error) free(keep.name);
@@ -105,6 +114,7 @@ status compile_choose(struct compiled *c, int64_t *const *chosen) {
     for (int i = 0; i < c->plan->nkeeps; i++) {
         struct keep *k = &c->plan->keep[i];
         int width;
+        if (k->given) continue;
         channel_map_of(c->map, k->node, &width);
         int64_t *index = malloc(((size_t)width * (size_t)k->repeat + 1) * sizeof *index);
         if (!index) return status_no_memory("a keep list", (size_t)width * sizeof *index);
@@ -141,26 +151,37 @@ static bool is_last_kernel(const struct layer *layer, int weight) {
     return layer->weight[weight].shape.rank >= 2;
 }
 
-/* source["layer/weight"], folded. */
-static status source_expr(const struct compiled *c, int layer, int weight, struct expr **expr) {
+static status checked(const struct plan *plan, struct expr *expr) {
+    struct position at;
+    return expr_check(plan, expr, &at);
+}
+
+/* source["layer/weight"], or zeros where the source has none, folded. *expr is the caller's, on failure too.
+ */
+static status source_expr(const struct compiled *c, const struct plan *plan, int layer, int weight,
+                          struct expr **expr) {
     const struct layer *folded = &c->fold->graph->layer[layer];
-    const struct graph *source = c->plan ? c->plan->source : c->whole->source;
     const struct weight *w = &folded->weight[weight];
     int from = c->fold->source_layer[layer], norm = c->fold->norm_layer[layer];
-    int source_weight = find_weight(&source->layer[from], w->name);
-    struct expr *e = NULL;
-    STATUS_TRY(expr_create(source_weight >= 0 ? EXPR_SOURCE : EXPR_ZEROS, NULL, &e));
-    e->layer = from;
-    e->weight = source_weight;
-    e->shape = w->shape;
-    bool kernel = is_last_kernel(folded, weight), bias = !strcmp(w->name, "bias");
-    if (norm >= 0 && (kernel || bias)) {
-        STATUS_TRY(expr_create(kernel ? EXPR_FOLD_BN : EXPR_FOLD_BN_BIAS, e, &e));
-        e->layer = norm;
-        e->out_axis = w->out_axis;
+    int source_weight = find_weight(&plan->source->layer[from], w->name);
+    STATUS_TRY(expr_create(source_weight >= 0 ? &transform_source : &transform_init, NULL, expr));
+    struct operand *operand = (*expr)->operand;
+    operand[0].present = true;
+    if (source_weight >= 0) {
+        operand[0].u.tensor.layer = from;
+        operand[0].u.tensor.weight = source_weight;
+    } else { /* the first word is zeros */
+        operand[1] = (struct operand){.present = true, .u.shape = w->shape};
     }
-    *expr = e;
-    return SUCCESS;
+    STATUS_TRY(checked(plan, *expr));
+    bool kernel = is_last_kernel(folded, weight), bias = !strcmp(w->name, "bias");
+    if (norm < 0 || !(kernel || bias)) return SUCCESS;
+    STATUS_TRY(expr_create(kernel ? &transform_fold_bn : &transform_fold_bn_bias, *expr, expr));
+    operand = (*expr)->operand;
+    operand[0] = (struct operand){.present = true, .u.i = norm};
+    if (kernel && w->out_axis >= 0 && w->out_axis < w->shape.rank - 1)
+        operand[1] = (struct operand){.present = true, .u.i = w->out_axis};
+    return checked(plan, *expr);
 }
 
 /* The keep lists of a tensor's axes: by its layer's input and output channels. */
@@ -182,9 +203,12 @@ static status index_expr(struct compiled *c, struct plan *plan, int layer, int w
         any = any || keep[axis] >= 0;
     }
     if (any) {
-        STATUS_TRY(expr_create(EXPR_INDEX, *expr, expr));
-        memcpy((*expr)->keep, keep, sizeof keep);
-        (*expr)->shape = to->shape;
+        STATUS_TRY(expr_create(&transform_index, *expr, expr));
+        (*expr)->index = calloc((size_t)w->shape.rank, sizeof *(*expr)->index);
+        if (!(*expr)->index) return status_no_memory("an index", (size_t)w->shape.rank);
+        for (int i = 0; i < w->shape.rank; i++)
+            if (keep[i] >= 0) (*expr)->index[i] = (struct axis_index){.kind = INDEX_KEEP, .keep = keep[i]};
+        STATUS_TRY(checked(plan, *expr));
     }
     char a[SHAPE_TEXT_MAX], b[SHAPE_TEXT_MAX];
     if (!shape_equal(&(*expr)->shape, &to->shape))
@@ -192,6 +216,11 @@ static status index_expr(struct compiled *c, struct plan *plan, int layer, int w
                            folded->layer[layer].name, w->name, shape_format(&w->shape, a),
                            shape_format(&to->shape, b));
     return SUCCESS;
+}
+
+static status refit_expr(const struct plan *plan, struct expr **expr) {
+    STATUS_TRY(expr_create(&transform_refit, *expr, expr));
+    return checked(plan, *expr);
 }
 
 static bool is_refit(const struct layer *layer, int weight) {
@@ -204,9 +233,9 @@ static status add_statements(struct compiled *c, struct plan *plan, int layer, i
     for (int w = 0; w < l->nweights; w++) {
         struct plan_statement s = {
             .layer = layer, .weight = w, .slice = slice, .shape = l->weight[w].shape, .residual = NAN};
-        status error = source_expr(c, layer, w, &s.value);
+        status error = source_expr(c, plan, layer, w, &s.value);
         if (!error && plan == c->plan) error = index_expr(c, plan, layer, w, &s.value);
-        if (!error && plan == c->plan && is_refit(l, w)) error = expr_create(EXPR_REFIT, s.value, &s.value);
+        if (!error && plan == c->plan && is_refit(l, w)) error = refit_expr(plan, &s.value);
         if (!error) error = plan_add_statement(plan, &s);
         if (error) {
             expr_destroy(&s.value);
@@ -248,22 +277,118 @@ static status add_slices(struct compiled *c, struct plan *plan) {
     return error;
 }
 
-status compile_target(const struct graph *source, const char *source_path, const char *digest,
-                      const struct target_config *config, const char *name, struct compiled **compiled) {
+/* ---- the two ways ---- */
+
+static status begin(const struct graph *source, struct compiled **compiled) {
     struct compiled *c = calloc(1, sizeof *c);
     if (!c) return status_no_memory("the compiler", sizeof *c);
     status error = fold_create(source, &c->fold);
     if (!error) error = channel_map_create(c->fold->graph, &c->map);
-    if (!error) error = choose_widths(c, config);
+    if (error) compiled_destroy(&c);
+    *compiled = c;
+    return error;
+}
+
+status compile_target(const struct graph *source, const char *source_path, const char *digest,
+                      const struct target_config *config, const char *name, struct compiled **compiled) {
+    struct compiled *c = NULL;
+    STATUS_TRY(begin(source, &c));
+    status error = choose_widths(c, config);
     if (!error) error = narrow(c, name);
     if (!error) error = plan_create(source, c->fold->graph, source_path, digest, &c->whole);
     if (!error) error = add_slices(c, c->whole);
     if (!error) error = plan_create(source, c->target, source_path, digest, &c->plan);
     if (!error) error = add_slices(c, c->plan);
-    if (error) {
-        compiled_destroy(&c);
-        return error;
-    }
+    if (error) compiled_destroy(&c);
     *compiled = c;
+    return error;
+}
+
+/* What a program keeps of each group: all, unless a keep list says otherwise. */
+static status widths_of_program(struct compiled *c, struct position *at) {
+    int groups = channel_map_groups(c->map);
+    c->kept = malloc(((size_t)groups + 1) * sizeof *c->kept);
+    if (!c->kept) return status_no_memory("widths", (size_t)groups * sizeof *c->kept);
+    for (int g = 0; g < groups; g++) c->kept[g] = channel_map_width(c->map, g);
+    for (int i = 0; i < c->plan->nkeeps; i++) {
+        const struct keep *k = &c->plan->keep[i];
+        const char *name = c->fold->graph->layer[c->fold->graph->node[k->node].layer].name;
+        int width, group = whole_group(c, k->node);
+        channel_map_of(c->map, k->node, &width);
+        *at = k->at;
+        if (k->of != (int64_t)width * k->repeat)
+            return status_fail(STATUS_DATA, "\"%s\" has %d channels, not %lld", name, width,
+                               (long long)(k->of / k->repeat));
+        if (!k->selected) continue;
+        if (group < 0 || (channel_map_fixed(c->map, group) && k->n != k->of))
+            return status_fail(STATUS_DATA, "the channels of \"%s\" cannot be selected: %s", name,
+                               group < 0 ? "they are those of other layers, which channels() takes"
+                                         : "they are kept whole");
+        c->kept[group] = (int)(k->n / k->repeat);
+    }
+    *at = (struct position){0};
+    return SUCCESS;
+}
+
+/* A group that has no keep list is as wide as the statements of its first layer say. */
+static void widths_of_statements(struct compiled *c) {
+    const struct graph *folded = c->fold->graph;
+    for (int i = 0; i < c->plan->nstatements; i++) {
+        const struct plan_statement *s = &c->plan->statement[i];
+        const struct weight *w = &folded->layer[s->layer].weight[s->weight];
+        int node = graph_layer_node(folded, s->layer), group = node < 0 ? -1 : whole_group(c, node),
+            axis = w->out_axis;
+        if (group < 0 || channel_map_fixed(c->map, group) || axis < 0 || s->shape.rank != w->shape.rank)
+            continue;
+        if (c->kept[group] == w->shape.dim[axis] && s->shape.dim[axis] < w->shape.dim[axis])
+            c->kept[group] = (int)s->shape.dim[axis];
+    }
+}
+
+status compile_program(const struct graph *source, const char *source_path, const char *digest,
+                       const char *text, const char *name, struct compiled **compiled, struct position *at) {
+    struct compiled *c = NULL;
+    *at = (struct position){0};
+    STATUS_TRY(begin(source, &c));
+    status error = plan_parse(text, strlen(text), source, c->fold->graph, &c->plan, at);
+    if (!error && digest && c->plan->source_digest && strcmp(digest, c->plan->source_digest) != 0)
+        error = status_fail(
+            STATUS_DATA,
+            "the program was made for another source, %s, than %s, %s; take \"digest ...\" out of "
+            "it to run it all the same",
+            c->plan->source_digest, source_path, digest);
+    if (!error) error = widths_of_program(c, at);
+    if (!error) widths_of_statements(c);
+    if (!error) error = narrow(c, name);
+    if (!error) {
+        c->plan->target = c->target;
+        error = plan_check(c->plan, at);
+    }
+    if (!error) error = plan_create(source, c->fold->graph, source_path, digest, &c->whole);
+    if (!error) error = add_slices(c, c->whole);
+    if (error) compiled_destroy(&c);
+    *compiled = c;
+    return error;
+}
+
+/* ---- channels that a program has chosen ---- */
+
+bool compile_is_given(const struct compiled *c) {
+    for (int i = 0; i < c->plan->nkeeps; i++)
+        if (c->plan->keep[i].selected && !c->plan->keep[i].given) return false;
+    return true;
+}
+
+status compile_given(const struct compiled *c, int64_t **chosen) {
+    for (int i = 0; i < c->plan->nkeeps; i++) {
+        const struct keep *k = &c->plan->keep[i];
+        int group = k->selected && k->given ? whole_group(c, k->node) : -1;
+        if (group < 0 || k->n == k->of) continue;
+        int64_t n = k->n / k->repeat, *list = malloc((size_t)n * sizeof *list);
+        if (!list) return status_no_memory("channels", (size_t)n * sizeof *list);
+        for (int64_t j = 0; j < n; j++) list[j] = k->index[j * k->repeat] / k->repeat;
+        free(chosen[group]);
+        chosen[group] = list;
+    }
     return SUCCESS;
 }

@@ -22,7 +22,18 @@ struct compiled {
 status compile_target(const struct graph *source, const char *source_path, const char *digest,
                       const struct target_config *config, const char *name,
                       struct compiled **compiled) STATUS_MUST_USE;
+
+/* The same from a program's text, in which the target's widths are those of its statements. DATA error, with
+ * its position in the text in *at, line 0 if it has none. */
+status compile_program(const struct graph *source, const char *source_path, const char *digest,
+                       const char *text, const char *name, struct compiled **compiled,
+                       struct position *at) STATUS_MUST_USE;
 void compiled_destroy(struct compiled **compiled);
+
+/* Has the program's text chosen the classes of all groups that are pruned? */
+bool compile_is_given(const struct compiled *compiled);
+/* The classes that it has chosen: chosen[group] is owned by the caller; others that are there are freed. */
+status compile_given(const struct compiled *compiled, int64_t **chosen) STATUS_MUST_USE;
 
 /* Gives the classes chosen for every group that is pruned: chosen[group] has kept[group] ascending class
  * numbers, NULL where all are kept. Fills the keep lists of the plan. */

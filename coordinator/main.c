@@ -1,6 +1,7 @@
 /* godwit: the table of commands, help and version. */
 #include "coordinator/command.h"
 #include "coordinator/main_commands.h"
+#include "coordinator/program.h"
 #include "io/config.h"
 #include "io/libraries.h"
 #include "shared/layer_coverage.h"
@@ -25,13 +26,14 @@ static void print_help(void) {
            "Carries a trained Keras model (HDF5) into a smaller one for cheap processors.\n\nCommands:\n");
     for (int i = 0; i < NCOMMANDS; i++) printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
     printf("  %-10s %s\n", "help",
-           "help COMMAND: its arguments; help config, help layers, help aliases: see below");
+           "help COMMAND: its arguments; help config, layers, aliases, program: see below");
     printf("\nMODEL is a file or folder with a Keras model (.h5, .hdf5, .keras, .weights.h5, a folder of "
            "TensorFlow.js),\nor NAME[:VERSION] in the registry (GODWIT_MODELS, by default ./models).\n\n"
            "Help topics:\n"
            "  config     every key of the configuration\n"
            "  layers     which layers are known, can be trained, and what they were compared with\n"
-           "  aliases    how custom layers that are simple arithmetic are declared\n\nExit codes:\n");
+           "  aliases    how custom layers that are simple arithmetic are declared\n"
+           "  program    the language of migration programs and its transforms\n\nExit codes:\n");
 #define PRINT_CODE(name, exit_code, meaning) printf("  %3d  %s\n", exit_code, meaning);
     STATUS_CODES(PRINT_CODE)
 #undef PRINT_CODE
@@ -117,6 +119,10 @@ static int help(const char *topic) {
     } else if (strcmp(topic, "layers") == 0) {
         char *text = NULL;
         status error = layer_coverage_table(&text);
+        return print_made(error, text);
+    } else if (strcmp(topic, "program") == 0) {
+        char *text = NULL;
+        status error = program_describe(&text);
         return print_made(error, text);
     } else if (strcmp(topic, "aliases") == 0) {
         fputs(aliases_help, stdout);

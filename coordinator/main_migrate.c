@@ -1,8 +1,8 @@
 /* godwit migrate CONFIG: the main job. */
 #include "coordinator/command.h"
-#include "coordinator/compile.h"
 #include "coordinator/main_commands.h"
 #include "coordinator/main_job.h"
+#include "coordinator/program.h"
 #include "coordinator/report.h"
 
 #include "io/digest.h"
@@ -23,19 +23,32 @@
 
 struct options {
     struct config_arguments config;
+    const char *plan;
+};
+
+static const struct argp_option argp_options[] = {
+    {"plan", 'p', "FILE", 0, "Run the program in FILE instead of the one that the target's settings give", 0},
+    {0},
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state) {
-    (void)arg;
     struct options *options = state->input;
-    if (key != ARGP_KEY_INIT) return ARGP_ERR_UNKNOWN;
-    state->child_inputs[0] = &options->config;
-    return 0;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->config;
+        return 0;
+    case 'p':
+        options->plan = arg;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
 }
 
 /* One migration, as all ranks hold it. */
 struct migration_run {
     struct job job;
+    const char *plan_path; /* of a program to run; NULL: what the configuration gives */
     char *source_path, *source_digest;
     struct keras_file *file;
     struct graph *source_graph;
@@ -73,12 +86,13 @@ static status locate_source(struct migration_run *m) {
     return error;
 }
 
-static status compile_plan(struct migration_run *m) {
-    const struct config *c = m->job.config;
-    const struct keras_options keras = config_keras_options(c);
-    STATUS_TRY(keras_open(m->source_path, &keras, &m->file, &m->source_graph));
-    STATUS_TRY(
-        compile_target(m->source_graph, m->source_path, m->source_digest, &c->target, c->name, &m->compiled));
+static status open_source(struct migration_run *m) {
+    const struct keras_options keras = config_keras_options(m->job.config);
+    return keras_open(m->source_path, &keras, &m->file, &m->source_graph);
+}
+
+/* The two models, without their weights yet. */
+static status create_models(struct migration_run *m) {
     struct graph *folded = NULL, *target = NULL;
     STATUS_TRY(graph_clone(m->compiled->fold->graph, &folded));
     STATUS_TRY(model_create(folded, &m->source));
@@ -86,6 +100,19 @@ static status compile_plan(struct migration_run *m) {
     STATUS_TRY(model_create(target, &m->target));
     STATUS_TRY(model_logits(m->source, &m->source_logits));
     return model_logits(m->target, &m->target_logits);
+}
+
+static status compile(struct migration_run *m) {
+    const struct comm *world = m->job.session->world;
+    STATUS_TRY(locate_source(m));
+    STATUS_TRY(comm_agree(world, open_source(m)));
+    const struct program_source source = {m->source_graph, m->source_path, m->source_digest};
+    STATUS_TRY(comm_agree(world, program_compile(world, m->job.session->log, &source, m->job.config,
+                                                 m->plan_path, &m->compiled)));
+    STATUS_TRY(comm_agree(world, create_models(m)));
+    log_line(m->job.session->log, LOG_INFO, "compiled: %d slices, %d statements", m->compiled->plan->nslices,
+             m->compiled->plan->nstatements);
+    return SUCCESS;
 }
 
 /* ---- migrate ---- */
@@ -137,11 +164,13 @@ static status choose_channels(struct migration_run *m) {
                                   .params = m->source->params,
                                   .map = k->map,
                                   .kept = k->kept};
-    STATUS_TRY(select_channels(&m->job.machine, &selection, m->chosen));
-    STATUS_TRY(comm_agree(m->job.session->world, compile_choose(k, m->chosen)));
-    log_line(log, LOG_INFO, "channels chosen by %s from %lld samples", method,
-             (long long)m->calibration->total);
-    return SUCCESS;
+    if (!compile_is_given(k)) {
+        STATUS_TRY(select_channels(&m->job.machine, &selection, m->chosen));
+        log_line(log, LOG_INFO, "channels chosen by %s from %lld samples", method,
+                 (long long)m->calibration->total);
+    }
+    STATUS_TRY(comm_agree(m->job.session->world, compile_given(k, m->chosen)));
+    return comm_agree(m->job.session->world, compile_choose(k, m->chosen));
 }
 
 static status refit_target(struct migration_run *m) {
@@ -270,13 +299,9 @@ static status publish(struct migration_run *m, char **path) {
 
 static status run_phases(struct migration_run *m) {
     const struct config *c = m->job.config;
-    struct log *log = m->job.session->log;
     const struct comm *world = m->job.session->world;
     next_phase(m, "compile");
-    STATUS_TRY(locate_source(m));
-    STATUS_TRY(comm_agree(world, compile_plan(m)));
-    log_line(log, LOG_INFO, "compiled: %d slices, %d statements", m->compiled->plan->nslices,
-             m->compiled->plan->nstatements);
+    STATUS_TRY(compile(m));
     STATUS_TRY(job_open_data(&m->job, m->source));
     next_phase(m, "read source");
     STATUS_TRY(execute_plan(m, m->compiled->whole, false, m->source->params));
@@ -334,7 +359,7 @@ static void migration_close(struct migration_run *m) {
 
 static status run(const struct session *session, const void *options) {
     const struct options *o = options;
-    struct migration_run m = {0};
+    struct migration_run m = {.plan_path = o->plan};
     status error = job_open(session, &o->config, &m.job);
     if (!error) error = run_phases(&m);
     migration_close(&m);
@@ -342,6 +367,7 @@ static status run(const struct session *session, const void *options) {
 }
 
 static const struct argp argp = {
+    .options = argp_options,
     .parser = parse,
     .doc = "Carries the source model into a smaller target: compiles a migration program, migrates slice by "
            "slice over the "

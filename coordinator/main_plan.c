@@ -1,8 +1,8 @@
 /* godwit plan CONFIG: compiles and prints the migration program. */
 #include "coordinator/command.h"
-#include "coordinator/compile.h"
 #include "coordinator/config_arguments.h"
 #include "coordinator/main_commands.h"
+#include "coordinator/program.h"
 
 #include "io/digest.h"
 #include "io/file.h"
@@ -15,10 +15,11 @@
 
 struct options {
     struct config_arguments config;
-    const char *output;
+    const char *output, *plan;
 };
 
 static const struct argp_option argp_options[] = {
+    {"plan", 'p', "FILE", 0, "Check the program in FILE instead, and print it", 0},
     {"output", 'o', "FILE", 0, "Write the program to FILE instead of standard output", 0},
     {0},
 };
@@ -29,6 +30,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &options->config;
         return 0;
+    case 'p':
+        options->plan = arg;
+        return 0;
     case 'o':
         options->output = arg;
         return 0;
@@ -38,7 +42,6 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
 }
 
 static status run(const struct session *session, const void *parsed) {
-    (void)session;
     const struct options *options = parsed;
     struct config *config = NULL;
     struct keras_file *file = NULL;
@@ -53,7 +56,8 @@ static status run(const struct session *session, const void *parsed) {
     STATUS_GOTO(error, done, file_digest(path, &digest));
     const struct keras_options keras = config_keras_options(config);
     STATUS_GOTO(error, done, keras_open(path, &keras, &file, &source));
-    STATUS_GOTO(error, done, compile_target(source, path, digest, &config->target, config->name, &compiled));
+    const struct program_source from = {source, path, digest};
+    STATUS_GOTO(error, done, program_compile(NULL, session->log, &from, config, options->plan, &compiled));
     STATUS_GOTO(error, done, plan_print(compiled->plan, &text));
     if (options->output) error = file_write_atomic(options->output, text, strlen(text));
     else fputs(text, stdout);
@@ -74,8 +78,10 @@ static const struct argp argp = {
     .doc = "Compiles the source and the target of a configuration and prints the migration program: which "
            "source tensor each "
            "target tensor comes from, which part of it and through which transforms. Reads no weights.\v"
-           "After a run of godwit migrate the executed program, with the chosen channels and the residual of "
-           "each refit, lies "
+           "godwit help program describes the language. godwit migrate --plan runs an edited program. After "
+           "a run "
+           "of godwit migrate the executed program, with the chosen channels and the residual of each refit, "
+           "lies "
            "beside the target as plan.txt.",
     .children = (const struct argp_child[]){{&config_argp, 0, NULL, 0}, {0}},
 };

@@ -1,8 +1,10 @@
-#include "shared/plan.h"
+#include "shared/transform.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define MAX_ELEMENTS ((int64_t)1 << 40) /* of the value of an expression */
 
 status plan_create(const struct graph *source, const struct graph *target, const char *source_path,
                    const char *source_digest, struct plan **plan) {
@@ -12,7 +14,8 @@ status plan_create(const struct graph *source, const struct graph *target, const
     p->target = target;
     p->source_path = strdup(source_path);
     p->source_digest = source_digest ? strdup(source_digest) : NULL;
-    if (!p->source_path || (source_digest && !p->source_digest)) {
+    p->target_name = strdup(target->name);
+    if (!p->source_path || !p->target_name || (source_digest && !p->source_digest)) {
         plan_destroy(&p);
         return status_no_memory("a plan", strlen(source_path));
     }
@@ -33,30 +36,39 @@ void plan_destroy(struct plan **plan) {
     free(p->slice_node);
     free(p->source_path);
     free(p->source_digest);
+    free(p->target_name);
     free(p);
     *plan = NULL;
 }
 
-status expr_create(enum expr_kind kind, struct expr *arg, struct expr **expr) {
+status expr_create(const struct transform *transform, struct expr *arg, struct expr **expr) {
     struct expr *e = calloc(1, sizeof *e);
+    *expr = NULL;
     if (!e) {
         expr_destroy(&arg);
-        *expr = NULL;
         return status_no_memory("a plan", sizeof *e);
     }
-    e->kind = kind;
-    e->arg = arg;
-    e->layer = e->weight = e->out_axis = -1;
-    if (arg) e->shape = arg->shape;
-    for (int i = 0; i < SHAPE_MAX_RANK; i++) e->keep[i] = -1;
+    e->transform = transform;
+    if (arg) {
+        status error = expr_add(e, arg);
+        if (error) {
+            expr_destroy(&e);
+            return error;
+        }
+    }
     *expr = e;
     return SUCCESS;
 }
 
 void expr_destroy(struct expr **expr) {
-    if (!*expr) return;
-    expr_destroy(&(*expr)->arg);
-    free(*expr);
+    struct expr *e = *expr;
+    if (!e) return;
+    if (e->index && e->nargs)
+        for (int i = 0; i < e->arg[0]->shape.rank; i++) free(e->index[i].list);
+    free(e->index);
+    for (int i = 0; i < e->nargs; i++) expr_destroy(&e->arg[i]);
+    free(e->arg);
+    free(e);
     *expr = NULL;
 }
 
@@ -67,6 +79,13 @@ static status grow(void **array, int n, size_t size) {
     if (!p) return status_no_memory("a plan", (size_t)n * 2 * size);
     *array = p;
     return SUCCESS;
+}
+
+status expr_add(struct expr *expr, struct expr *arg) {
+    status error = grow((void **)&expr->arg, expr->nargs, sizeof *expr->arg);
+    if (error) expr_destroy(&arg);
+    else expr->arg[expr->nargs++] = arg;
+    return error;
 }
 
 status plan_add_keep(struct plan *plan, struct keep *keep, int *index) {
@@ -95,4 +114,128 @@ struct plan_statement *plan_find(const struct plan *plan, int layer, int weight)
         if (plan->statement[i].layer == layer && plan->statement[i].weight == weight)
             return &plan->statement[i];
     return NULL;
+}
+
+/* ---- checking ---- */
+
+/* Axes are counted from the first one on. */
+static status check_axis(const struct expr *expr, struct operand *operand) {
+    int rank = expr->arg[0]->shape.rank;
+    if (operand->u.i < 0) operand->u.i += rank;
+    if (operand->u.i >= 0 && operand->u.i < rank) return SUCCESS;
+    char text[SHAPE_TEXT_MAX];
+    return status_fail(STATUS_DATA, "%s has no such axis", shape_format(&expr->arg[0]->shape, text));
+}
+
+status expr_check(const struct plan *plan, struct expr *expr, struct position *at) {
+    const struct transform *t = expr->transform;
+    *at = expr->at;
+    if (expr->nargs < t->min_args || (t->max_args >= 0 && expr->nargs > t->max_args))
+        return status_fail(STATUS_DATA, "%s takes %s%d expression%s, not %d: %s", t->name,
+                           t->max_args < 0 ? "at least " : "", t->min_args, t->min_args == 1 ? "" : "s",
+                           expr->nargs, t->usage);
+    for (int i = 0; i < t->noperands; i++) {
+        if (!expr->operand[i].present || t->operand[i].type != OPERAND_AXIS) continue;
+        *at = expr->operand[i].at;
+        STATUS_TRY(check_axis(expr, &expr->operand[i]));
+    }
+    *at = expr->at;
+    STATUS_TRY(t->check(plan, expr, at));
+    int64_t count;
+    STATUS_TRY(shape_count(&expr->shape, &count));
+    if (count > 0 && count <= MAX_ELEMENTS) return SUCCESS;
+    char text[SHAPE_TEXT_MAX];
+    return status_fail(STATUS_DATA, "a tensor of shape %s would have %s", shape_format(&expr->shape, text),
+                       count ? "more values than any memory holds" : "no values");
+}
+
+int64_t axis_index_count(const struct plan *plan, const struct axis_index *index, int64_t size) {
+    switch (index->kind) {
+    case INDEX_RANGE:
+        return (index->end - index->first + index->step - 1) / index->step;
+    case INDEX_LIST:
+        return index->n;
+    case INDEX_KEEP:
+        return plan->keep[index->keep].n;
+    case INDEX_ALL:
+        break;
+    }
+    return size;
+}
+
+int64_t axis_index_at(const struct plan *plan, const struct axis_index *index, int64_t k) {
+    switch (index->kind) {
+    case INDEX_RANGE:
+        return index->first + k * index->step;
+    case INDEX_LIST:
+        return index->list[k];
+    case INDEX_KEEP:
+        return plan->keep[index->keep].index[k];
+    case INDEX_ALL:
+        break;
+    }
+    return k;
+}
+
+bool plan_is_refit(const struct plan_statement *statement) {
+    return statement->value->transform == &transform_refit;
+}
+
+/* Does a transform leave every value of its argument where it is? */
+static bool stays_in_place(const struct expr *expr) {
+    return expr->nargs == 1 && expr->transform != &transform_index &&
+           shape_equal(&expr->shape, &expr->arg[0]->shape) && strcmp(expr->transform->name, "transpose") != 0;
+}
+
+status plan_positions(const struct plan *plan, const struct plan_statement *statement, int axis,
+                      int64_t **position) {
+    const struct layer *layer = &plan->target->layer[statement->layer];
+    int64_t n = statement->shape.dim[axis], *list = NULL;
+    *position = NULL;
+    const struct expr *expr = statement->value;
+    for (; expr->transform != &transform_source; expr = expr->arg[0]) {
+        bool indexed = expr->transform == &transform_index;
+        if (expr->nargs == 0) break; /* of no source */
+        if (!indexed && !stays_in_place(expr)) {
+            free(list);
+            return status_fail(
+                STATUS_DATA,
+                "\"%s/%s\": it cannot be told which of the source's channels axis %d has; index "
+                "the tensor last, refit(...[:, k0])",
+                layer->name, layer->weight[statement->weight].name, axis);
+        }
+        if (!indexed || expr->index[axis].kind == INDEX_ALL) continue;
+        if (!list) {
+            STATUS_TRY(memory_alloc("positions", (size_t)n, sizeof *list, (void **)&list));
+            for (int64_t k = 0; k < n; k++) list[k] = k;
+        }
+        for (int64_t k = 0; k < n; k++) list[k] = axis_index_at(plan, &expr->index[axis], list[k]);
+    }
+    *position = list;
+    return SUCCESS;
+}
+
+status plan_check(const struct plan *plan, struct position *at) {
+    *at = (struct position){0};
+    for (int i = 0; i < plan->nstatements; i++) {
+        const struct plan_statement *s = &plan->statement[i];
+        const struct layer *layer = &plan->target->layer[s->layer];
+        char is[SHAPE_TEXT_MAX], wanted[SHAPE_TEXT_MAX];
+        *at = s->at;
+        if (plan_find(plan, s->layer, s->weight) != s)
+            return status_fail(STATUS_DATA, "\"%s/%s\" has two statements", layer->name,
+                               layer->weight[s->weight].name);
+        if (!shape_equal(&s->shape, &layer->weight[s->weight].shape))
+            return status_fail(STATUS_DATA, "\"%s/%s\" has shape %s in a target of these widths, not %s",
+                               layer->name, layer->weight[s->weight].name,
+                               shape_format(&layer->weight[s->weight].shape, wanted),
+                               shape_format(&s->shape, is));
+    }
+    *at = (struct position){0};
+    for (int l = 0; l < plan->target->nlayers; l++)
+        for (int w = 0; w < plan->target->layer[l].nweights; w++)
+            if (!plan_find(plan, l, w))
+                return status_fail(STATUS_DATA, "\"%s/%s\" of the target has no statement",
+                                   plan->target->layer[l].name, plan->target->layer[l].weight[w].name);
+    return SUCCESS;
 }

@@ -1,51 +1,79 @@
 /* Migration program: one statement per target tensor, saying from which source tensor it comes, which part of
- * it, and through which transforms.
+ * it, and through which transforms. docs/program.md describes the language, by example:
  *
  *   plan 1
  *   source "fashion_source.h5" digest sha256:8f0c...
  *   target "fashion_small"
  *
- *   keep k0 = select("conv2d", 16 of 32)                # [0 3 4 7 ...]
- *   keep k1 = channels("concatenate", 48 of 96)         # [...]
+ *   keep k0 = select("conv2d", 16 of 32)
+ *   keep k1 = channels("concatenate", 48 of 96)
  *
  *   slice 0 "conv2d" {
- *     "conv2d/kernel" (3, 3, 1, 16) = refit(fold_bn(source["conv2d/kernel"], "bn")[:, :, :, k0])  # residual
- * 0.012
+ *     "conv2d/kernel" (3, 3, 1, 16) = refit(fold_bn(source["conv2d/kernel"], "bn")[:, :, :, k0])
  *   }
  *
  * A keep list is a selection of channels: chosen for a group of coupled channels (select), or what those
- * choices leave of a layer's output (channels). The plan refers to tensors by layer and weight number of the
- * source and the target graph it was compiled for, which it borrows. */
+ * choices leave of a layer's output (channels). Once chosen, or by an author's hand, it has its positions in
+ * it: select("conv2d", 4 of 32, [0 3 4 7]).
+ *
+ * The program refers to tensors by layer and weight number of the source and the target graph it was compiled
+ * for, which it borrows. Expressions are made of transforms (shared/transform.h). */
 #ifndef GODWIT_SHARED_PLAN_H
 #define GODWIT_SHARED_PLAN_H
 
 #include "shared/graph.h"
 
-enum expr_kind {
-    EXPR_SOURCE,       /* source["layer/weight"] */
-    EXPR_ZEROS,        /* zeros: of the shape the context wants */
-    EXPR_INDEX,        /* arg[list, :, ...] */
-    EXPR_FOLD_BN,      /* fold_bn(kernel, "bn"): times gamma / sqrt(variance + epsilon), by output channel */
-    EXPR_FOLD_BN_BIAS, /* fold_bn_bias(bias, "bn"): beta + (bias - mean) * gamma / sqrt(variance + epsilon) */
-    EXPR_REFIT         /* refit(arg): arg is the start, replaced by the closed-form fit */
+/* Where something is in a program's text, counted from 1; line 0: it is from no text. */
+struct position {
+    int line, column;
+};
+
+struct transform;
+
+/* An argument of a transform that is no expression. */
+struct operand {
+    bool present;
+    struct position at;
+    union {
+        int64_t i;          /* an integer, an axis, the index of a word among the choices, a source layer */
+        double f;           /* a number */
+        struct shape shape; /* a shape, an order of axes */
+        struct {
+            int layer, weight;
+        } tensor; /* of the source */
+    } u;
+};
+
+#define TRANSFORM_MAX_OPERANDS 3
+
+/* What is taken along one axis: x[:, 0:8, k0, [3 1]]. */
+struct axis_index {
+    enum { INDEX_ALL, INDEX_RANGE, INDEX_LIST, INDEX_KEEP } kind;
+    struct position at;
+    int64_t first, end, step; /* RANGE: first, first + step, ... below end */
+    int64_t n, *list;         /* LIST; owned */
+    int keep;                 /* KEEP: number of the keep list */
 };
 
 struct expr {
-    enum expr_kind kind;
-    struct expr *arg;         /* owned; NULL for SOURCE and ZEROS */
-    int layer, weight;        /* SOURCE: a source tensor; FOLD_*: the batch norm's source layer */
-    struct shape shape;       /* of the value */
-    int keep[SHAPE_MAX_RANK]; /* INDEX: list of each axis, -1: all of it */
-    int out_axis; /* FOLD_BN: axis of the output channels; -1: the last two, flattened (depthwise) */
+    const struct transform *transform;
+    struct position at;
+    int nargs;
+    struct expr **arg; /* [nargs], owned */
+    struct operand operand[TRANSFORM_MAX_OPERANDS];
+    struct axis_index *index; /* of transform_index: [rank of its argument], owned */
+    struct shape shape;       /* of the value; known once checked */
 };
 
 struct keep {
     char *name;     /* owned, "k0" */
-    int group;      /* select: group of the channel map; -1 */
-    int node;       /* the node whose output it indexes (for select: the first producer) */
+    bool selected;  /* select(): chosen for a group; else channels() */
+    int node;       /* the target's node whose output it indexes (for select: the first producer) */
     int repeat;     /* each position stands for this many consecutive ones (depthwise multiplier) */
     int64_t n, of;  /* kept, of so many */
     int64_t *index; /* [n] ascending, owned; NULL until chosen */
+    bool given;     /* the text had them: they are not chosen again */
+    struct position at;
 };
 
 struct plan_statement {
@@ -54,11 +82,13 @@ struct plan_statement {
     struct shape shape;
     struct expr *value; /* owned */
     double residual;    /* relative squared error after refit, NaN if there is none */
+    struct position at;
 };
 
 struct plan {
     const struct graph *source, *target; /* borrowed */
     char *source_path, *source_digest;   /* owned; digest may be NULL */
+    char *target_name;                   /* owned */
     int nkeeps, nstatements, nslices;
     struct keep *keep;
     struct plan_statement *statement; /* grouped by slice, ascending */
@@ -69,10 +99,19 @@ status plan_create(const struct graph *source, const struct graph *target, const
                    const char *source_digest, struct plan **plan) STATUS_MUST_USE;
 void plan_destroy(struct plan **plan);
 
-/* An expression of `kind` over `arg`, which it owns from now on (freed on failure too, and *expr set to
- * NULL). */
-status expr_create(enum expr_kind kind, struct expr *arg, struct expr **expr) STATUS_MUST_USE;
+/* An expression, whose arguments and operands the caller fills in; then expr_check() gives it its shape. It
+ * owns `arg`, which may be NULL and is freed on failure too. */
+status expr_create(const struct transform *transform, struct expr *arg, struct expr **expr) STATUS_MUST_USE;
+status expr_add(struct expr *expr, struct expr *arg) STATUS_MUST_USE; /* one more argument, likewise */
 void expr_destroy(struct expr **expr);
+
+/* Checks an expression whose arguments have been checked, and gives it its shape. DATA error, which *at (the
+ * expression's own position before) is the position of. */
+status expr_check(const struct plan *plan, struct expr *expr, struct position *at) STATUS_MUST_USE;
+
+/* How many positions an index takes of an axis of `size`, and which one is its k-th. */
+int64_t axis_index_count(const struct plan *plan, const struct axis_index *index, int64_t size);
+int64_t axis_index_at(const struct plan *plan, const struct axis_index *index, int64_t k);
 
 /* Append; `*keep` and `*statement` are moved into the plan. */
 status plan_add_keep(struct plan *plan, struct keep *keep, int *index) STATUS_MUST_USE;
@@ -82,7 +121,30 @@ status plan_add_slice(struct plan *plan, int node) STATUS_MUST_USE;
 /* The statement of a target tensor, or NULL. */
 struct plan_statement *plan_find(const struct plan *plan, int layer, int weight);
 
-/* The program as text; owned. */
+/* Is it refit(...)? */
+bool plan_is_refit(const struct plan_statement *statement);
+
+/* Which of the source's positions the positions along an axis of a statement's tensor come from: *position
+ * (owned by the caller, [dimension of the axis]), NULL for all of them in their order. DATA error if that
+ * cannot be told: what is on that axis was computed, not taken. */
+status plan_positions(const struct plan *plan, const struct plan_statement *statement, int axis,
+                      int64_t **position) STATUS_MUST_USE;
+
+/* Every weight of the target has one statement, of its shape. DATA error, with the position if there is one.
+ */
+status plan_check(const struct plan *plan, struct position *at) STATUS_MUST_USE;
+
+/* The program as text; owned. plan_parse() of it gives the same program. */
 status plan_print(const struct plan *plan, char **text) STATUS_MUST_USE;
+
+/* A program from its text. `target` has the target's layers by name; their widths may be others: what a
+ * statement says counts, and plan_check() compares when the target has been made. Both graphs are borrowed.
+ * DATA error for anything wrong, with its position in *at. */
+status plan_parse(const char *text, size_t length, const struct graph *source, const struct graph *target,
+                  struct plan **plan, struct position *at) STATUS_MUST_USE;
+
+/* The line of the text that a position is in, and below it a caret under the place; owned. NULL if there is
+ * none, or no memory. */
+char *plan_excerpt(const char *text, size_t length, struct position at);
 
 #endif

@@ -1,7 +1,8 @@
 #include "worker/migrate.h"
-#include "worker/evaluator.h"
 
 #include "io/slice_file.h"
+#include "shared/transform.h"
+#include "worker/decomposition.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@ struct migrator {
     const struct machine *machine;
     const struct migration *job;
     struct params *params;
-    struct evaluator *evaluator;
+    struct evaluation *evaluation;
     struct slice_file *slices; /* dynamic only */
     float *chunk;              /* dynamic only: chunk_bytes, or one row if that is more */
 };
@@ -20,16 +21,22 @@ struct migrator {
 typedef status chunk_visit(struct migrator *m, const struct plan_statement *s, int owner, int64_t first,
                            int64_t n);
 
-/* Rows of a chunk: neither they nor the source rows that they come from may pass the chunk's bytes. */
-static int64_t chunk_rows(const struct migration *job, const struct plan_statement *s) {
-    int64_t rows, columns, widest = 1, any;
-    shape_rows(&s->shape, &rows, &columns);
-    if (!job->chunk_bytes) return rows;
-    for (const struct expr *x = s->value; x; x = x->arg) {
-        shape_rows(&x->shape, &any, &columns);
+static int64_t widest_columns(const struct expr *expr) {
+    int64_t rows, widest;
+    shape_rows(&expr->shape, &rows, &widest);
+    for (int i = 0; i < expr->nargs; i++) {
+        int64_t columns = widest_columns(expr->arg[i]);
         if (columns > widest) widest = columns;
     }
-    int64_t n = job->chunk_bytes / (widest * (int64_t)sizeof(float));
+    return widest;
+}
+
+/* Rows of a chunk: neither they nor the source rows that they come from may pass the chunk's bytes. */
+static int64_t chunk_rows(const struct migration *job, const struct plan_statement *s) {
+    int64_t rows, columns;
+    shape_rows(&s->shape, &rows, &columns);
+    if (!job->chunk_bytes) return rows;
+    int64_t widest = widest_columns(s->value), n = job->chunk_bytes / (widest * (int64_t)sizeof(float));
     return n < 1 ? 1 : n > rows ? rows : n;
 }
 
@@ -44,6 +51,7 @@ static status for_each_chunk(struct migrator *m, chunk_visit *visit) {
         for (int64_t first = 0; first < rows; first += step, chunk++)
             STATUS_TRY(visit(m, s, partition_owner(m->job->partition, s->slice, chunk), first,
                              rows - first < step ? rows - first : step));
+        evaluation_forget(m->evaluation);
     }
     return SUCCESS;
 }
@@ -66,11 +74,11 @@ static status evaluate_chunk(struct migrator *m, const struct plan_statement *s,
     if (owner != comm_rank(m->machine->world)) return SUCCESS;
     int64_t rows, columns;
     float *place = target_rows(m, s, first, &columns);
-    if (!m->slices) return evaluator_rows(m->evaluator, s->value, first, n, place);
+    if (!m->slices) return evaluation_rows(m->evaluation, s->value, first, n, place);
     char name[32];
     tensor_name(s, name, sizeof name);
     shape_rows(&s->shape, &rows, &columns);
-    STATUS_TRY(evaluator_rows(m->evaluator, s->value, first, n, m->chunk));
+    STATUS_TRY(evaluation_rows(m->evaluation, s->value, first, n, m->chunk));
     return slice_file_write(m->slices, name, rows, columns, first, n, m->chunk);
 }
 
@@ -89,9 +97,19 @@ static status gather_chunk(struct migrator *m, const struct plan_statement *s, i
     return comm_bcast(m->machine->world, owner, place, (size_t)(n * columns) * sizeof(float));
 }
 
+static status read_source(void *context, int layer, int weight, int64_t first, int64_t n, float *out) {
+    return keras_read_rows(context, layer, weight, first, n, out);
+}
+
+static status decompose(void *context, int64_t m, int64_t n, double *a, double *u, double *s, double *vt) {
+    (void)context;
+    return singular_values(m, n, a, u, s, vt);
+}
+
 static status migrator_open(struct migrator *m) {
     const struct migration *job = m->job;
-    STATUS_TRY(evaluator_create(job->file, job->plan, &m->evaluator));
+    struct evaluation_sources sources = {.context = job->file, .read = read_source, .svd = decompose};
+    STATUS_TRY(evaluation_create(job->plan, &sources, &m->evaluation));
     if (!job->chunk_bytes) return SUCCESS;
     int64_t largest = 0;
     for (int i = 0; i < job->plan->nstatements; i++) {
@@ -115,7 +133,7 @@ status migrate(const struct machine *machine, const struct migration *migration,
     error = comm_agree(machine->world, error);
     if (!error) error = for_each_chunk(&m, gather_chunk);
     slice_file_remove(&m.slices);
-    evaluator_destroy(&m.evaluator);
+    evaluation_destroy(&m.evaluation);
     free(m.chunk);
     return error;
 }

@@ -12,25 +12,33 @@ static struct plan_statement *refit_statement(const struct refit *r, const struc
     if (!patches_known(op)) return NULL;
     const struct param *p = &r->target->param[op->param[0]];
     struct plan_statement *s = plan_find(r->plan, p->layer, p->weight);
-    return s && s->value->kind == EXPR_REFIT ? s : NULL;
+    return s && plan_is_refit(s) ? s : NULL;
 }
 
 /* The source's output channels that the target's operation has; NULL with SUCCESS: all of them. Owned. */
 static status kept_outputs(const struct refit *r, const struct op *op, const struct plan_statement *s,
                            int64_t **column) {
     const struct weight *w = &r->plan->target->layer[s->layer].weight[s->weight];
-    const struct expr *index = s->value->arg;
     bool depthwise = op->kind == OP_DEPTHWISE;
     int axis = depthwise ? w->in_axis : w->out_axis;
+    int64_t *channel = NULL;
     *column = NULL;
-    if (index->kind != EXPR_INDEX || axis < 0 || index->keep[axis] < 0) return SUCCESS;
-    const struct keep *keep = &r->plan->keep[index->keep[axis]];
-    int64_t each = depthwise ? s->shape.dim[s->shape.rank - 1] : 1;
-    int64_t *c = malloc((size_t)(keep->n * each + 1) * sizeof *c);
-    if (!c) return status_no_memory("a keep list", (size_t)(keep->n * each) * sizeof *c);
-    for (int64_t i = 0; i < keep->n * each; i++) c[i] = keep->index[i / each] * each + i % each;
+    if (axis < 0) return SUCCESS;
+    STATUS_TRY(plan_positions(r->plan, s, axis, &channel));
+    const struct shape *wide = &r->source->value[op->out], *narrow = &r->target->value[op->out];
+    if (!channel && wide->dim[wide->rank - 1] != narrow->dim[narrow->rank - 1])
+        return status_fail(STATUS_DATA, "the program does not say which of the source's channels it has");
+    if (!channel || !depthwise) {
+        *column = channel;
+        return SUCCESS;
+    }
+    int64_t n = s->shape.dim[axis], each = s->shape.dim[s->shape.rank - 1];
+    int64_t *c = malloc((size_t)(n * each + 1) * sizeof *c);
+    if (c)
+        for (int64_t i = 0; i < n * each; i++) c[i] = channel[i / each] * each + i % each;
+    free(channel);
     *column = c;
-    return SUCCESS;
+    return c ? SUCCESS : status_no_memory("a keep list", (size_t)(n * each) * sizeof *c);
 }
 
 /* Does a ReLU, and nothing else, read the operation's output? */

@@ -323,7 +323,7 @@ static void test_text(void **state) {
         "\n"
         "slice 0 \"relu\" {\n"
         "  \"conv/kernel\" (3, 3, 1, 2) = refit(fold_bn(source[\"conv/kernel\"], \"bn\")[:, :, :, k0])\n"
-        "  \"conv/bias\" (2,) = refit(fold_bn_bias(zeros, \"bn\")[k0])\n"
+        "  \"conv/bias\" (2,) = refit(fold_bn_bias(init(zeros, (4,)), \"bn\")[k0])\n"
         "}\n"
         "\n"
         "slice 1 \"flat\" {\n"
@@ -337,7 +337,8 @@ static void test_text(void **state) {
         "}\n");
     free(text);
     int64_t kept[] = {1, 3}, *chosen[64] = {0};
-    chosen[t.compiled->plan->keep[0].group] = kept;
+    int width;
+    chosen[channel_map_of(t.compiled->map, t.compiled->plan->keep[0].node, &width)->group] = kept;
     build_ok(compile_choose(t.compiled, chosen));
     const struct keep *k = t.compiled->plan->keep;
     assert_memory_equal(k[0].index, ((int64_t[]){1, 3}), 2 * sizeof(int64_t));
@@ -346,8 +347,8 @@ static void test_text(void **state) {
     for (int i = 0; i < 64; i++) assert_int_equal(k[2].index[i], i / 4 * 8 + in_eight[i % 4]);
     t.compiled->plan->statement[0].residual = 0.01234;
     build_ok(plan_print(t.compiled->plan, &text));
-    assert_non_null(strstr(text, "\nkeep k0 = select(\"conv\", 2 of 4)  # [1 3]\n"));
-    assert_non_null(strstr(text, "\nkeep k1 = channels(\"deep\", 4 of 8)  # [2 3 6 7]\n"));
+    assert_non_null(strstr(text, "\nkeep k0 = select(\"conv\", 2 of 4, [1 3])\n"));
+    assert_non_null(strstr(text, "\nkeep k1 = channels(\"deep\", 4 of 8, [2 3 6 7])\n"));
     assert_non_null(strstr(text, "[:, :, :, k0])  # residual 0.0123\n"));
     free(text);
     close_source(&t);

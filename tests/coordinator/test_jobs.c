@@ -281,7 +281,7 @@ static void test_migrate(void **state) {
 
     char plan[1 << 14];
     read_into(in_folder("m1/small/1/plan.txt"), plan, sizeof plan);
-    assert_non_null(strstr(plan, "keep k0 = select(\"conv1\", 4 of 8)  # ["));
+    assert_non_null(strstr(plan, "keep k0 = select(\"conv1\", 4 of 8, ["));
     assert_non_null(strstr(plan, "# residual "));
     assert_string_equal(run_file("r1", "small", "plan.txt"), plan);
     assert_non_null(strstr(run_file("r1", "small", "run.jsonl"), "\"refit\""));
@@ -456,6 +456,73 @@ static void test_same_again(void **state) {
     model_destroy(&model[1]);
 }
 
+/* migrate with these settings must fail and leave no model. Alone (0) wherever ranks do not matter: mpirun
+ * waits a second when a job has failed. */
+static void migrate_fails(int ranks, int code, const char *part, const char *settings) {
+    fails(run(ranks, GODWIT_PROGRAM " migrate migrate.json --set models=bad --set runs=rbad %s", settings),
+          code, part);
+    assert_int_equal(versions("bad"), 0);
+}
+
+/* The executed program, run again, gives the same model, on any number of ranks; so does the one that was
+ * printed before. */
+static void test_program_again(void **state) {
+    (void)state;
+    static const char settings[] = "--set training.epochs=0 --set threads=1 --set runs=r6";
+    static const int ranks[] = {2, 1, 2, 3, 1};
+    struct model *first = NULL;
+    char plan[1 << 14], again[1 << 14];
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json -o printed.txt"), "plan");
+    for (int i = 0; i < 5; i++) {
+        char name[64], program[64] = "";
+        if (i) snprintf(program, sizeof program, "--plan %s", i == 4 ? "printed.txt" : "p0/small/1/plan.txt");
+        succeeds(run(ranks[i], GODWIT_PROGRAM " migrate migrate.json %s --set models=p%d %s", settings, i,
+                     program),
+                 "migrate --plan");
+        snprintf(name, sizeof name, "p%d/small/1/model.h5", i);
+        struct model *model = read_model(name);
+        snprintf(name, sizeof name, "p%d/small/1/plan.txt", i);
+        read_into(in_folder(name), i ? again : plan, sizeof plan);
+        if (i) assert_string_equal(again, plan);
+        if (i)
+            assert_memory_equal(model->params->data, first->params->data,
+                                (size_t)first->params->total * sizeof(float));
+        if (i) model_destroy(&model);
+        else first = model;
+    }
+    model_destroy(&first);
+}
+
+/* A program of another width than the configuration's; one with a mistake; one of another source. */
+static void test_edited_program(void **state) {
+    (void)state;
+    char plan[1 << 14];
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json --set target.width=0.75 -o wide.txt"), "plan");
+    succeeds(run(2, GODWIT_PROGRAM
+                 " migrate migrate.json --plan wide.txt --set training.epochs=0 --set models=wide "
+                 "--set runs=r7"),
+             "migrate --plan");
+    read_into(in_folder("wide/small/1/model.json"), out, sizeof out);
+    assert_int_equal(figure(out, "parameters"), 9 * 6 + 6 + 9 * 6 * 6 + 6 + 16 * 6 * 3 + 3);
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json --plan wide.txt"), "plan --plan");
+    read_into(in_folder("wide.txt"), plan, sizeof plan);
+    assert_string_equal(out, plan);
+
+    char *place = strstr(plan, "k0, k1]");
+    assert_non_null(place);
+    place[5] = '7';
+    write_text("wrong.txt", plan);
+    for (int ranks = 0; ranks < 3; ranks += 2) {
+        int code = run(ranks, GODWIT_PROGRAM
+                       " migrate migrate.json --plan wrong.txt --set models=none --set runs=r8");
+        fails(code, 65, "wrong.txt:");
+        assert_non_null(strstr(err, "there is no keep list k7"));
+        assert_non_null(strstr(err, "^\n"));
+    }
+    assert_false(exists("none/small"));
+    migrate_fails(0, 74, "/nowhere/plan.txt", "--plan /nowhere/plan.txt");
+}
+
 /* No refit: the channels are chosen by their kernels, the rest is fine-tuning. */
 static void test_without_refit(void **state) {
     (void)state;
@@ -469,14 +536,6 @@ static void test_without_refit(void **state) {
 }
 
 /* ---- bad input ---- */
-
-/* migrate with these settings must fail and leave no model. Alone (0) wherever ranks do not matter: mpirun
- * waits a second when a job has failed. */
-static void migrate_fails(int ranks, int code, const char *part, const char *settings) {
-    fails(run(ranks, GODWIT_PROGRAM " migrate migrate.json --set models=bad --set runs=rbad %s", settings),
-          code, part);
-    assert_int_equal(versions("bad"), 0);
-}
 
 static void copy_source(const char *name) {
     char command[512];
@@ -684,6 +743,7 @@ int main(void) {
         cmocka_unit_test(test_migrate),           cmocka_unit_test(test_verify),
         cmocka_unit_test(test_run_inference),     cmocka_unit_test(test_ranks_do_not_matter),
         cmocka_unit_test(test_same_again),        cmocka_unit_test(test_without_refit),
+        cmocka_unit_test(test_program_again),     cmocka_unit_test(test_edited_program),
         cmocka_unit_test(test_bad_source),        cmocka_unit_test(test_bad_data),
         cmocka_unit_test(test_bad_configuration), cmocka_unit_test(test_unwritable_output),
         cmocka_unit_test(test_full_disk),         cmocka_unit_test(test_killed_rank),

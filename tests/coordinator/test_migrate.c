@@ -15,7 +15,7 @@
 #include "coordinator/compile.h"
 #include "graph_build.h"
 #include "shared/partition.h"
-#include "worker/evaluator.h"
+#include "shared/evaluation.h"
 #include "worker/migrate.h"
 #include "worker/nets.h"
 
@@ -303,13 +303,18 @@ static void test_reads_what_it_needs(void **state) {
     }
 }
 
+static status read_source(void *file, int layer, int weight, int64_t first, int64_t n, float *out) {
+    return keras_read_rows(file, layer, weight, first, n, out);
+}
+
 /* Chunks of any size of one value, asked for out of order. */
 static void test_rows_in_any_order(void **state) {
     (void)state;
     struct fixture f;
     set_up(&f);
-    struct evaluator *evaluator = NULL;
-    build_ok(evaluator_create(f.file, f.compiled->plan, &evaluator));
+    struct evaluation *evaluation = NULL;
+    struct evaluation_sources sources = {.context = f.file, .read = read_source};
+    build_ok(evaluation_create(f.compiled->plan, &sources, &evaluation));
     struct params *params = migrated(&f, self, 0);
     bool right = true;
     for (int i = 0; i < f.compiled->plan->nstatements; i++) {
@@ -321,13 +326,13 @@ static void test_rows_in_any_order(void **state) {
         assert_non_null(part);
         for (int64_t n = 1; n <= rows; n += 1 + n / 3)
             for (int64_t first = rows - n; first >= 0; first -= 1 + first / 4) {
-                build_ok(evaluator_rows(evaluator, s->value, first, n, part));
+                build_ok(evaluation_rows(evaluation, s->value, first, n, part));
                 right = right && !memcmp(part, all + first * columns, (size_t)(n * columns) * sizeof *part);
             }
         free(part);
     }
     params_destroy(&params);
-    evaluator_destroy(&evaluator);
+    evaluation_destroy(&evaluation);
     tear_down(&f);
     all_true(right);
 }

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "graph_build.h"
-#include "shared/plan.h"
+#include "shared/transform.h"
 
 static void names_are_quoted(void **state) {
     (void)state;
@@ -24,9 +24,11 @@ static void names_are_quoted(void **state) {
     assert_null(graph_add_output(g, (struct edge){y, 0}));
     assert_null(graph_infer(g));
     assert_null(plan_create(g, g, "/a \"b\".h5", NULL, &plan));
-    assert_null(expr_create(EXPR_SOURCE, NULL, &s.value));
-    s.layer = s.value->layer = g->node[y].layer;
-    s.value->weight = 0;
+    assert_null(expr_create(&transform_source, NULL, &s.value));
+    s.layer = g->node[y].layer;
+    s.value->operand[0].present = true;
+    s.value->operand[0].u.tensor.layer = s.layer;
+    s.value->operand[0].u.tensor.weight = 0;
     assert_null(plan_add_statement(plan, &s));
     assert_null(plan_add_slice(plan, y));
     assert_null(plan_print(plan, &text));

@@ -1,0 +1,108 @@
+#include "coordinator/program.h"
+
+#include "io/file.h"
+#include "shared/transform.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_BYTES ((size_t)64 << 20)
+
+/* The text on every rank. */
+static status read_text(const struct comm *world, const char *path, char **text) {
+    char *read = NULL;
+    status error = !world || comm_is_root(world) ? file_read_text(path, MAX_BYTES, &read) : SUCCESS;
+    if (!world) {
+        *text = read;
+        return error;
+    }
+    error = comm_agree(world, error);
+    if (!error) error = comm_bcast_text(world, 0, read, text);
+    free(read);
+    return error;
+}
+
+static void show(struct log *log, const char *text, struct position at) {
+    char *excerpt = plan_excerpt(text, strlen(text), at);
+    if (!excerpt) return;
+    char *caret = strchr(excerpt, '\n');
+    *caret++ = 0;
+    log_line(log, LOG_INFO, "%s", excerpt);
+    log_line(log, LOG_INFO, "%s", caret);
+    free(excerpt);
+}
+
+status program_compile(const struct comm *world, struct log *log, const struct program_source *source,
+                       const struct config *config, const char *path, struct compiled **compiled) {
+    struct position at;
+    char *text = NULL;
+    if (!path)
+        return compile_target(source->graph, source->path, source->digest, &config->target, config->name,
+                              compiled);
+    STATUS_TRY(read_text(world, path, &text));
+    status error =
+        compile_program(source->graph, source->path, source->digest, text, config->name, compiled, &at);
+    if (error && at.line) {
+        show(log, text, at);
+        error = status_context(error, "%s:%d:%d", path, at.line, at.column);
+    } else {
+        error = status_context(error, "%s", path);
+    }
+    free(text);
+    return error;
+}
+
+static const char grammar[] =
+    "    program   = \"plan\" 1 \"source\" STRING [ \"digest\" DIGEST ] \"target\" STRING { keep } slice { "
+    "slice }\n"
+    "    keep      = \"keep\" NAME \"=\" ( \"select\" | \"channels\" )\n"
+    "                \"(\" STRING \",\" INTEGER \"of\" INTEGER [ \",\" \"repeat\" INTEGER ] [ \",\" "
+    "positions ] \")\"\n"
+    "    slice     = \"slice\" INTEGER STRING \"{\" { statement } \"}\"\n"
+    "    statement = STRING shape \"=\" expr\n"
+    "    expr      = ( \"source\" \"[\" STRING \"]\" | NAME \"(\" [ argument { \",\" argument } ] \")\" )\n"
+    "                { \"[\" index { \",\" index } \"]\" }\n"
+    "    argument  = expr | [ NAME ] ( INTEGER | NUMBER | shape | NAME | STRING )\n"
+    "    index     = \":\" | INTEGER \":\" INTEGER [ \":\" INTEGER ] | NAME | positions\n"
+    "    shape     = \"(\" [ INTEGER { \",\" INTEGER } [ \",\" ] ] \")\"\n"
+    "    positions = \"[\" { INTEGER } \"]\"\n";
+
+static void describe(FILE *out) {
+    fprintf(out,
+            "A migration program says of every tensor of the target from which tensor of the source it "
+            "comes, which "
+            "part of it, and through which transforms. `godwit plan CONFIG` prints it, `godwit migrate "
+            "CONFIG --plan "
+            "FILE` runs an edited one, and after a run the executed program lies beside the target: with the "
+            "channels that were chosen, so that running it again gives the same.\n\n"
+            "%s\n"
+            "White space and line ends are all one; `#` begins a comment. Names of layers and tensors are in "
+            "quotation marks, with `\\\"` and `\\\\` for those in them.\n\n"
+            "`select(\"conv2d\", 16 of 32)` is a list of channels to be chosen for a group of coupled "
+            "channels, named "
+            "by the first layer that makes them; `channels(\"concatenate\", 48 of 96)` is what such choices "
+            "leave of a "
+            "layer's output; with positions, `select(\"conv2d\", 4 of 32, [0 3 4 7])`, nothing is chosen any "
+            "more. "
+            "`repeat 9`: each channel stands for so many positions, as behind a Flatten. The target is as "
+            "wide as "
+            "its statements say.\n\n"
+            "A slice ends with the layer that it names; slices are what ranks share out.\n\n"
+            "| transform | gives |\n|---|---|\n",
+            grammar);
+    for (int i = 0; i < transform_count(); i++)
+        fprintf(out, "| `%s` | %s |\n", transform_at(i)->usage, transform_at(i)->doc);
+}
+
+status program_describe(char **text) {
+    size_t size;
+    *text = NULL;
+    FILE *out = open_memstream(text, &size);
+    if (!out) return status_no_memory("a description", 0);
+    describe(out);
+    if (fclose(out) == 0 && *text) return SUCCESS;
+    free(*text);
+    *text = NULL;
+    return status_no_memory("a description", size);
+}
