@@ -1,12 +1,13 @@
 /* Makes the corpora that fuzzing starts with: fuzz_seeds FOLDER [MODELS [CONFIGS]]
  *
  * For each kind of layer the smallest model that has one, as topology, HDF5 file and TensorFlow.js folder;
- * what is small among the files of the folder MODELS, and the topologies of all of them; configurations; and
- * a dictionary of all keys and values that topologies have (FOLDER/keys.dict). */
+ * what is small among the files of the folder MODELS, and the topologies of all of them; configurations;
+ * programs; and a dictionary of all keys and values that topologies have (FOLDER/keys.dict). */
 #include "io/config.h"
 #include "io/file.h"
 #include "io/keras.h"
 #include "io/keras/container.h"
+#include "shared/transform.h"
 
 #include <dirent.h>
 #include <stdarg.h>
@@ -280,6 +281,35 @@ static void put_aliases(const char *folder) {
     free(json);
 }
 
+/* ---- programs ---- */
+
+/* Of the model that fuzz_program.c has: one program that does not transform, and one with each transform as
+ * its documentation uses it. */
+static void put_programs(const char *folder) {
+    static const char head[] = "plan 1\nsource \"s.h5\" digest sha256:0a1b\ntarget \"t\"\n\n"
+                               "keep k0 = select(\"conv\", 4 of 6, [0 2 3 5])\n"
+                               "keep k1 = channels(\"x\", 2 of 4)\n\nslice 0 \"a/b\" {\n",
+                      tail[] = "}\n";
+    static const char plain[] =
+        "  \"conv/kernel\" (3, 3, 2, 4) = refit(fold_bn(source[\"conv/kernel\"], \"norm\")[:, :, k1, k0])\n"
+        "  \"conv/bias\" (4,) = fold_bn_bias(init(zeros, (6,)), \"norm\")[k0]  # residual 0.5\n"
+        "  \"a/b/kernel\" (4, 5) = source[\"a/b/kernel\"][0:6:2, [1 0]]\n";
+    char *text = text_of("%s%s%s", head, plain, tail);
+    put(folder, "program", "plain", text, strlen(text));
+    free(text);
+    for (int i = 0; i < transform_count(); i++) {
+        const struct transform *t = transform_at(i);
+        text = text_of("%s  \"conv/kernel\" (1,) = %s\n%s", head, t->usage, tail);
+        for (char *x; (x = strstr(text, "(x,")) || (x = strstr(text, "(x)"));) {
+            char *more = text_of("%.*s(source[\"conv/kernel\"]%s", (int)(x - text), text, x + 2);
+            free(text);
+            text = more;
+        }
+        put(folder, "program", t->name, text, strlen(text));
+        free(text);
+    }
+}
+
 /* ---- words ---- */
 
 static void put_words(const char *folder) {
@@ -339,6 +369,7 @@ static void put_words(const char *folder) {
     FILE *out = fopen(path, "w");
     if (!out) fail(file_fail("write", path, 0));
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) fprintf(out, "\"\\\"%s\\\"\"\n", others[i]);
+    for (int i = 0; i < transform_count(); i++) fprintf(out, "\"%s(\"\n", transform_at(i)->name);
     for (int k = 0; k < layer_kind_count(); k++) {
         const struct layer_kind *kind = layer_kind_at(k);
         fprintf(out, "\"\\\"%s\\\"\"\n", kind->class_name);
@@ -370,6 +401,7 @@ int main(int argc, char **argv) {
     put_layers(argv[1]);
     put_configs(argv[1], argc > 3 ? argv[3] : "configs");
     put_aliases(argv[1]);
+    put_programs(argv[1]);
     if (argc > 2) put_models(argv[1], argv[2]);
     put_words(argv[1]);
     return 0;
