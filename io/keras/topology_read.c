@@ -59,10 +59,25 @@ static status build(struct topology *t, struct topology_scope *scope,
     return error;
 }
 
+/* Are the attributes there that have to be, of the layer and of those it wraps? One whose value is
+ * unsupported is among the problems already. */
+static bool is_complete(const struct layer *layer) {
+    for (int i = 0; i < layer->kind->nattrs; i++) {
+        const struct attr_spec *spec = &layer->kind->attrs[i];
+        const struct attr *attr = &layer->attr[i];
+        if (!attr->present && !spec->initial) return false;
+        if (!attr->present) continue;
+        if (spec->type == ATTR_LAYER && !is_complete(attr->u.layer)) return false;
+        for (int k = 0; spec->type == ATTR_LAYERS && k < attr->u.layers.n; k++)
+            if (!is_complete(&attr->u.layers.v[k])) return false;
+    }
+    return true;
+}
+
 /* Options that a kind refuses, of a layer and of those it wraps. */
 static status check_layer(const struct layer *layer, const char *where, struct problems *problems) {
     if (!layer->kind) return SUCCESS;
-    status error = layer->kind->check ? layer->kind->check(layer) : SUCCESS;
+    status error = layer->kind->check && is_complete(layer) ? layer->kind->check(layer) : SUCCESS;
     if (status_code(error) == STATUS_UNSUPPORTED) {
         problems_add(problems, "%s: %s", where, status_message(error));
         status_drop(&error);

@@ -225,6 +225,12 @@ static void all_that_is_unsupported_is_named_at_once(void **state) {
         "\"frobnicate\"}},"
         "{\"class_name\": \"Dense\", \"config\": {\"name\": \"advanced\", \"units\": 2, \"activation\": "
         "{\"class_name\": \"MyActivation\", \"config\": {\"alpha\": 0.1}}}},"
+        "{\"class_name\": \"Activation\", \"config\": {\"name\": \"own\", \"activation\": "
+        "{\"module\": \"builtins\", \"class_name\": \"function\", \"config\": \"f\", \"registered_name\": "
+        "\"mine>f\"}}},"
+        "{\"class_name\": \"TimeDistributed\", \"config\": {\"name\": \"steps\", \"layer\": {\"class_name\": "
+        "\"Activation\", \"config\": {\"name\": \"g\", \"activation\": {\"class_name\": \"MyActivation\", "
+        "\"config\": {}}}}}},"
         "{\"class_name\": \"Dense\", \"config\": {\"name\": \"option\", \"units\": 2, \"lora_rank\": 4}}"
         "]}}",
         &graph);
@@ -240,6 +246,8 @@ static void all_that_is_unsupported_is_named_at_once(void **state) {
                                         "\"act\"",
                                         "frobnicate",
                                         "layer \"advanced\" (Dense): activation",
+                                        "layer \"own\" (Activation): activation = mine>f, a custom function",
+                                        "layer \"steps\"",
                                         "layer \"option\" (Dense): lora_rank = 4"};
     assert_int_equal(status_code(error), STATUS_UNSUPPORTED);
     for (size_t i = 0; i < sizeof named / sizeof *named; i++)
