@@ -1,5 +1,6 @@
 #include "coordinator/compile.h"
 
+#include "coordinator/target_kind.h"
 #include "shared/transform.h"
 
 #include <math.h>
@@ -12,24 +13,45 @@ void compiled_destroy(struct compiled **compiled) {
     if (!c) return;
     plan_destroy(&c->plan);
     plan_destroy(&c->whole);
+    plan_destroy(&c->uncut);
     channel_map_destroy(&c->map);
     graph_destroy(&c->target);
+    skeleton_destroy(&c->skeleton);
     fold_destroy(&c->fold);
     free(c->kept);
     free(c);
     *compiled = NULL;
 }
 
-/* ---- widths ---- */
+/* ---- what is asked for ---- */
 
-static status choose_widths(struct compiled *c, const struct target_config *config) {
+static status make_skeleton(struct compiled *c, const struct target_config *config) {
+    const struct graph *folded = c->fold->graph;
+    struct edit *edit = calloc((size_t)folded->nnodes + 1, sizeof *edit);
+    if (!edit) return status_no_memory("a graph", (size_t)folded->nnodes * sizeof *edit);
+    status error = SUCCESS;
+    for (int i = 0; i < target_kind_count() && !error; i++)
+        if (target_kind_at(i)->edit) error = target_kind_at(i)->edit(config, folded, edit);
+    if (!error) error = skeleton_create(c->fold, edit, &c->skeleton);
+    free(edit);
+    if (!error) error = channel_map_create(c->skeleton->graph, &c->map);
+    return error;
+}
+
+/* All of every group. */
+static status keep_all(struct compiled *c) {
     int groups = channel_map_groups(c->map);
     c->kept = malloc(((size_t)groups + 1) * sizeof *c->kept);
     if (!c->kept) return status_no_memory("widths", (size_t)groups * sizeof *c->kept);
-    for (int g = 0; g < groups; g++) {
-        int width = channel_map_width(c->map, g), kept = (int)lround(config->width * width);
-        c->kept[g] = channel_map_fixed(c->map, g) || kept > width ? width : kept < 1 ? 1 : kept;
-    }
+    for (int g = 0; g < groups; g++) c->kept[g] = channel_map_width(c->map, g);
+    return SUCCESS;
+}
+
+static status choose_widths(struct compiled *c, const struct target_config *config) {
+    STATUS_TRY(keep_all(c));
+    for (int i = 0; i < target_kind_count(); i++)
+        if (target_kind_at(i)->narrow)
+            STATUS_TRY(target_kind_at(i)->narrow(config, c->skeleton, c->map, c->kept));
     return SUCCESS;
 }
 
@@ -53,7 +75,7 @@ static int64_t kept_positions(const struct compiled *c, int node, int64_t *const
 }
 
 static status narrow(struct compiled *c, const char *name) {
-    STATUS_TRY(graph_clone(c->fold->graph, &c->target));
+    STATUS_TRY(graph_clone(c->skeleton->graph, &c->target));
     char *copy = strdup(name);
     if (!copy) return status_no_memory("a name", strlen(name));
     free(c->target->name);
@@ -137,65 +159,23 @@ status compile_choose(struct compiled *c, int64_t *const *chosen) {
 
 /* ---- statements ---- */
 
-static int find_weight(const struct layer *layer, const char *name) {
-    for (int i = 0; i < layer->nweights; i++)
-        if (!strcmp(layer->weight[i].name, name)) return i;
-    return -1;
-}
-
-/* Does this weight of the layer carry its output channels, so that a batch norm scales it? The bias is apart;
- * of several kernels (separable) it is the last. */
-static bool is_last_kernel(const struct layer *layer, int weight) {
-    for (int i = weight + 1; i < layer->nweights; i++)
-        if (layer->weight[i].shape.rank >= 2) return false;
-    return layer->weight[weight].shape.rank >= 2;
-}
-
 static status checked(const struct plan *plan, struct expr *expr) {
     struct position at;
     return expr_check(plan, expr, &at);
 }
 
-/* source["layer/weight"], or zeros where the source has none, folded. *expr is the caller's, on failure too.
- */
-static status source_expr(const struct compiled *c, const struct plan *plan, int layer, int weight,
-                          struct expr **expr) {
-    const struct layer *folded = &c->fold->graph->layer[layer];
-    const struct weight *w = &folded->weight[weight];
-    int from = c->fold->source_layer[layer], norm = c->fold->norm_layer[layer];
-    int source_weight = find_weight(&plan->source->layer[from], w->name);
-    STATUS_TRY(expr_create(source_weight >= 0 ? &transform_source : &transform_init, NULL, expr));
-    struct operand *operand = (*expr)->operand;
-    operand[0].present = true;
-    if (source_weight >= 0) {
-        operand[0].u.tensor.layer = from;
-        operand[0].u.tensor.weight = source_weight;
-    } else { /* the first word is zeros */
-        operand[1] = (struct operand){.present = true, .u.shape = w->shape};
-    }
-    STATUS_TRY(checked(plan, *expr));
-    bool kernel = is_last_kernel(folded, weight), bias = !strcmp(w->name, "bias");
-    if (norm < 0 || !(kernel || bias)) return SUCCESS;
-    STATUS_TRY(expr_create(kernel ? &transform_fold_bn : &transform_fold_bn_bias, *expr, expr));
-    operand = (*expr)->operand;
-    operand[0] = (struct operand){.present = true, .u.i = norm};
-    if (kernel && w->out_axis >= 0 && w->out_axis < w->shape.rank - 1)
-        operand[1] = (struct operand){.present = true, .u.i = w->out_axis};
-    return checked(plan, *expr);
-}
-
 /* The keep lists of a tensor's axes: by its layer's input and output channels. */
 static status index_expr(struct compiled *c, struct plan *plan, int layer, int weight, struct expr **expr) {
-    const struct graph *folded = c->fold->graph;
-    const struct weight *w = &folded->layer[layer].weight[weight],
+    const struct graph *wide = c->skeleton->graph;
+    const struct weight *w = &wide->layer[layer].weight[weight],
                         *to = &plan->target->layer[layer].weight[weight];
-    int node = graph_layer_node(folded, layer), keep[SHAPE_MAX_RANK];
+    int node = graph_layer_node(wide, layer), keep[SHAPE_MAX_RANK];
     bool any = false;
     for (int i = 0; i < SHAPE_MAX_RANK; i++) keep[i] = -1;
     for (int axis = 0; axis < w->shape.rank && node >= 0; axis++) {
-        int of = axis == w->out_axis                            ? node
-                 : axis == w->in_axis && folded->node[node].nin ? folded->node[node].in[0].node
-                                                                : -1;
+        int of = axis == w->out_axis                          ? node
+                 : axis == w->in_axis && wide->node[node].nin ? wide->node[node].in[0].node
+                                                              : -1;
         if (of < 0 || w->shape.dim[axis] == to->shape.dim[axis]) continue;
         int width;
         channel_map_of(c->map, of, &width);
@@ -213,7 +193,7 @@ static status index_expr(struct compiled *c, struct plan *plan, int layer, int w
     char a[SHAPE_TEXT_MAX], b[SHAPE_TEXT_MAX];
     if (!shape_equal(&(*expr)->shape, &to->shape))
         return status_fail(STATUS_UNSUPPORTED, "cannot narrow \"%s/%s\" from %s to %s",
-                           folded->layer[layer].name, w->name, shape_format(&w->shape, a),
+                           wide->layer[layer].name, w->name, shape_format(&w->shape, a),
                            shape_format(&to->shape, b));
     return SUCCESS;
 }
@@ -223,19 +203,39 @@ static status refit_expr(const struct plan *plan, struct expr **expr) {
     return checked(plan, *expr);
 }
 
-static bool is_refit(const struct layer *layer, int weight) {
-    /* Layers with a kernel are refitted, kernels and bias; others are only narrowed. */
-    return layer->kind->affine && layer->weight[weight].trainable;
+/* Layers with a kernel are refitted, kernels and bias; others are only narrowed. The first of two factors has
+ * no outputs of the source's to be fitted to. */
+static bool is_refit(const struct compiled *c, const struct layer *layer, int index, int weight) {
+    return layer->kind->affine && layer->weight[weight].trainable && c->skeleton->part[index] != PART_LEFT;
 }
 
-static status add_statements(struct compiled *c, struct plan *plan, int layer, int slice) {
+static status finish_expr(const struct target_config *config, const struct plan *plan,
+                          const struct layer *layer, int weight, struct expr **expr) {
+    for (int i = 0; i < target_kind_count(); i++)
+        if (target_kind_at(i)->finish)
+            STATUS_TRY(target_kind_at(i)->finish(config, plan, layer, weight, expr));
+    return SUCCESS;
+}
+
+/* The value of a weight in a program; `config` is that of the target's program, NULL for the others. */
+static status value_of(struct compiled *c, struct plan *plan, const struct target_config *config, int layer,
+                       int weight, struct expr **expr) {
+    const struct layer *l = &plan->target->layer[layer];
+    if (plan == c->whole) return folded_weight(c->fold, plan, layer, weight, expr);
+    STATUS_TRY(skeleton_weight(c->skeleton, plan, layer, weight, expr));
+    if (plan == c->uncut) return SUCCESS;
+    STATUS_TRY(index_expr(c, plan, layer, weight, expr));
+    if (is_refit(c, l, layer, weight)) STATUS_TRY(refit_expr(plan, expr));
+    return finish_expr(config, plan, l, weight, expr);
+}
+
+static status add_statements(struct compiled *c, struct plan *plan, const struct target_config *config,
+                             int layer, int slice) {
     const struct layer *l = &plan->target->layer[layer];
     for (int w = 0; w < l->nweights; w++) {
         struct plan_statement s = {
             .layer = layer, .weight = w, .slice = slice, .shape = l->weight[w].shape, .residual = NAN};
-        status error = source_expr(c, plan, layer, w, &s.value);
-        if (!error && plan == c->plan) error = index_expr(c, plan, layer, w, &s.value);
-        if (!error && plan == c->plan && is_refit(l, w)) error = refit_expr(plan, &s.value);
+        status error = value_of(c, plan, config, layer, w, &s.value);
         if (!error) error = plan_add_statement(plan, &s);
         if (error) {
             expr_destroy(&s.value);
@@ -249,7 +249,7 @@ static status add_statements(struct compiled *c, struct plan *plan, int layer, i
 
 /* Slices end at boundaries and each has weights: a new one begins with the first weighted layer after a
  * boundary that closes a weighted stretch. */
-static status add_slices(struct compiled *c, struct plan *plan) {
+static status add_slices(struct compiled *c, struct plan *plan, const struct target_config *config) {
     const struct graph *t = plan->target;
     int *boundary = NULL, nboundaries = 0, at = 0, last = -1;
     bool weighted = false, *done = calloc((size_t)t->nlayers + 1, 1);
@@ -263,7 +263,7 @@ static status add_slices(struct compiled *c, struct plan *plan) {
             weighted = false;
             last = -1;
         }
-        if (has_weights && !error) error = add_statements(c, plan, layer, plan->nslices);
+        if (has_weights && !error) error = add_statements(c, plan, config, layer, plan->nslices);
         done[layer] = true;
         weighted = weighted || has_weights;
         if (at < nboundaries && boundary[at] == i) {
@@ -279,26 +279,36 @@ static status add_slices(struct compiled *c, struct plan *plan) {
 
 /* ---- the two ways ---- */
 
-static status begin(const struct graph *source, struct compiled **compiled) {
+static status begin(const struct graph *source, const struct target_config *config,
+                    struct compiled **compiled) {
     struct compiled *c = calloc(1, sizeof *c);
     if (!c) return status_no_memory("the compiler", sizeof *c);
     status error = fold_create(source, &c->fold);
-    if (!error) error = channel_map_create(c->fold->graph, &c->map);
+    if (!error) error = make_skeleton(c, config);
     if (error) compiled_destroy(&c);
     *compiled = c;
     return error;
 }
 
+/* The programs that give what the target is compared with. */
+static status add_full_programs(struct compiled *c, const struct graph *source, const char *path,
+                                const char *digest) {
+    STATUS_TRY(plan_create(source, c->fold->graph, path, digest, &c->whole));
+    STATUS_TRY(add_slices(c, c->whole, NULL));
+    if (!c->skeleton->edited) return SUCCESS;
+    STATUS_TRY(plan_create(source, c->skeleton->graph, path, digest, &c->uncut));
+    return add_slices(c, c->uncut, NULL);
+}
+
 status compile_target(const struct graph *source, const char *source_path, const char *digest,
                       const struct target_config *config, const char *name, struct compiled **compiled) {
     struct compiled *c = NULL;
-    STATUS_TRY(begin(source, &c));
+    STATUS_TRY(begin(source, config, &c));
     status error = choose_widths(c, config);
     if (!error) error = narrow(c, name);
-    if (!error) error = plan_create(source, c->fold->graph, source_path, digest, &c->whole);
-    if (!error) error = add_slices(c, c->whole);
+    if (!error) error = add_full_programs(c, source, source_path, digest);
     if (!error) error = plan_create(source, c->target, source_path, digest, &c->plan);
-    if (!error) error = add_slices(c, c->plan);
+    if (!error) error = add_slices(c, c->plan, config);
     if (error) compiled_destroy(&c);
     *compiled = c;
     return error;
@@ -306,13 +316,10 @@ status compile_target(const struct graph *source, const char *source_path, const
 
 /* What a program keeps of each group: all, unless a keep list says otherwise. */
 static status widths_of_program(struct compiled *c, struct position *at) {
-    int groups = channel_map_groups(c->map);
-    c->kept = malloc(((size_t)groups + 1) * sizeof *c->kept);
-    if (!c->kept) return status_no_memory("widths", (size_t)groups * sizeof *c->kept);
-    for (int g = 0; g < groups; g++) c->kept[g] = channel_map_width(c->map, g);
+    STATUS_TRY(keep_all(c));
     for (int i = 0; i < c->plan->nkeeps; i++) {
         const struct keep *k = &c->plan->keep[i];
-        const char *name = c->fold->graph->layer[c->fold->graph->node[k->node].layer].name;
+        const char *name = c->skeleton->graph->layer[c->skeleton->graph->node[k->node].layer].name;
         int width, group = whole_group(c, k->node);
         channel_map_of(c->map, k->node, &width);
         *at = k->at;
@@ -332,11 +339,11 @@ static status widths_of_program(struct compiled *c, struct position *at) {
 
 /* A group that has no keep list is as wide as the statements of its first layer say. */
 static void widths_of_statements(struct compiled *c) {
-    const struct graph *folded = c->fold->graph;
+    const struct graph *wide = c->skeleton->graph;
     for (int i = 0; i < c->plan->nstatements; i++) {
         const struct plan_statement *s = &c->plan->statement[i];
-        const struct weight *w = &folded->layer[s->layer].weight[s->weight];
-        int node = graph_layer_node(folded, s->layer), group = node < 0 ? -1 : whole_group(c, node),
+        const struct weight *w = &wide->layer[s->layer].weight[s->weight];
+        int node = graph_layer_node(wide, s->layer), group = node < 0 ? -1 : whole_group(c, node),
             axis = w->out_axis;
         if (group < 0 || channel_map_fixed(c->map, group) || axis < 0 || s->shape.rank != w->shape.rank)
             continue;
@@ -346,11 +353,12 @@ static void widths_of_statements(struct compiled *c) {
 }
 
 status compile_program(const struct graph *source, const char *source_path, const char *digest,
-                       const char *text, const char *name, struct compiled **compiled, struct position *at) {
+                       const char *text, const struct target_config *config, const char *name,
+                       struct compiled **compiled, struct position *at) {
     struct compiled *c = NULL;
     *at = (struct position){0};
-    STATUS_TRY(begin(source, &c));
-    status error = plan_parse(text, strlen(text), source, c->fold->graph, &c->plan, at);
+    STATUS_TRY(begin(source, config, &c));
+    status error = plan_parse(text, strlen(text), source, c->skeleton->graph, &c->plan, at);
     if (!error && digest && c->plan->source_digest && strcmp(digest, c->plan->source_digest) != 0)
         error = status_fail(
             STATUS_DATA,
@@ -364,8 +372,7 @@ status compile_program(const struct graph *source, const char *source_path, cons
         c->plan->target = c->target;
         error = plan_check(c->plan, at);
     }
-    if (!error) error = plan_create(source, c->fold->graph, source_path, digest, &c->whole);
-    if (!error) error = add_slices(c, c->whole);
+    if (!error) error = add_full_programs(c, source, source_path, digest);
     if (error) compiled_destroy(&c);
     *compiled = c;
     return error;

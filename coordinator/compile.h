@@ -2,19 +2,21 @@
 #ifndef GODWIT_COORDINATOR_COMPILE_H
 #define GODWIT_COORDINATOR_COMPILE_H
 
-#include "coordinator/fold.h"
+#include "coordinator/skeleton.h"
 #include "io/config.h"
 #include "shared/channels.h"
 #include "shared/plan.h"
 
-/* What comes out. The folded graph and the target have the same layers and nodes by number, and their
- * operation graphs the same operations and values: the target differs in widths only. */
+/* What comes out. The skeleton and the target have the same layers and nodes by number, and their operation
+ * graphs the same operations and values: the target differs in widths only. */
 struct compiled {
     struct fold *fold;
+    struct skeleton *skeleton;
     struct graph *target;
-    struct channel_map *map; /* of the folded graph */
+    struct channel_map *map; /* of the skeleton */
     int *kept;               /* [groups] classes kept of each group */
     struct plan *whole;      /* source -> folded graph: the source itself, batch norms folded */
+    struct plan *uncut;      /* source -> skeleton; NULL if that is the folded graph */
     struct plan *plan;       /* source -> target */
 };
 
@@ -23,11 +25,11 @@ status compile_target(const struct graph *source, const char *source_path, const
                       const struct target_config *config, const char *name,
                       struct compiled **compiled) STATUS_MUST_USE;
 
-/* The same from a program's text, in which the target's widths are those of its statements. DATA error, with
- * its position in the text in *at, line 0 if it has none. */
+/* The same from a program's text: the target has the layers that the configuration asks for, and the widths
+ * of the program's statements. DATA error, with its position in the text in *at, line 0 if it has none. */
 status compile_program(const struct graph *source, const char *source_path, const char *digest,
-                       const char *text, const char *name, struct compiled **compiled,
-                       struct position *at) STATUS_MUST_USE;
+                       const char *text, const struct target_config *config, const char *name,
+                       struct compiled **compiled, struct position *at) STATUS_MUST_USE;
 void compiled_destroy(struct compiled **compiled);
 
 /* Has the program's text chosen the classes of all groups that are pruned? */

@@ -41,8 +41,8 @@ status program_compile(const struct comm *world, struct log *log, const struct p
         return compile_target(source->graph, source->path, source->digest, &config->target, config->name,
                               compiled);
     STATUS_TRY(read_text(world, path, &text));
-    status error =
-        compile_program(source->graph, source->path, source->digest, text, config->name, compiled, &at);
+    status error = compile_program(source->graph, source->path, source->digest, text, &config->target,
+                                   config->name, compiled, &at);
     if (error && at.line) {
         show(log, text, at);
         error = status_context(error, "%s:%d:%d", path, at.line, at.column);

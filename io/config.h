@@ -64,7 +64,13 @@ struct training_config {
 };
 
 struct target_config {
-    double width; /* factor on the channels, (0, 1] */
+    double width;  /* factor on the channels, (0, 1] */
+    char **widths; /* "layer factor": others for some layers */
+    int nwidths;
+    char **depth; /* Adds whose residual blocks are left out */
+    int ndepth;
+    double rank;     /* factor on the rank of kernels, which become products; 1: they stay */
+    char *precision; /* "float32", "bfloat16", "int8" */
 };
 
 struct refit_config {

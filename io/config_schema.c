@@ -76,6 +76,13 @@ TABLE(data, data_config);
 
 static const struct field target_fields[] = {
     REAL(target_config, width, 0.5, 0, 1, OPEN_MIN, "factor on the number of channels of each layer"),
+    TEXTS(target_config, widths, "factors for some layers, by name: [\"conv_3 0.25\"]"),
+    TEXTS(target_config, depth, "names of the Adds whose residual blocks are left out"),
+    REAL(target_config, rank, 1, 0, 1, OPEN_MIN,
+         "factor on the rank of kernels of Dense and convolutions, which become products of two; 1: they "
+         "stay"),
+    TEXT(target_config, precision, "float32", "float32|bfloat16|int8",
+         "what kernels are rounded to: float32 is not, int8 has a scale for each output channel"),
 };
 TABLE(target, target_config);
 

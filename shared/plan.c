@@ -177,26 +177,31 @@ int64_t axis_index_at(const struct plan *plan, const struct axis_index *index, i
     return k;
 }
 
-bool plan_is_refit(const struct plan_statement *statement) {
-    return statement->value->transform == &transform_refit;
+const struct expr *plan_start(const struct plan_statement *statement) {
+    const struct expr *expr = statement->value;
+    while (expr->transform->finishes) expr = expr->arg[0];
+    return expr;
 }
 
-/* Does a transform leave every value of its argument where it is? */
-static bool stays_in_place(const struct expr *expr) {
-    return expr->nargs == 1 && expr->transform != &transform_index &&
-           shape_equal(&expr->shape, &expr->arg[0]->shape) && strcmp(expr->transform->name, "transpose") != 0;
+bool plan_is_refit(const struct plan_statement *statement) {
+    return plan_start(statement)->transform == &transform_refit;
+}
+
+/* Which axis of its argument the positions on an axis are of; -1: they are computed. */
+static int axis_before(const struct expr *expr, int axis) {
+    if (expr->transform->from_axis) return expr->transform->from_axis(expr, axis);
+    return expr->nargs == 1 && shape_equal(&expr->shape, &expr->arg[0]->shape) ? axis : -1;
 }
 
 status plan_positions(const struct plan *plan, const struct plan_statement *statement, int axis,
                       int64_t **position) {
     const struct layer *layer = &plan->target->layer[statement->layer];
     int64_t n = statement->shape.dim[axis], *list = NULL;
+    int at = axis;
     *position = NULL;
-    const struct expr *expr = statement->value;
-    for (; expr->transform != &transform_source; expr = expr->arg[0]) {
-        bool indexed = expr->transform == &transform_index;
-        if (expr->nargs == 0) break; /* of no source */
-        if (!indexed && !stays_in_place(expr)) {
+    for (const struct expr *expr = statement->value; expr->nargs > 0; expr = expr->arg[0]) {
+        int before = axis_before(expr, at);
+        if (before < 0) {
             free(list);
             return status_fail(
                 STATUS_DATA,
@@ -204,12 +209,14 @@ status plan_positions(const struct plan *plan, const struct plan_statement *stat
                 "the tensor last, refit(...[:, k0])",
                 layer->name, layer->weight[statement->weight].name, axis);
         }
-        if (!indexed || expr->index[axis].kind == INDEX_ALL) continue;
-        if (!list) {
-            STATUS_TRY(memory_alloc("positions", (size_t)n, sizeof *list, (void **)&list));
-            for (int64_t k = 0; k < n; k++) list[k] = k;
+        if (expr->transform == &transform_index && expr->index[at].kind != INDEX_ALL) {
+            if (!list) {
+                STATUS_TRY(memory_alloc("positions", (size_t)n, sizeof *list, (void **)&list));
+                for (int64_t k = 0; k < n; k++) list[k] = k;
+            }
+            for (int64_t k = 0; k < n; k++) list[k] = axis_index_at(plan, &expr->index[at], list[k]);
         }
-        for (int64_t k = 0; k < n; k++) list[k] = axis_index_at(plan, &expr->index[axis], list[k]);
+        at = before;
     }
     *position = list;
     return SUCCESS;

@@ -121,7 +121,10 @@ status plan_add_slice(struct plan *plan, int node) STATUS_MUST_USE;
 /* The statement of a target tensor, or NULL. */
 struct plan_statement *plan_find(const struct plan *plan, int layer, int weight);
 
-/* Is it refit(...)? */
+/* What a statement's tensor starts as: its value without the outermost transforms that are done last
+ * (quantize, cast); they are done to what fitting and training have made of it. */
+const struct expr *plan_start(const struct plan_statement *statement);
+/* Is that refit(...)? */
 bool plan_is_refit(const struct plan_statement *statement);
 
 /* Which of the source's positions the positions along an axis of a statement's tensor come from: *position

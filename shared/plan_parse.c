@@ -22,11 +22,13 @@ static status check_statement(struct parser *p, const struct plan_statement *s) 
     if (!shape_equal(&s->shape, &s->value->shape))
         return status_fail(STATUS_DATA, "this has shape %s, not %s", shape_format(&s->value->shape, a),
                            shape_format(&s->shape, b));
-    for (int i = 0; i < s->value->nargs; i++) {
-        const struct expr *refit = find_refit(s->value->arg[i]);
+    const struct expr *start = plan_start(s);
+    for (int i = 0; i < start->nargs; i++) {
+        const struct expr *refit = find_refit(start->arg[i]);
         if (!refit) continue;
         *p->at = refit->at;
-        return status_fail(STATUS_DATA, "refit is the outermost transform of a statement, or none");
+        return status_fail(STATUS_DATA,
+                           "refit is the outermost transform of a statement but for cast and quantize");
     }
     return SUCCESS;
 }

@@ -36,6 +36,11 @@ struct transform {
     /* Gives expr->shape. DATA error; *at, at first the expression's place, may be set to an operand's. */
     status (*check)(const struct plan *plan, struct expr *expr, struct position *at);
 
+    /* The axis of the first argument whose positions those on `axis` of the value are, in their order; -1:
+     * none. NULL: the same axis, if the shapes are equal. */
+    int (*from_axis)(const struct expr *expr, int axis);
+    bool finishes; /* outermost in a statement it is done last, to what fitting and training have made */
+
     /* Rows [first, first + n) of the value, seen as rows of its last axis: n * columns floats. */
     status (*rows)(struct evaluation *evaluation, const struct expr *expr, int64_t first, int64_t n,
                    float *out);
@@ -46,9 +51,10 @@ int transform_count(void);
 const struct transform *transform_at(int i);
 const char *transform_nearest(const char *name); /* for "did you mean"; NULL if none is near */
 
-/* Those that the compiler makes, and that have a notation. */
+/* Those that the compiler makes. */
 extern const struct transform transform_source, transform_index, transform_fold_bn, transform_fold_bn_bias,
-    transform_init, transform_refit;
+    transform_init, transform_refit, transform_low_rank, transform_reshape, transform_cast,
+    transform_quantize;
 
 /* Index of a word among choices like "mean|std|absmax"; -1 if it is none of them. */
 int transform_choice(const char *choices, const char *word);

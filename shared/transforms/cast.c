@@ -51,5 +51,6 @@ const struct transform transform_cast = {
     .operand = {{.type = OPERAND_WORD, .choices = "float32|bfloat16|float16"}},
     .noperands = 1,
     .check = check,
+    .finishes = true,
     .rows = rows,
 };

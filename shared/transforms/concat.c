@@ -60,6 +60,10 @@ static status rows(struct evaluation *evaluation, const struct expr *expr, int64
     return SUCCESS;
 }
 
+static int from_axis(const struct expr *expr, int axis) {
+    return expr->nargs == 1 || axis != expr->operand[0].u.i ? axis : -1;
+}
+
 const struct transform transform_concat = {
     .name = "concat",
     .usage = "concat(x, y, axis 0)",
@@ -69,5 +73,6 @@ const struct transform transform_concat = {
     .operand = {{.name = "axis", .type = OPERAND_AXIS}},
     .noperands = 1,
     .check = check,
+    .from_axis = from_axis,
     .rows = rows,
 };

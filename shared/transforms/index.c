@@ -79,6 +79,11 @@ static status rows(struct evaluation *evaluation, const struct expr *expr, int64
     return error;
 }
 
+static int from_axis(const struct expr *expr, int axis) {
+    (void)expr;
+    return axis;
+}
+
 const struct transform transform_index = {
     .name = "index",
     .usage = "x[:, 0:8, k0, [3 1]]",
@@ -86,5 +91,6 @@ const struct transform transform_index = {
     .min_args = 1,
     .max_args = 1,
     .check = check,
+    .from_axis = from_axis,
     .rows = rows,
 };

@@ -72,6 +72,12 @@ static status rows(struct evaluation *evaluation, const struct expr *expr, int64
     return SUCCESS;
 }
 
+static int from_axis(const struct expr *expr, int axis) {
+    int last = expr->arg[0]->shape.rank - 1;
+    if (part_of(expr) == RIGHT) return axis == 1 ? last : -1;
+    return part_of(expr) == BOTH || axis != last ? axis : -1;
+}
+
 const struct transform transform_low_rank = {
     .name = "low_rank",
     .usage = "low_rank(x, 16, part left)",
@@ -82,5 +88,6 @@ const struct transform transform_low_rank = {
                 {.name = "part", .type = OPERAND_WORD, .optional = true, .choices = "both|left|right"}},
     .noperands = 2,
     .check = check,
+    .from_axis = from_axis,
     .rows = rows,
 };

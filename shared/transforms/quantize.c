@@ -82,5 +82,6 @@ const struct transform transform_quantize = {
                 {.name = "axis", .type = OPERAND_AXIS, .optional = true}},
     .noperands = 2,
     .check = check,
+    .finishes = true,
     .rows = rows,
 };

@@ -33,6 +33,16 @@ static status rows(struct evaluation *evaluation, const struct expr *expr, int64
     return error;
 }
 
+/* The axis of the same size with as many values behind it. */
+static int from_axis(const struct expr *expr, int axis) {
+    const struct shape *to = &expr->shape, *from = &expr->arg[0]->shape;
+    int64_t behind = 1, before = 1;
+    for (int i = axis + 1; i < to->rank; i++) behind *= to->dim[i];
+    for (int i = from->rank - 1; i >= 0; before *= from->dim[i--])
+        if (before == behind && from->dim[i] == to->dim[axis]) return i;
+    return -1;
+}
+
 const struct transform transform_reshape = {
     .name = "reshape",
     .usage = "reshape(x, (9, 32))",
@@ -42,5 +52,6 @@ const struct transform transform_reshape = {
     .operand = {{.type = OPERAND_SHAPE}},
     .noperands = 1,
     .check = check,
+    .from_axis = from_axis,
     .rows = rows,
 };

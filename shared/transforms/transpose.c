@@ -34,6 +34,10 @@ static status rows(struct evaluation *evaluation, const struct expr *expr, int64
     return SUCCESS;
 }
 
+static int from_axis(const struct expr *expr, int axis) {
+    return (int)expr->operand[0].u.shape.dim[axis];
+}
+
 const struct transform transform_transpose = {
     .name = "transpose",
     .usage = "transpose(x, (1, 0))",
@@ -43,5 +47,6 @@ const struct transform transform_transpose = {
     .operand = {{.type = OPERAND_AXES}},
     .noperands = 1,
     .check = check,
+    .from_axis = from_axis,
     .rows = rows,
 };

@@ -23,6 +23,9 @@
 
 #define EDITS 10000
 
+/* Programs have widths of their own. */
+static const struct target_config any_width = {.width = 0.9};
+
 static char *printed(const struct compiled *c) {
     char *text = NULL;
     build_ok(plan_print(c->plan, &text));
@@ -71,7 +74,8 @@ static void same_again(const struct graph *g, struct compiled *c, const char *wh
     c->plan->statement[0].residual = NAN;
     char *text = printed(c);
     assert_non_null(strstr(commented, "# residual 0.25"));
-    status error = compile_program(g, "source.h5", "sha256:0123", commented, "small", &again, &at);
+    status error =
+        compile_program(g, "source.h5", "sha256:0123", commented, &any_width, "small", &again, &at);
     if (error) fail_msg("%s: %d:%d: %s\n%s", what, at.line, at.column, status_message(error), text);
     char *second = printed(again), *target = topology(c->target), *target_again = topology(again->target);
     assert_string_equal(text, second);
@@ -110,13 +114,13 @@ static void test_chosen_channels_stay(void **state) {
     struct compiled *c = compiled_to(g, 0.5), *again = NULL;
     struct position at;
     char *text = printed(c);
-    build_ok(compile_program(g, "source.h5", NULL, text, "small", &again, &at));
+    build_ok(compile_program(g, "source.h5", NULL, text, &any_width, "small", &again, &at));
     assert_false(compile_is_given(again));
     compiled_destroy(&again);
     free(text);
     choose_last(c);
     text = printed(c);
-    build_ok(compile_program(g, "source.h5", NULL, text, "small", &again, &at));
+    build_ok(compile_program(g, "source.h5", NULL, text, &any_width, "small", &again, &at));
     assert_true(compile_is_given(again));
     int64_t **chosen = calloc((size_t)channel_map_groups(again->map) + 1, sizeof *chosen);
     build_ok(compile_given(again, chosen));
@@ -175,7 +179,8 @@ static void test_places_of_errors(void **state) {
         if (!found) fail_msg("there is no %s in\n%s", cases[i].from, text);
         assert_true(asprintf(&edited, "%.*s%s%s", (int)(found - text), text, cases[i].to,
                              found + strlen(cases[i].from)) > 0);
-        status error = compile_program(g, "source.h5", "sha256:0123", edited, "small", &again, &at);
+        status error =
+            compile_program(g, "source.h5", "sha256:0123", edited, &any_width, "small", &again, &at);
         struct position wanted = {0};
         const char *place = cases[i].at ? strstr(edited, cases[i].at) : NULL;
         if (place) {
@@ -421,7 +426,7 @@ static void test_edits(void **state) {
                 edited = edit(once);
                 free(once);
             }
-            status error = compile_program(g, "source.h5", NULL, edited, "small", &again, &at);
+            status error = compile_program(g, "source.h5", NULL, edited, &any_width, "small", &again, &at);
             enum status_code code = status_code(error);
             if (error && code != STATUS_DATA && code != STATUS_UNSUPPORTED)
                 fail_msg("%s\n%s", status_message(error), edited);

@@ -1,0 +1,55 @@
+/* Skeleton: the target before its layers are narrowed. The folded source's graph, in which target kinds have
+ * left out nodes or put two layers in the place of one. */
+#ifndef GODWIT_COORDINATOR_SKELETON_H
+#define GODWIT_COORDINATOR_SKELETON_H
+
+#include "coordinator/fold.h"
+#include "shared/plan.h"
+
+/* What becomes of a node of the folded source. */
+struct edit {
+    enum {
+        EDIT_KEEP,
+        EDIT_BYPASS, /* its readers read its input `input` instead */
+        EDIT_FACTOR  /* its layer becomes two of them, with `rank` channels between */
+    } kind;
+    int input;
+    int64_t rank;
+};
+
+/* What a layer of the skeleton is of one of the folded source. */
+enum skeleton_part {
+    PART_WHOLE,
+    PART_LEFT, /* the first of two factors: the kernel's own window, no bias, no activation */
+    PART_RIGHT /* the second: one position wide; has the name, the bias and the activation */
+};
+
+struct skeleton {
+    const struct fold *fold;  /* borrowed */
+    struct graph *graph;      /* owned, inferred */
+    bool edited;              /* it is not the folded graph */
+    int *folded_layer;        /* [graph->nlayers] the layer it comes from */
+    enum skeleton_part *part; /* [graph->nlayers] */
+    int64_t *rank;            /* [graph->nlayers] of factors */
+    int *origin; /* [graph->nnodes] the folded source's node of the same meaning; -1: there is none */
+};
+
+/* `edit` [nodes of the folded graph]. UNSUPPORTED for a factor of what is no Dense or plain convolution. */
+status skeleton_create(const struct fold *fold, const struct edit *edit,
+                       struct skeleton **skeleton) STATUS_MUST_USE;
+void skeleton_destroy(struct skeleton **skeleton);
+
+/* Can the layer be factored? The kernel is then a matrix of so many rows and columns. */
+bool skeleton_factors(const struct layer *layer, int64_t *rows, int64_t *columns);
+
+/* A weight of one of its layers, of full width, from the source's tensors; owned by the caller, on failure
+ * too.
+ */
+status skeleton_weight(const struct skeleton *skeleton, const struct plan *plan, int layer, int weight,
+                       struct expr **expr) STATUS_MUST_USE;
+
+/* A weight of the folded source, likewise: its batch norm folded in. */
+status folded_weight(const struct fold *fold, const struct plan *plan, int layer, int weight,
+                     struct expr **expr) STATUS_MUST_USE;
+
+#endif
