@@ -9,6 +9,7 @@
 #include "io/keras.h"
 #include "io/registry.h"
 #include "worker/evaluate.h"
+#include "worker/finish.h"
 #include "worker/migrate.h"
 #include "worker/refit.h"
 #include "worker/select.h"
@@ -54,6 +55,7 @@ struct migration_run {
     struct graph *source_graph;
     struct compiled *compiled;
     struct model *source; /* batch norms folded */
+    struct model *uncut;  /* the target at full width; NULL if that is the source */
     struct model *target;
     struct opgraph *source_logits, *target_logits;
     struct calibration *calibration;
@@ -91,13 +93,17 @@ static status open_source(struct migration_run *m) {
     return keras_open(m->source_path, &keras, &m->file, &m->source_graph);
 }
 
-/* The two models, without their weights yet. */
+static status create_model(const struct graph *graph, struct model **model) {
+    struct graph *copy = NULL;
+    STATUS_TRY(graph_clone(graph, &copy));
+    return model_create(copy, model);
+}
+
+/* The models, without their weights yet. */
 static status create_models(struct migration_run *m) {
-    struct graph *folded = NULL, *target = NULL;
-    STATUS_TRY(graph_clone(m->compiled->fold->graph, &folded));
-    STATUS_TRY(model_create(folded, &m->source));
-    STATUS_TRY(graph_clone(m->compiled->target, &target));
-    STATUS_TRY(model_create(target, &m->target));
+    STATUS_TRY(create_model(m->compiled->fold->graph, &m->source));
+    if (m->compiled->uncut) STATUS_TRY(create_model(m->compiled->skeleton->graph, &m->uncut));
+    STATUS_TRY(create_model(m->compiled->target, &m->target));
     STATUS_TRY(model_logits(m->source, &m->source_logits));
     return model_logits(m->target, &m->target_logits);
 }
@@ -156,12 +162,13 @@ static status choose_channels(struct migration_run *m) {
     const char *method = c->refit.select;
     if (!m->calibration->total && !strcmp(method, "next_layer"))
         method = "norm"; /* there is nothing to measure on */
+    const struct model *full = m->uncut ? m->uncut : m->source;
     struct selection selection = {.method = method,
                                   .calibration = m->calibration,
-                                  .graph = k->fold->graph,
-                                  .ops = m->source->ops,
-                                  .value_of = m->source->value_of,
-                                  .params = m->source->params,
+                                  .graph = full->graph,
+                                  .ops = full->ops,
+                                  .value_of = full->value_of,
+                                  .params = full->params,
                                   .map = k->map,
                                   .kept = k->kept};
     if (!compile_is_given(k)) {
@@ -305,6 +312,7 @@ static status run_phases(struct migration_run *m) {
     STATUS_TRY(job_open_data(&m->job, m->source));
     next_phase(m, "read source");
     STATUS_TRY(execute_plan(m, m->compiled->whole, false, m->source->params));
+    if (m->uncut) STATUS_TRY(execute_plan(m, m->compiled->uncut, false, m->uncut->params));
     next_phase(m, "select");
     STATUS_TRY(choose_channels(m));
     next_phase(m, "migrate");
@@ -322,10 +330,14 @@ static status run_phases(struct migration_run *m) {
         next_phase(m, "fine-tune");
         STATUS_TRY(keep_refitted(m));
         STATUS_TRY(fine_tune(m));
+    }
+    if (plan_finishes(m->compiled->plan))
+        STATUS_TRY(comm_agree(world, finish_params(m->compiled->plan, m->target->params)));
+    if (c->training.epochs > 0 || plan_finishes(m->compiled->plan)) {
         next_phase(m, "final evaluation");
         STATUS_TRY(accuracy_of(m, m->target_logits, m->target->params, "target", &m->report.target.accuracy));
-        warn_if_worse(m);
     }
+    if (c->training.epochs > 0) warn_if_worse(m);
     STATUS_TRY(describe(m, m->source, m->source_graph, &m->report.source));
     STATUS_TRY(describe(m, m->target, m->target->graph, &m->report.target));
     next_phase(m, "publish");
@@ -349,6 +361,7 @@ static void migration_close(struct migration_run *m) {
     opgraph_destroy(&m->source_logits);
     opgraph_destroy(&m->target_logits);
     model_destroy(&m->source);
+    model_destroy(&m->uncut);
     model_destroy(&m->target);
     compiled_destroy(&m->compiled);
     graph_destroy(&m->source_graph);

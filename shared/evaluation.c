@@ -1,6 +1,7 @@
 #include "shared/transform.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define PIECE_VALUES ((int64_t)1 << 16) /* of values that are only looked at */
 
@@ -16,6 +17,8 @@ struct evaluation {
     const struct plan *plan;
     struct evaluation_sources sources;
     struct kept *kept;
+    const struct expr *replaced;
+    const float *replacement;
 };
 
 status evaluation_create(const struct plan *plan, const struct evaluation_sources *sources,
@@ -38,7 +41,17 @@ const struct evaluation_sources *evaluation_sources(const struct evaluation *eva
 
 status evaluation_rows(struct evaluation *evaluation, const struct expr *expr, int64_t first, int64_t n,
                        float *out) {
-    return n > 0 ? expr->transform->rows(evaluation, expr, first, n, out) : SUCCESS;
+    if (n <= 0) return SUCCESS;
+    if (expr != evaluation->replaced) return expr->transform->rows(evaluation, expr, first, n, out);
+    int64_t rows, columns;
+    shape_rows(&expr->shape, &rows, &columns);
+    memcpy(out, evaluation->replacement + first * columns, (size_t)(n * columns) * sizeof *out);
+    return SUCCESS;
+}
+
+void evaluation_replace(struct evaluation *evaluation, const struct expr *expr, const float *values) {
+    evaluation->replaced = expr;
+    evaluation->replacement = values;
 }
 
 /* ---- what is kept ---- */
@@ -88,7 +101,7 @@ status evaluation_keep(struct evaluation *evaluation, const struct expr *expr, c
                        int64_t count,
                        status (*fill)(struct evaluation *evaluation, const struct expr *expr, double *values),
                        const double **values) {
-    struct kept *k;
+    struct kept *k = NULL;
     double *numbers = NULL;
     STATUS_TRY(find(evaluation, owner ? owner : expr, owner != NULL, &k));
     if (!k->numbers) {
@@ -105,7 +118,7 @@ status evaluation_keep(struct evaluation *evaluation, const struct expr *expr, c
 }
 
 status evaluation_whole(struct evaluation *evaluation, const struct expr *expr, const float **values) {
-    struct kept *k;
+    struct kept *k = NULL;
     float *whole = NULL;
     STATUS_TRY(find(evaluation, expr, false, &k));
     if (!k->whole) {

@@ -28,6 +28,10 @@ void evaluation_destroy(struct evaluation **evaluation);
 status evaluation_rows(struct evaluation *evaluation, const struct expr *expr, int64_t first, int64_t n,
                        float *out) STATUS_MUST_USE;
 
+/* From now on the value of this expression is `values`, all of it, borrowed; of one expression at a time,
+ * NULL: of none. */
+void evaluation_replace(struct evaluation *evaluation, const struct expr *expr, const float *values);
+
 /* ---- for transforms ---- */
 
 const struct plan *evaluation_plan(const struct evaluation *evaluation);

@@ -36,7 +36,7 @@ static int64_t chunk_rows(const struct migration *job, const struct plan_stateme
     int64_t rows, columns;
     shape_rows(&s->shape, &rows, &columns);
     if (!job->chunk_bytes) return rows;
-    int64_t widest = widest_columns(s->value), n = job->chunk_bytes / (widest * (int64_t)sizeof(float));
+    int64_t widest = widest_columns(plan_start(s)), n = job->chunk_bytes / (widest * (int64_t)sizeof(float));
     return n < 1 ? 1 : n > rows ? rows : n;
 }
 
@@ -74,11 +74,11 @@ static status evaluate_chunk(struct migrator *m, const struct plan_statement *s,
     if (owner != comm_rank(m->machine->world)) return SUCCESS;
     int64_t rows, columns;
     float *place = target_rows(m, s, first, &columns);
-    if (!m->slices) return evaluation_rows(m->evaluation, s->value, first, n, place);
+    if (!m->slices) return evaluation_rows(m->evaluation, plan_start(s), first, n, place);
     char name[32];
     tensor_name(s, name, sizeof name);
     shape_rows(&s->shape, &rows, &columns);
-    STATUS_TRY(evaluation_rows(m->evaluation, s->value, first, n, m->chunk));
+    STATUS_TRY(evaluation_rows(m->evaluation, plan_start(s), first, n, m->chunk));
     return slice_file_write(m->slices, name, rows, columns, first, n, m->chunk);
 }
 

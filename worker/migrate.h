@@ -16,10 +16,11 @@ struct migration {
     const char *folder;  /* dynamic: where this rank's slice file goes; shared by the ranks or not */
 };
 
-/* Fills params (as graph_lower() of the target numbers them) on every rank. Dynamic migration streams chunk
- * by chunk into a slice file, so that a rank holds one chunk of its slices at a time before the gather;
- * static migration holds its slices. Both give the same bytes on any number of ranks. Collective. Errors:
- * those of the source file (DATA, IO), and IO for the slice file. */
+/* Fills params (as graph_lower() of the target numbers them) on every rank with what the statements' tensors
+ * start as: see plan_start(). Dynamic migration streams chunk by chunk into a slice file, so that a rank
+ * holds one chunk of its slices at a time before the gather; static migration holds its slices. Both give the
+ * same bytes on any number of ranks. Collective. Errors: those of the source file (DATA, IO), and IO for the
+ * slice file. */
 status migrate(const struct machine *machine, const struct migration *migration,
                struct params *params) STATUS_MUST_USE;
 

@@ -44,11 +44,14 @@ static struct graph *source_of(int net) {
     return g;
 }
 
-static struct compiled *compiled_to(const struct graph *g, double width) {
+static struct compiled *compiled_as(const struct graph *g, const struct target_config *config) {
     struct compiled *c = NULL;
-    build_ok(
-        compile_target(g, "source.h5", "sha256:0123", &(struct target_config){.width = width}, "small", &c));
+    build_ok(compile_target(g, "source.h5", "sha256:0123", config, "small", &c));
     return c;
+}
+
+static struct compiled *compiled_to(const struct graph *g, double width) {
+    return compiled_as(g, &(struct target_config){.width = width});
 }
 
 /* Chooses the last classes of every group. */
@@ -66,7 +69,8 @@ static void choose_last(struct compiled *c) {
     free(chosen);
 }
 
-static void same_again(const struct graph *g, struct compiled *c, const char *what) {
+static void same_again(const struct graph *g, struct compiled *c, const struct target_config *config,
+                       const char *what) {
     struct compiled *again = NULL;
     struct position at;
     c->plan->statement[0].residual = 0.25; /* a comment */
@@ -74,8 +78,7 @@ static void same_again(const struct graph *g, struct compiled *c, const char *wh
     c->plan->statement[0].residual = NAN;
     char *text = printed(c);
     assert_non_null(strstr(commented, "# residual 0.25"));
-    status error =
-        compile_program(g, "source.h5", "sha256:0123", commented, &any_width, "small", &again, &at);
+    status error = compile_program(g, "source.h5", "sha256:0123", commented, config, "small", &again, &at);
     if (error) fail_msg("%s: %d:%d: %s\n%s", what, at.line, at.column, status_message(error), text);
     char *second = printed(again), *target = topology(c->target), *target_again = topology(again->target);
     assert_string_equal(text, second);
@@ -94,14 +97,24 @@ static void same_again(const struct graph *g, struct compiled *c, const char *wh
 
 static void test_printed_and_parsed(void **state) {
     (void)state;
-    static const double widths[] = {1, 0.75, 0.5, 0.3, 0.01};
+    static char bytes[] = "int8", half[] = "bfloat16";
+    static const struct target_config configs[] = {{.width = 1},
+                                                   {.width = 0.75},
+                                                   {.width = 0.5},
+                                                   {.width = 0.3},
+                                                   {.width = 0.01},
+                                                   {.width = 1, .rank = 0.4},
+                                                   {.width = 0.5, .rank = 0.25, .precision = bytes},
+                                                   {.width = 0.6, .precision = half}};
     for (int i = 0; i < NNETS; i++)
-        for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+        for (size_t k = 0; k < sizeof configs / sizeof *configs; k++) {
             struct graph *g = source_of(i);
-            struct compiled *c = compiled_to(g, widths[w]);
-            same_again(g, c, nets[i].name);
+            struct compiled *c = compiled_as(g, &configs[k]);
+            struct target_config other = configs[k];
+            other.width = 0.9; /* widths are the program's */
+            same_again(g, c, &other, nets[i].name);
             choose_last(c);
-            same_again(g, c, nets[i].name);
+            same_again(g, c, &other, nets[i].name);
             compiled_destroy(&c);
             graph_destroy(&g);
         }

@@ -1,0 +1,221 @@
+/* Kinds of targets: where what a target leaves out is nothing in the source, it computes what the source
+ * does; what cannot be had is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "coordinator/trial_source.h"
+#include "worker/finish.h"
+
+/* Two residual blocks, the second behind the first. */
+static struct graph *blocks(void) {
+    int x;
+    struct graph *g = begin("-1,7,7,3", &x);
+    x = on(g, "Conv2D", "stem", "filters=6 kernel_size=3", x);
+    for (int i = 1; i <= 2; i++) {
+        char name[3][16];
+        for (int k = 0; k < 3; k++)
+            snprintf(name[k], sizeof name[k], "%s%d", k == 2 ? "add" : k ? "b" : "a", i);
+        int y = on(g, "Conv2D", name[0], "filters=4 kernel_size=3 padding=same activation=relu", x);
+        y = on(g, "Conv2D", name[1], "filters=6 kernel_size=1", y);
+        x = join(g, "Add", name[2], x, y);
+    }
+    x = on(g, "GlobalAveragePooling2D", "pool", "", x);
+    x = on(g, "Dense", "d", "units=5 activation=softmax", x);
+    build_output(g, x);
+    return g;
+}
+
+static const struct net two_blocks = {"blocks", blocks, 0};
+
+static void compile_as(struct trial_source *t, const struct target_config *config) {
+    build_ok(compile_target(t->graph, "source.h5", NULL, config, "small", &t->compiled));
+}
+
+static void refused(struct trial_source *t, const struct target_config *config, enum status_code code,
+                    const char *part) {
+    status error = compile_target(t->graph, "source.h5", NULL, config, "small", &t->compiled);
+    build_refused(error, code, part);
+    assert_null(t->compiled);
+}
+
+/* Makes a kernel, seen as rows of its last axis, of this rank. */
+static void lower_rank(struct model *m, int layer, int64_t rank) {
+    const struct shape *shape = &m->graph->layer[layer].weight[0].shape;
+    float *w = params_at(m->params, graph_first_param(m->graph, layer));
+    int64_t rows, columns;
+    shape_rows(shape, &rows, &columns);
+    for (int64_t r = rank; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++)
+            w[r * columns + c] = w[(r % rank) * columns + c] * (0.5f + (float)(r % 5) / 8) -
+                                 w[((r + 1) % rank) * columns + c] * (float)(r % 3) / 8;
+}
+
+static void test_rank(void **state) {
+    (void)state;
+    const struct target_config config = {.width = 1, .rank = 0.4};
+    int factored = 0;
+    for (int i = 0; i <= NNETS; i++) {
+        const struct net *net = i < NNETS ? &nets[i] : &two_blocks;
+        struct trial_source t;
+        make_source(net, 3 + (uint64_t)i, &t);
+        for (int l = 0; l < t.source->graph->nlayers; l++) {
+            int64_t rows, columns;
+            if (!skeleton_factors(&t.source->graph->layer[l], &rows, &columns)) continue;
+            int64_t rank = llround(0.4 * (double)(rows < columns ? rows : columns));
+            lower_rank(t.source, l, rank < 1 ? 1 : rank);
+        }
+        write_and_open(&t);
+        compile_as(&t, &config);
+        const struct skeleton *s = t.compiled->skeleton;
+        struct graph_counts before, after;
+        build_ok(graph_count(t.compiled->fold->graph, &before));
+        build_ok(graph_count(t.compiled->target, &after));
+        for (int l = 0; l < s->graph->nlayers; l++) factored += s->part[l] == PART_LEFT;
+        assert_true(s->edited ? after.params < before.params : after.params == before.params);
+        build_ok(compile_choose(t.compiled, NULL));
+        struct model *model = migrated(&t, t.compiled->plan, t.compiled->target);
+        expect_same_function(&t, model, net->name);
+        model_destroy(&model);
+        if (t.compiled->uncut) {
+            model = migrated(&t, t.compiled->uncut, s->graph);
+            expect_same_function(&t, model, net->name);
+            model_destroy(&model);
+        } else {
+            assert_false(s->edited);
+        }
+        close_source(&t);
+    }
+    assert_true(factored > 8);
+}
+
+/* Blocks whose last convolution is zero. */
+static void test_depth(void **state) {
+    (void)state;
+    static char first[] = "add1", second[] = "add2", other[] = "stem";
+    char *names[] = {second, first};
+    for (int n = 1; n <= 2; n++) {
+        struct trial_source t;
+        make_source(&two_blocks, 5, &t);
+        for (int i = 0; i < n; i++) {
+            int layer = graph_find_layer(t.source->graph, i ? "b1" : "b2");
+            for (int w = 0; w < 2; w++) {
+                int p = graph_first_param(t.source->graph, layer) + w;
+                memset(params_at(t.source->params, p), 0, (size_t)t.source->params->count[p] * sizeof(float));
+            }
+        }
+        write_and_open(&t);
+        compile_as(&t, &(struct target_config){.width = 1, .depth = names, .ndepth = n});
+        assert_int_equal(graph_find_layer(t.compiled->target, "a2"), -1);
+        assert_int_equal(graph_find_layer(t.compiled->target, "a1") < 0, n == 2);
+        assert_int_equal(t.compiled->target->nnodes, t.compiled->fold->graph->nnodes - 3 * n);
+        build_ok(compile_choose(t.compiled, NULL));
+        struct model *model = migrated(&t, t.compiled->plan, t.compiled->target);
+        expect_same_function(&t, model, "blocks");
+        model_destroy(&model);
+        compiled_destroy(&t.compiled);
+        char *wrong[] = {other};
+        refused(&t, &(struct target_config){.width = 1, .depth = wrong, .ndepth = 1}, STATUS_USAGE,
+                "\"stem\" ends no residual block that can be left out; these do: add1, add2");
+        close_source(&t);
+    }
+}
+
+static void test_widths(void **state) {
+    (void)state;
+    static char one[] = "stem 0.5", two[] = "a2 0.25", wrong[] = "a3 0.5", nothing[] = "a2 0",
+                whole[] = "d 0.5";
+    char *texts[] = {one, two};
+    struct trial_source t;
+    make_source(&two_blocks, 7, &t);
+    write_and_open(&t);
+    compile_as(&t, &(struct target_config){.width = 1, .widths = texts, .nwidths = 2});
+    const struct graph *g = t.compiled->target;
+    static const struct {
+        const char *layer;
+        int64_t width;
+    } cases[] = {{"stem", 3}, {"a1", 4}, {"b1", 3},
+                 {"a2", 1},   {"b2", 3}, {"d", 5}}; /* Adds tie stem, b1 and b2 */
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct shape *s = &g->layer[graph_find_layer(g, cases[i].layer)].weight[0].shape;
+        assert_int_equal(s->dim[s->rank - 1], cases[i].width);
+    }
+    compiled_destroy(&t.compiled);
+    static const struct {
+        char *text;
+        const char *message;
+    } errors[] = {{wrong, "there is no layer \"a3\"; did you mean"},
+                  {nothing, "\"a2 0\" is no layer's name, a space and a factor"},
+                  {whole, "the channels of \"d\" have to be kept whole"}};
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        char *list[] = {errors[i].text};
+        refused(&t, &(struct target_config){.width = 1, .widths = list, .nwidths = 1}, STATUS_USAGE,
+                errors[i].message);
+    }
+    close_source(&t);
+}
+
+static int compare_floats(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* What training has made is rounded, each output channel to 255 multiples of its scale; biases stay. */
+static void test_precision(void **state) {
+    (void)state;
+    static char bytes[] = "int8";
+    struct trial_source t;
+    make_source(&nets[0], 9, &t);
+    write_and_open(&t);
+    compile_as(&t, &(struct target_config){.width = 1, .precision = bytes});
+    assert_true(plan_finishes(t.compiled->plan));
+    build_ok(compile_choose(t.compiled, NULL));
+    struct model *model = migrated(&t, t.compiled->plan, t.compiled->target);
+    expect_same_function(&t, model, "not yet rounded");
+    for (int64_t i = 0; i < model->params->total; i++)
+        ((float *)model->params->data)[i] *= 1.25f; /* trained */
+    struct params *before = NULL;
+    build_ok(params_create(model->ops, &before));
+    memcpy(before->data, model->params->data, (size_t)before->total * sizeof(float));
+    build_ok(finish_params(t.compiled->plan, model->params));
+    for (int p = 0; p < model->ops->nparams; p++) {
+        const struct shape *shape = &model->ops->param[p].shape;
+        const float *a = params_at(before, p), *b = params_at(model->params, p);
+        int64_t rows, columns;
+        if (shape->rank < 2) {
+            assert_memory_equal(a, b, (size_t)before->count[p] * sizeof *a);
+            continue;
+        }
+        shape_rows(shape, &rows, &columns);
+        float *column = malloc((size_t)rows * sizeof *column);
+        for (int64_t c = 0; c < columns; c++) {
+            float largest = 0;
+            for (int64_t r = 0; r < rows; r++) largest = fmaxf(largest, fabsf(a[r * columns + c]));
+            for (int64_t r = 0; r < rows; r++) {
+                column[r] = b[r * columns + c] / (largest / 127);
+                assert_true(fabsf(b[r * columns + c] - a[r * columns + c]) <= largest / 127 * 0.5001f);
+                assert_true(fabsf(column[r] - rintf(column[r])) < 1e-3f && fabsf(column[r]) < 127.01f);
+            }
+            qsort(column, (size_t)rows, sizeof *column, compare_floats);
+            assert_true(fmaxf(column[rows - 1], -column[0]) > 126.9f);
+        }
+        free(column);
+    }
+    params_destroy(&before);
+    model_destroy(&model);
+    close_source(&t);
+}
+
+int main(int argc, char **argv) {
+    status error = comm_start(&argc, &argv, &world);
+    if (error) return 70;
+    const struct CMUnitTest tests[] = {IN_FOLDER(test_rank), IN_FOLDER(test_depth), IN_FOLDER(test_widths),
+                                       IN_FOLDER(test_precision)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    comm_stop(&world);
+    return failed;
+}
