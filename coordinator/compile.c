@@ -247,8 +247,13 @@ static status add_statements(struct compiled *c, struct plan *plan, const struct
 
 /* ---- slices ---- */
 
-/* Slices end at boundaries and each has weights: a new one begins with the first weighted layer after a
- * boundary that closes a weighted stretch. */
+/* Has the source the tensor that a node gives? */
+static bool is_of_source(const struct compiled *c, const struct plan *plan, int node) {
+    return plan == c->whole || c->skeleton->origin[node] >= 0;
+}
+
+/* Slices end at boundaries that the source has too, and each has weights: a new one begins with the first
+ * weighted layer after a boundary that closes a weighted stretch. */
 static status add_slices(struct compiled *c, struct plan *plan, const struct target_config *config) {
     const struct graph *t = plan->target;
     int *boundary = NULL, nboundaries = 0, at = 0, last = -1;
@@ -268,7 +273,7 @@ static status add_slices(struct compiled *c, struct plan *plan, const struct tar
         weighted = weighted || has_weights;
         if (at < nboundaries && boundary[at] == i) {
             at++;
-            if (weighted) last = i;
+            if (weighted && is_of_source(c, plan, i)) last = i;
         }
     }
     if (!error) error = plan_add_slice(plan, t->nnodes - 1);

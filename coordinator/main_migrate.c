@@ -1,6 +1,7 @@
 /* godwit migrate CONFIG: the main job. */
 #include "coordinator/command.h"
 #include "coordinator/main_commands.h"
+#include "coordinator/main_dry_run.h"
 #include "coordinator/main_job.h"
 #include "coordinator/program.h"
 #include "coordinator/report.h"
@@ -25,10 +26,13 @@
 struct options {
     struct config_arguments config;
     const char *plan;
+    bool dry_run;
 };
 
 static const struct argp_option argp_options[] = {
     {"plan", 'p', "FILE", 0, "Run the program in FILE instead of the one that the target's settings give", 0},
+    {"dry-run", 'n', NULL, 0,
+     "Only say what would be done: the program, sizes, and what each rank would read", 0},
     {0},
 };
 
@@ -37,6 +41,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &options->config;
+        return 0;
+    case 'n':
+        options->dry_run = true;
         return 0;
     case 'p':
         options->plan = arg;
@@ -123,30 +130,18 @@ static status compile(struct migration_run *m) {
 
 /* ---- migrate ---- */
 
-/* Executes a plan: slices are shared out by the bytes that they have. */
 static status execute_plan(struct migration_run *m, const struct plan *plan, bool dynamic,
                            struct params *params) {
     const struct config *c = m->job.config;
     struct partition *partition = NULL;
-    double *cost = calloc((size_t)plan->nslices + 1, sizeof *cost);
-    status error = cost ? SUCCESS : status_no_memory("slices", (size_t)plan->nslices * sizeof *cost);
-    for (int i = 0; i < plan->nstatements && !error; i++) {
-        int64_t count = 0;
-        error = shape_count(&plan->statement[i].shape, &count);
-        if (!error) cost[plan->statement[i].slice] += (double)count * sizeof(float);
-    }
-    if (!error) error = partition_create(plan->nslices, cost, comm_size(m->job.session->world), &partition);
-    free(cost);
-    error = comm_agree(m->job.session->world, error);
-    if (!error) {
-        struct migration migration = {.file = m->file,
-                                      .plan = plan,
-                                      .partition = partition,
-                                      .chunk_bytes =
-                                          dynamic ? (int64_t)(c->migration.chunk_mib * 1048576) : 0,
-                                      .folder = run_folder_path(m->job.folder)};
-        error = migrate(&m->job.machine, &migration, params);
-    }
+    STATUS_TRY(comm_agree(m->job.session->world,
+                          program_partition(plan, comm_size(m->job.session->world), &partition)));
+    struct migration migration = {.file = m->file,
+                                  .plan = plan,
+                                  .partition = partition,
+                                  .chunk_bytes = dynamic ? (int64_t)(c->migration.chunk_mib * 1048576) : 0,
+                                  .folder = run_folder_path(m->job.folder)};
+    status error = migrate(&m->job.machine, &migration, params);
     partition_destroy(&partition);
     return error;
 }
@@ -373,6 +368,7 @@ static void migration_close(struct migration_run *m) {
 static status run(const struct session *session, const void *options) {
     const struct options *o = options;
     struct migration_run m = {.plan_path = o->plan};
+    if (o->dry_run) return dry_run(session, &o->config, o->plan);
     status error = job_open(session, &o->config, &m.job);
     if (!error) error = run_phases(&m);
     migration_close(&m);

@@ -53,6 +53,20 @@ status program_compile(const struct comm *world, struct log *log, const struct p
     return error;
 }
 
+status program_partition(const struct plan *plan, int nranks, struct partition **partition) {
+    double *cost = calloc((size_t)plan->nslices + 1, sizeof *cost);
+    if (!cost) return status_no_memory("slices", (size_t)plan->nslices * sizeof *cost);
+    status error = SUCCESS;
+    for (int i = 0; i < plan->nstatements && !error; i++) {
+        int64_t count = 0;
+        error = shape_count(&plan->statement[i].shape, &count);
+        if (!error) cost[plan->statement[i].slice] += (double)count * sizeof(float);
+    }
+    if (!error) error = partition_create(plan->nslices, cost, nranks, partition);
+    free(cost);
+    return error;
+}
+
 static const char grammar[] =
     "    program   = \"plan\" 1 \"source\" STRING [ \"digest\" DIGEST ] \"target\" STRING { keep } slice { "
     "slice }\n"

@@ -5,6 +5,7 @@
 #include "coordinator/compile.h"
 #include "shared/comm.h"
 #include "shared/log.h"
+#include "shared/partition.h"
 
 /* What is compiled: see compile_target() and compile_program(). */
 struct program_source {
@@ -18,6 +19,9 @@ struct program_source {
 status program_compile(const struct comm *world, struct log *log, const struct program_source *source,
                        const struct config *config, const char *path,
                        struct compiled **compiled) STATUS_MUST_USE;
+
+/* Which ranks work on which slices: shared out by the bytes that the slices have. */
+status program_partition(const struct plan *plan, int nranks, struct partition **partition) STATUS_MUST_USE;
 
 /* The language and its transforms, in Markdown; owned. */
 status program_describe(char **text) STATUS_MUST_USE;

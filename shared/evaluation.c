@@ -17,6 +17,8 @@ struct evaluation {
     const struct plan *plan;
     struct evaluation_sources sources;
     struct kept *kept;
+    const struct expr *like; /* whose numbers are used again */
+    double *reused;
     const struct expr *replaced;
     const float *replacement;
 };
@@ -78,6 +80,7 @@ void evaluation_forget(struct evaluation *evaluation) {
 void evaluation_destroy(struct evaluation **evaluation) {
     if (!*evaluation) return;
     forget(*evaluation, true);
+    free((*evaluation)->reused);
     free(*evaluation);
     *evaluation = NULL;
 }
@@ -114,6 +117,23 @@ status evaluation_keep(struct evaluation *evaluation, const struct expr *expr, c
         k->numbers = numbers;
     }
     *values = k->numbers;
+    return SUCCESS;
+}
+
+status evaluation_reuse(struct evaluation *evaluation, const struct expr *like, int64_t count,
+                        status (*fill)(struct evaluation *evaluation, const struct expr *like,
+                                       double *values),
+                        const double **values) {
+    if (!evaluation->like || !expr_equal(evaluation->like, like)) {
+        free(evaluation->reused);
+        evaluation->reused = NULL;
+        evaluation->like = NULL;
+        STATUS_TRY(memory_alloc("numbers of a transform", (size_t)count, sizeof *evaluation->reused,
+                                (void **)&evaluation->reused));
+        STATUS_TRY(fill(evaluation, like, evaluation->reused));
+        evaluation->like = like;
+    }
+    *values = evaluation->reused;
     return SUCCESS;
 }
 

@@ -149,6 +149,42 @@ status expr_check(const struct plan *plan, struct expr *expr, struct position *a
                        count ? "more values than any memory holds" : "no values");
 }
 
+static bool operands_equal(const struct operand_spec *spec, const struct operand *a,
+                           const struct operand *b) {
+    if (!a->present || !b->present) return a->present == b->present;
+    switch (spec->type) {
+    case OPERAND_NUMBER:
+        return a->u.f == b->u.f;
+    case OPERAND_AXES:
+    case OPERAND_SHAPE:
+        return shape_equal(&a->u.shape, &b->u.shape);
+    case OPERAND_TENSOR:
+        return a->u.tensor.layer == b->u.tensor.layer && a->u.tensor.weight == b->u.tensor.weight;
+    default:
+        return a->u.i == b->u.i;
+    }
+}
+
+static bool indices_equal(const struct axis_index *a, const struct axis_index *b) {
+    if (a->kind != b->kind) return false;
+    if (a->kind == INDEX_KEEP) return a->keep == b->keep;
+    if (a->kind == INDEX_LIST)
+        return a->n == b->n && !memcmp(a->list, b->list, (size_t)a->n * sizeof *a->list);
+    return a->kind == INDEX_ALL || (a->first == b->first && a->end == b->end && a->step == b->step);
+}
+
+bool expr_equal(const struct expr *a, const struct expr *b) {
+    if (a->transform != b->transform || a->nargs != b->nargs || !shape_equal(&a->shape, &b->shape))
+        return false;
+    for (int i = 0; i < a->transform->noperands; i++)
+        if (!operands_equal(&a->transform->operand[i], &a->operand[i], &b->operand[i])) return false;
+    for (int i = 0; i < a->nargs; i++)
+        if (!expr_equal(a->arg[i], b->arg[i])) return false;
+    for (int i = 0; a->index && i < a->arg[0]->shape.rank; i++)
+        if (!indices_equal(&a->index[i], &b->index[i])) return false;
+    return true;
+}
+
 int64_t axis_index_count(const struct plan *plan, const struct axis_index *index, int64_t size) {
     switch (index->kind) {
     case INDEX_RANGE:

@@ -109,6 +109,9 @@ void expr_destroy(struct expr **expr);
  * expression's own position before) is the position of. */
 status expr_check(const struct plan *plan, struct expr *expr, struct position *at) STATUS_MUST_USE;
 
+/* Are they the same but for their places in a text? */
+bool expr_equal(const struct expr *a, const struct expr *b);
+
 /* How many positions an index takes of an axis of `size`, and which one is its k-th. */
 int64_t axis_index_count(const struct plan *plan, const struct axis_index *index, int64_t size);
 int64_t axis_index_at(const struct plan *plan, const struct axis_index *index, int64_t k);

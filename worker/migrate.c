@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Where a rank's chunks go and come back from. */
 struct migrator {
@@ -15,6 +16,7 @@ struct migrator {
     struct evaluation *evaluation;
     struct slice_file *slices; /* dynamic only */
     float *chunk;              /* dynamic only: chunk_bytes, or one row if that is more */
+    int counted;               /* the rank whose chunks are counted, where nothing is migrated */
 };
 
 /* What happens to one chunk: rows [first, first + n) of a statement's tensor. */
@@ -135,5 +137,55 @@ status migrate(const struct machine *machine, const struct migration *migration,
     slice_file_remove(&m.slices);
     evaluation_destroy(&m.evaluation);
     free(m.chunk);
+    return error;
+}
+
+/* ---- what it would read ---- */
+
+struct counter {
+    const struct graph *source;
+    double bytes;
+};
+
+static status count_rows(void *context, int layer, int weight, int64_t first, int64_t n, float *out) {
+    struct counter *counter = context;
+    int64_t rows, columns;
+    (void)first;
+    shape_rows(&counter->source->layer[layer].weight[weight].shape, &rows, &columns);
+    memset(out, 0, (size_t)(n * columns) * sizeof *out);
+    counter->bytes += (double)(n * columns) * sizeof *out;
+    return SUCCESS;
+}
+
+static status no_decomposition(void *context, int64_t m, int64_t n, double *a, double *u, double *s,
+                               double *vt) {
+    (void)context, (void)m, (void)n, (void)a, (void)u, (void)s, (void)vt; /* zeros have zeros */
+    return SUCCESS;
+}
+
+static status count_chunk(struct migrator *m, const struct plan_statement *s, int owner, int64_t first,
+                          int64_t n) {
+    int64_t rows, columns;
+    float *chunk = NULL;
+    if (owner != m->counted) return SUCCESS;
+    shape_rows(&s->shape, &rows, &columns);
+    STATUS_TRY(memory_alloc("a chunk", (size_t)(n * columns), sizeof *chunk, (void **)&chunk));
+    status error = evaluation_rows(m->evaluation, plan_start(s), first, n, chunk);
+    free(chunk);
+    return error;
+}
+
+status migration_bytes(const struct migration *migration, double *bytes) {
+    status error = SUCCESS;
+    for (int rank = 0; rank < migration->partition->nranks && !error; rank++) {
+        struct counter counter = {.source = migration->plan->source};
+        struct evaluation_sources sources = {
+            .context = &counter, .read = count_rows, .svd = no_decomposition};
+        struct migrator m = {.job = migration, .counted = rank};
+        error = evaluation_create(migration->plan, &sources, &m.evaluation);
+        if (!error) error = for_each_chunk(&m, count_chunk);
+        evaluation_destroy(&m.evaluation);
+        bytes[rank] = counter.bytes;
+    }
     return error;
 }

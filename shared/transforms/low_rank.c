@@ -28,24 +28,18 @@ static status check(const struct plan *plan, struct expr *expr, struct position 
     return SUCCESS;
 }
 
-/* values: left (m, rank), then right (rank, n). */
-static status fill(struct evaluation *evaluation, const struct expr *expr, double *values) {
+/* values: u (m, k), s [k], vt (k, n) of all of x, k = min(m, n): both factors are made of them. */
+static status decompose(struct evaluation *evaluation, const struct expr *x, double *values) {
     const struct evaluation_sources *sources = evaluation_sources(evaluation);
-    int64_t m, n, rank = expr->operand[0].u.i;
-    const float *x;
+    int64_t m, n;
+    const float *all;
     double *a = NULL;
-    shape_rows(&expr->arg[0]->shape, &m, &n);
+    shape_rows(&x->shape, &m, &n);
     int64_t k = m < n ? m : n;
-    STATUS_TRY(evaluation_whole(evaluation, expr->arg[0], &x));
-    STATUS_TRY(memory_alloc("a decomposition", (size_t)(m * n + m * k + k + k * n), sizeof *a, (void **)&a));
-    double *u = a + m * n, *s = u + m * k, *vt = s + k, *right = values + m * rank;
-    for (int64_t i = 0; i < m * n; i++) a[i] = x[i];
-    status error = sources->svd(sources->context, m, n, a, u, s, vt);
-    for (int64_t j = 0; j < rank && !error; j++) {
-        double root = sqrt(s[j]);
-        for (int64_t i = 0; i < m; i++) values[i * rank + j] = u[i * k + j] * root;
-        for (int64_t i = 0; i < n; i++) right[j * n + i] = vt[j * n + i] * root;
-    }
+    STATUS_TRY(evaluation_whole(evaluation, x, &all));
+    STATUS_TRY(memory_alloc("a decomposition", (size_t)(m * n), sizeof *a, (void **)&a));
+    for (int64_t i = 0; i < m * n; i++) a[i] = all[i];
+    status error = sources->svd(sources->context, m, n, a, values, values + m * k, values + m * k + k);
     free(a);
     return error;
 }
@@ -53,21 +47,20 @@ static status fill(struct evaluation *evaluation, const struct expr *expr, doubl
 static status rows(struct evaluation *evaluation, const struct expr *expr, int64_t first, int64_t count,
                    float *out) {
     int64_t m, n, rank = expr->operand[0].u.i, part = part_of(expr);
-    const double *left;
+    const double *u;
     shape_rows(&expr->arg[0]->shape, &m, &n);
-    STATUS_TRY(evaluation_keep(evaluation, expr, NULL, (m + n) * rank, fill, &left));
-    const double *right = left + m * rank;
-    if (part != BOTH) {
-        int64_t columns = part == LEFT ? rank : n;
-        const double *from = (part == LEFT ? left : right) + first * columns;
-        for (int64_t i = 0; i < count * columns; i++) out[i] = (float)from[i];
-        return SUCCESS;
-    }
+    int64_t k = m < n ? m : n;
+    STATUS_TRY(evaluation_reuse(evaluation, expr->arg[0], (m + 1 + n) * k, decompose, &u));
+    const double *s = u + m * k, *vt = s + k;
+    int64_t columns = part == LEFT ? rank : n;
     for (int64_t r = 0; r < count; r++)
-        for (int64_t c = 0; c < n; c++) {
+        for (int64_t c = 0; c < columns; c++) {
             double sum = 0;
-            for (int64_t j = 0; j < rank; j++) sum += left[(first + r) * rank + j] * right[j * n + c];
-            out[r * n + c] = (float)sum;
+            if (part == LEFT) sum = u[(first + r) * k + c] * sqrt(s[c]);
+            else if (part == RIGHT) sum = vt[(first + r) * n + c] * sqrt(s[first + r]);
+            else
+                for (int64_t j = 0; j < rank; j++) sum += u[(first + r) * k + j] * s[j] * vt[j * n + c];
+            out[r * columns + c] = (float)sum;
         }
     return SUCCESS;
 }

@@ -523,6 +523,28 @@ static void test_edited_program(void **state) {
     migrate_fails(0, 74, "/nowhere/plan.txt", "--plan /nowhere/plan.txt");
 }
 
+/* What would be done, and nothing is. */
+static void test_dry_run(void **state) {
+    (void)state;
+    char printed[sizeof out];
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json"), "plan");
+    strcpy(printed, out);
+    succeeds(run(2, GODWIT_PROGRAM " migrate migrate.json --dry-run --set models=dry --set runs=dryruns"),
+             "--dry-run");
+    assert_int_equal(strncmp(out, printed, strlen(printed)), 0);
+    assert_non_null(strstr(out, "\n# parameters"));
+    assert_non_null(strstr(out, "            423 ")); /* as test_migrate() counts them */
+    assert_non_null(strstr(out, "\n# 1 "));
+    assert_null(strstr(out, "\n# 2 "));
+    assert_non_null(strstr(out, "\n# all "));
+    assert_false(exists("dry"));
+    assert_false(exists("dryruns"));
+    /* It is a program, too: the figures are comments. */
+    write_text("dry.txt", out);
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json --plan dry.txt"), "plan --plan");
+    assert_string_equal(out, printed);
+}
+
 /* No refit: the channels are chosen by their kernels, the rest is fine-tuning. */
 static void test_without_refit(void **state) {
     (void)state;
@@ -743,10 +765,11 @@ int main(void) {
         cmocka_unit_test(test_migrate),           cmocka_unit_test(test_verify),
         cmocka_unit_test(test_run_inference),     cmocka_unit_test(test_ranks_do_not_matter),
         cmocka_unit_test(test_same_again),        cmocka_unit_test(test_without_refit),
-        cmocka_unit_test(test_program_again),     cmocka_unit_test(test_edited_program),
-        cmocka_unit_test(test_bad_source),        cmocka_unit_test(test_bad_data),
-        cmocka_unit_test(test_bad_configuration), cmocka_unit_test(test_unwritable_output),
-        cmocka_unit_test(test_full_disk),         cmocka_unit_test(test_killed_rank),
+        cmocka_unit_test(test_dry_run),           cmocka_unit_test(test_program_again),
+        cmocka_unit_test(test_edited_program),    cmocka_unit_test(test_bad_source),
+        cmocka_unit_test(test_bad_data),          cmocka_unit_test(test_bad_configuration),
+        cmocka_unit_test(test_unwritable_output), cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_killed_rank),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
