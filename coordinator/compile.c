@@ -1,5 +1,6 @@
 #include "coordinator/compile.h"
 
+#include "coordinator/budget.h"
 #include "coordinator/target_kind.h"
 #include "shared/transform.h"
 
@@ -41,14 +42,18 @@ static status make_skeleton(struct compiled *c, const struct target_config *conf
 /* All of every group. */
 static status keep_all(struct compiled *c) {
     int groups = channel_map_groups(c->map);
+    free(c->kept);
     c->kept = malloc(((size_t)groups + 1) * sizeof *c->kept);
     if (!c->kept) return status_no_memory("widths", (size_t)groups * sizeof *c->kept);
     for (int g = 0; g < groups; g++) c->kept[g] = channel_map_width(c->map, g);
     return SUCCESS;
 }
 
-static status choose_widths(struct compiled *c, const struct target_config *config) {
+/* By factors, or within the budget. */
+static status choose_widths(struct compiled *c, const struct target_config *config,
+                            const double *const *error) {
     STATUS_TRY(keep_all(c));
+    if (budget_is_set(config)) return budget_allot(c, config, error, c->kept);
     for (int i = 0; i < target_kind_count(); i++)
         if (target_kind_at(i)->narrow)
             STATUS_TRY(target_kind_at(i)->narrow(config, c->skeleton, c->map, c->kept));
@@ -57,15 +62,16 @@ static status choose_widths(struct compiled *c, const struct target_config *conf
 
 /* Positions of a node's output that stay when the classes chosen[group] stay; NULL for a group: the first
  * kept[group]. `index` may be NULL, else has room for the node's width. */
-static int64_t kept_positions(const struct compiled *c, int node, int64_t *const *chosen, int64_t *index) {
+static int64_t kept_positions(const struct compiled *c, const int *kept, int node, int64_t *const *chosen,
+                              int64_t *index) {
     int width;
     const struct channel *channel = channel_map_of(c->map, node, &width);
     int64_t n = 0;
     for (int i = 0; i < width; i++) {
-        int g = channel[i].group, kept = c->kept[g];
-        bool stays = kept == channel_map_width(c->map, g);
-        if (!stays && (!chosen || !chosen[g])) stays = channel[i].index < kept;
-        for (int j = 0; !stays && chosen && chosen[g] && j < kept; j++)
+        int g = channel[i].group;
+        bool stays = kept[g] == channel_map_width(c->map, g);
+        if (!stays && (!chosen || !chosen[g])) stays = channel[i].index < kept[g];
+        for (int j = 0; !stays && chosen && chosen[g] && j < kept[g]; j++)
             stays = chosen[g][j] == channel[i].index;
         if (!stays) continue;
         if (index) index[n] = i;
@@ -74,20 +80,26 @@ static int64_t kept_positions(const struct compiled *c, int node, int64_t *const
     return n;
 }
 
+status compile_narrowed(const struct compiled *c, const int *kept, struct graph **graph) {
+    STATUS_TRY(graph_clone(c->skeleton->graph, graph));
+    for (int i = 0; i < (*graph)->nnodes; i++) {
+        struct layer *l = &(*graph)->layer[(*graph)->node[i].layer];
+        int width;
+        channel_map_of(c->map, i, &width);
+        int64_t n = kept_positions(c, kept, i, NULL, NULL);
+        if (l->kind->set_width && n < width) STATUS_TRY(l->kind->set_width(l, n));
+    }
+    return graph_infer(*graph);
+}
+
 static status narrow(struct compiled *c, const char *name) {
-    STATUS_TRY(graph_clone(c->skeleton->graph, &c->target));
+    graph_destroy(&c->target);
+    STATUS_TRY(compile_narrowed(c, c->kept, &c->target));
     char *copy = strdup(name);
     if (!copy) return status_no_memory("a name", strlen(name));
     free(c->target->name);
     c->target->name = copy;
-    for (int i = 0; i < c->target->nnodes; i++) {
-        struct layer *l = &c->target->layer[c->target->node[i].layer];
-        int width;
-        channel_map_of(c->map, i, &width);
-        int64_t kept = kept_positions(c, i, NULL, NULL);
-        if (l->kind->set_width && kept < width) STATUS_TRY(l->kind->set_width(l, kept));
-    }
-    return graph_infer(c->target);
+    return SUCCESS;
 }
 
 /* ---- keep lists ---- */
@@ -111,7 +123,7 @@ static bool is_list_of(const struct compiled *c, const struct keep *k, int node,
 static status keep_of(struct compiled *c, struct plan *plan, int node, int repeat, int *index) {
     int width, group = whole_group(c, node);
     channel_map_of(c->map, node, &width);
-    int64_t n = kept_positions(c, node, NULL, NULL);
+    int64_t n = kept_positions(c, c->kept, node, NULL, NULL);
     *index = -1;
     if (n == width) return SUCCESS;
     for (int i = 0; i < plan->nkeeps; i++) {
@@ -140,7 +152,7 @@ status compile_choose(struct compiled *c, int64_t *const *chosen) {
         channel_map_of(c->map, k->node, &width);
         int64_t *index = malloc(((size_t)width * (size_t)k->repeat + 1) * sizeof *index);
         if (!index) return status_no_memory("a keep list", (size_t)width * sizeof *index);
-        int64_t n = kept_positions(c, k->node, chosen, index);
+        int64_t n = kept_positions(c, c->kept, k->node, chosen, index);
         if (n * k->repeat != k->n) {
             free(index);
             return status_fail(STATUS_UNSUPPORTED,
@@ -309,14 +321,21 @@ status compile_target(const struct graph *source, const char *source_path, const
                       const struct target_config *config, const char *name, struct compiled **compiled) {
     struct compiled *c = NULL;
     STATUS_TRY(begin(source, config, &c));
-    status error = choose_widths(c, config);
-    if (!error) error = narrow(c, name);
-    if (!error) error = add_full_programs(c, source, source_path, digest);
-    if (!error) error = plan_create(source, c->target, source_path, digest, &c->plan);
-    if (!error) error = add_slices(c, c->plan, config);
+    status error = add_full_programs(c, source, source_path, digest);
+    if (!error) error = compile_widths(c, config, NULL, name);
     if (error) compiled_destroy(&c);
     *compiled = c;
     return error;
+}
+
+status compile_widths(struct compiled *c, const struct target_config *config, const double *const *error,
+                      const char *name) {
+    const struct plan *full = c->whole;
+    plan_destroy(&c->plan);
+    STATUS_TRY(choose_widths(c, config, error));
+    STATUS_TRY(narrow(c, name));
+    STATUS_TRY(plan_create(full->source, c->target, full->source_path, full->source_digest, &c->plan));
+    return add_slices(c, c->plan, config);
 }
 
 /* What a program keeps of each group: all, unless a keep list says otherwise. */

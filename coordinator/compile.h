@@ -30,6 +30,15 @@ status compile_target(const struct graph *source, const char *source_path, const
 status compile_program(const struct graph *source, const char *source_path, const char *digest,
                        const char *text, const struct target_config *config, const char *name,
                        struct compiled **compiled, struct position *at) STATUS_MUST_USE;
+
+/* Chooses the widths again and makes the target and its program for them: with a budget, by
+ * error[group][kept] (see coordinator/budget.h; NULL: nothing is known). */
+status compile_widths(struct compiled *compiled, const struct target_config *config,
+                      const double *const *error, const char *name) STATUS_MUST_USE;
+/* The skeleton narrowed to kept[groups] classes; *graph is the caller's, on failure too. */
+status compile_narrowed(const struct compiled *compiled, const int *kept,
+                        struct graph **graph) STATUS_MUST_USE;
+
 void compiled_destroy(struct compiled **compiled);
 
 /* Has the program's text chosen the classes of all groups that are pruned? */

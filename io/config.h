@@ -67,7 +67,9 @@ struct target_config {
     double width;  /* factor on the channels, (0, 1] */
     char **widths; /* "layer factor": others for some layers */
     int nwidths;
-    char **depth; /* Adds whose residual blocks are left out */
+    double params; /* most parameters; up to 1: a fraction of the source's; 0: no limit */
+    double flops;  /* most operations of a sample, likewise */
+    char **depth;  /* Adds whose residual blocks are left out */
     int ndepth;
     double rank;     /* factor on the rank of kernels, which become products; 1: they stay */
     char *precision; /* "float32", "bfloat16", "int8" */

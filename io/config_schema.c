@@ -77,6 +77,11 @@ TABLE(data, data_config);
 static const struct field target_fields[] = {
     REAL(target_config, width, 0.5, 0, 1, OPEN_MIN, "factor on the number of channels of each layer"),
     TEXTS(target_config, widths, "factors for some layers, by name: [\"conv_3 0.25\"]"),
+    REAL(target_config, params, 0, 0, 1e15, 0,
+         "most parameters, instead of width: widths are allotted by what they cost in error; up to 1: a "
+         "fraction of "
+         "the source's; 0: no limit"),
+    REAL(target_config, flops, 0, 0, 1e18, 0, "most operations of a sample, likewise"),
     TEXTS(target_config, depth, "names of the Adds whose residual blocks are left out"),
     REAL(target_config, rank, 1, 0, 1, OPEN_MIN,
          "factor on the rank of kernels of Dense and convolutions, which become products of two; 1: they "

@@ -83,8 +83,8 @@ static const struct {
     {"{\"training\": {\"loss\": {\"temprature\": 3}}}",
      "c.json: unknown key \"training.loss.temprature\"; did you mean \"temperature\"? (allowed here: kind, "
      "label_smoothing, distillation, temperature)"},
-    {"{\"target\": {\"zzz\": 3}}",
-     "c.json: unknown key \"target.zzz\" (allowed here: width, widths, depth, rank, precision)"},
+    {"{\"target\": {\"zzz\": 3}}", "c.json: unknown key \"target.zzz\" (allowed here: width, widths, params, "
+                                   "flops, depth, rank, precision)"},
     {"{\"target\": {\"Width\": 3}}", "c.json: unknown key \"target.Width\"; did you mean \"width\"? (allowed "
                                      "here: width, widths, depth, rank, precision)"},
     {"{\"\": 3, \"x\": 1}",
