@@ -225,16 +225,22 @@ static void warn_if_worse(const struct migration_run *m) {
                  run_folder_path(m->job.folder));
 }
 
+static bool is_new_task(const struct migration_run *m) {
+    return m->job.config->target.head > 0;
+}
+
 static status fine_tune(struct migration_run *m) {
     const struct config *c = m->job.config;
     struct teacher *teacher = NULL;
-    bool augment = c->data.flip || c->data.shift > 0, distil = c->training.loss.distillation > 0;
+    struct training_config training = c->training;
+    if (is_new_task(m)) training.loss.distillation = 0; /* the source knows nothing of it */
+    bool augment = c->data.flip || c->data.shift > 0, distil = training.loss.distillation > 0;
     int ranks = comm_size(m->job.session->world);
     int64_t batch = (c->training.batch + ranks - 1) / ranks;
     if (distil)
         STATUS_TRY(teacher_create(&m->job.machine, m->source_logits, m->source->params, m->job.data, !augment,
                                   batch, &teacher));
-    struct train_task task = {.config = &c->training,
+    struct train_task task = {.config = &training,
                               .seed = (uint64_t)c->seed,
                               .data = m->job.data,
                               .augment = augment,
@@ -304,7 +310,7 @@ static status run_phases(struct migration_run *m) {
     const struct comm *world = m->job.session->world;
     next_phase(m, "compile");
     STATUS_TRY(compile(m));
-    STATUS_TRY(job_open_data(&m->job, m->source));
+    STATUS_TRY(job_open_data(&m->job, m->target));
     next_phase(m, "read source");
     STATUS_TRY(execute_plan(m, m->compiled->whole, false, m->source->params));
     if (m->uncut) STATUS_TRY(execute_plan(m, m->compiled->uncut, false, m->uncut->params));
@@ -317,7 +323,9 @@ static status run_phases(struct migration_run *m) {
         STATUS_TRY(refit_target(m));
     }
     next_phase(m, "evaluate");
-    STATUS_TRY(accuracy_of(m, m->source_logits, m->source->params, "source", &m->report.source.accuracy));
+    m->report.source.accuracy = NAN;
+    if (!is_new_task(m))
+        STATUS_TRY(accuracy_of(m, m->source_logits, m->source->params, "source", &m->report.source.accuracy));
     STATUS_TRY(
         accuracy_of(m, m->target_logits, m->target->params, "target after refit", &m->report.refit_accuracy));
     m->report.target.accuracy = m->report.refit_accuracy;

@@ -23,9 +23,13 @@ static void print_row(FILE *out, const char *what, const char *source, const cha
 
 static void print_percent(FILE *out, const char *what, double source, double target) {
     char a[32], b[32], c[32];
-    if (isnan(source) || isnan(target)) return;
-    snprintf(a, sizeof a, "%.2f %%", 100 * source);
+    if (isnan(target)) return;
     snprintf(b, sizeof b, "%.2f %%", 100 * target);
+    if (isnan(source)) { /* another task */
+        print_row(out, what, "", b, "");
+        return;
+    }
+    snprintf(a, sizeof a, "%.2f %%", 100 * source);
     snprintf(c, sizeof c, "%.1f %%", 100 * target / source);
     print_row(out, what, a, b, c);
 }

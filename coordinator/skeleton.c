@@ -101,16 +101,22 @@ static status make_layers(struct builder *b, int folded, const struct edit *edit
     if (b->layer[folded] >= 0) return SUCCESS;
     if (edit->kind != EDIT_FACTOR) {
         STATUS_TRY(layer_copy(layer, layer->name, &copy));
-        return add_layer(b, &copy, folded, PART_WHOLE, 0, &b->layer[folded]);
+        status error = edit->kind == EDIT_RENEW ? layer->kind->set_width(&copy, edit->width) : SUCCESS;
+        if (error) {
+            layer_clear(&copy);
+            return error;
+        }
+        return add_layer(b, &copy, folded, edit->kind == EDIT_RENEW ? PART_NEW : PART_WHOLE, 0,
+                         &b->layer[folded]);
     }
     int64_t rows, columns;
     if (!skeleton_factors(layer, &rows, &columns))
         return status_fail(STATUS_UNSUPPORTED, "layer \"%s\" (%s) cannot be factored", layer->name,
                            layer->kind->class_name);
-    STATUS_TRY(left_of(layer, edit->rank, &copy));
-    STATUS_TRY(add_layer(b, &copy, folded, PART_LEFT, edit->rank, &b->left[folded]));
+    STATUS_TRY(left_of(layer, edit->width, &copy));
+    STATUS_TRY(add_layer(b, &copy, folded, PART_LEFT, edit->width, &b->left[folded]));
     STATUS_TRY(right_of(layer, &copy));
-    return add_layer(b, &copy, folded, PART_RIGHT, edit->rank, &b->layer[folded]);
+    return add_layer(b, &copy, folded, PART_RIGHT, edit->width, &b->layer[folded]);
 }
 
 static status add_node(struct builder *b, int i) {
@@ -137,6 +143,20 @@ static status add_node(struct builder *b, int i) {
     return error;
 }
 
+/* What a new layer gives, and all that is made of it, the source does not have. */
+static status forget_origins(struct skeleton *s) {
+    bool *fresh = calloc((size_t)s->graph->nnodes + 1, sizeof *fresh);
+    if (!fresh) return status_no_memory("a graph", (size_t)s->graph->nnodes);
+    for (int i = 0; i < s->graph->nnodes; i++) {
+        const struct node *n = &s->graph->node[i];
+        fresh[i] = s->part[n->layer] == PART_NEW;
+        for (int k = 0; k < n->nin; k++) fresh[i] |= fresh[n->in[k].node];
+        if (fresh[i]) s->origin[i] = -1;
+    }
+    free(fresh);
+    return SUCCESS;
+}
+
 static status build(struct builder *b) {
     const struct graph *from = b->from;
     find_needed(b);
@@ -149,7 +169,8 @@ static status build(struct builder *b) {
     for (int i = 0; i < from->noutputs; i++)
         STATUS_TRY(graph_add_output(b->s->graph,
                                     (struct edge){b->node[from->output[i].node], from->output[i].slot}));
-    return graph_infer(b->s->graph); /* nodes are in an order already, and stay in it */
+    STATUS_TRY(graph_infer(b->s->graph)); /* nodes are in an order already, and stay in it */
+    return forget_origins(b->s);
 }
 
 status skeleton_create(const struct fold *fold, const struct edit *edit, struct skeleton **skeleton) {

@@ -11,17 +11,19 @@ struct edit {
     enum {
         EDIT_KEEP,
         EDIT_BYPASS, /* its readers read its input `input` instead */
-        EDIT_FACTOR  /* its layer becomes two of them, with `rank` channels between */
+        EDIT_FACTOR, /* its layer becomes two of them, with `width` channels between */
+        EDIT_RENEW   /* its layer starts anew, with `width` outputs */
     } kind;
     int input;
-    int64_t rank;
+    int64_t width;
 };
 
 /* What a layer of the skeleton is of one of the folded source. */
 enum skeleton_part {
     PART_WHOLE,
-    PART_LEFT, /* the first of two factors: the kernel's own window, no bias, no activation */
-    PART_RIGHT /* the second: one position wide; has the name, the bias and the activation */
+    PART_LEFT,  /* the first of two factors: the kernel's own window, no bias, no activation */
+    PART_RIGHT, /* the second: one position wide; has the name, the bias and the activation */
+    PART_NEW    /* of another task: nothing of the source's weights */
 };
 
 struct skeleton {
@@ -31,7 +33,8 @@ struct skeleton {
     int *folded_layer;        /* [graph->nlayers] the layer it comes from */
     enum skeleton_part *part; /* [graph->nlayers] */
     int64_t *rank;            /* [graph->nlayers] of factors */
-    int *origin; /* [graph->nnodes] the folded source's node of the same meaning; -1: there is none */
+    int *origin; /* [graph->nnodes] the folded source's node of the same meaning; -1: there is none, before a
+                    second factor and from a new layer on */
 };
 
 /* `edit` [nodes of the folded graph]. UNSUPPORTED for a factor of what is no Dense or plain convolution. */

@@ -66,11 +66,22 @@ static status reshape_expr(const struct plan *plan, const struct shape *shape, s
     return checked(plan, *expr);
 }
 
+/* Kernels as Glorot and Bengio (2010) start them, biases at zero. */
+static status new_expr(const struct plan *plan, const struct shape *shape, struct expr **expr) {
+    STATUS_TRY(expr_create(&transform_init, NULL, expr));
+    const char *how = shape->rank >= 2 ? "glorot_uniform" : "zeros";
+    (*expr)->operand[0] =
+        (struct operand){.present = true, .u.i = transform_choice(transform_init.operand[0].choices, how)};
+    (*expr)->operand[1] = (struct operand){.present = true, .u.shape = *shape};
+    return checked(plan, *expr);
+}
+
 status skeleton_weight(const struct skeleton *s, const struct plan *plan, int layer, int weight,
                        struct expr **expr) {
     const struct layer *l = &s->graph->layer[layer];
     const struct weight *w = &l->weight[weight];
     int folded = s->folded_layer[layer];
+    if (s->part[layer] == PART_NEW) return new_expr(plan, &w->shape, expr);
     int from = find_weight(&s->fold->graph->layer[folded], w->name);
     STATUS_TRY(folded_weight(s->fold, plan, folded, from, expr));
     if (s->part[layer] == PART_WHOLE || w->shape.rank < 2) return SUCCESS;

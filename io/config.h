@@ -72,6 +72,7 @@ struct target_config {
     char **depth;  /* Adds whose residual blocks are left out */
     int ndepth;
     double rank;     /* factor on the rank of kernels, which become products; 1: they stay */
+    int64_t head;    /* classes of a new task; 0: the source's */
     char *precision; /* "float32", "bfloat16", "int8" */
 };
 

@@ -86,6 +86,8 @@ static const struct field target_fields[] = {
     REAL(target_config, rank, 1, 0, 1, OPEN_MIN,
          "factor on the rank of kernels of Dense and convolutions, which become products of two; 1: they "
          "stay"),
+    INT(target_config, head, 0, 0, 16777216,
+        "classes of another task: the last layer starts anew and learns from labels; 0: the source's"),
     TEXT(target_config, precision, "float32", "float32|bfloat16|int8",
          "what kernels are rounded to: float32 is not, int8 has a scale for each output channel"),
 };

@@ -19,7 +19,7 @@ static status edit(const struct target_config *config, const struct graph *folde
         int64_t rank = llround(config->rank * (double)(rows < columns ? rows : columns));
         if (rank < 1) rank = 1;
         if (rank * (rows + columns) >= rows * columns) continue;
-        edit[i] = (struct edit){.kind = EDIT_FACTOR, .rank = rank};
+        edit[i] = (struct edit){.kind = EDIT_FACTOR, .width = rank};
     }
     return SUCCESS;
 }

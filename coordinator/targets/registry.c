@@ -11,6 +11,7 @@
 #define TARGET_KINDS(X)                                                                                      \
     X(depth)                                                                                                 \
     X(rank)                                                                                                  \
+    X(head)                                                                                                  \
     X(width)                                                                                                 \
     X(precision)
 

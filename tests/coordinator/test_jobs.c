@@ -523,6 +523,21 @@ static void test_edited_program(void **state) {
     migrate_fails(0, 74, "/nowhere/plan.txt", "--plan /nowhere/plan.txt");
 }
 
+/* A new last layer learns from labels alone; the source's accuracy is that of another task. */
+static void test_new_head(void **state) {
+    (void)state;
+    succeeds(run(2, GODWIT_PROGRAM
+                 " migrate migrate.json --set target.head=3 --set training.epochs=6 --set models=head "
+                 "--set runs=r9"),
+             "migrate with a new head");
+    assert_non_null(strstr(out, "\ntest accuracy "));
+    read_into(in_folder("head/small/1/model.json"), out, sizeof out);
+    assert_null(strstr(out, "nan"));
+    assert_true(figure(out, "test_accuracy") > 0.7);
+    read_into(in_folder("head/small/1/plan.txt"), out, sizeof out);
+    assert_non_null(strstr(out, "= init(glorot_uniform, "));
+}
+
 /* What would be done, and nothing is. */
 static void test_dry_run(void **state) {
     (void)state;
@@ -533,7 +548,7 @@ static void test_dry_run(void **state) {
              "--dry-run");
     assert_int_equal(strncmp(out, printed, strlen(printed)), 0);
     assert_non_null(strstr(out, "\n# parameters"));
-    assert_non_null(strstr(out, " 423 ")); /* as test_migrate() counts them */
+    assert_non_null(strstr(out, " 383 ")); /* as test_migrate() counts them */
     assert_non_null(strstr(out, "\n# 1 "));
     assert_null(strstr(out, "\n# 2 "));
     assert_non_null(strstr(out, "\n# all "));
@@ -765,11 +780,11 @@ int main(void) {
         cmocka_unit_test(test_migrate),           cmocka_unit_test(test_verify),
         cmocka_unit_test(test_run_inference),     cmocka_unit_test(test_ranks_do_not_matter),
         cmocka_unit_test(test_same_again),        cmocka_unit_test(test_without_refit),
-        cmocka_unit_test(test_dry_run),           cmocka_unit_test(test_program_again),
-        cmocka_unit_test(test_edited_program),    cmocka_unit_test(test_bad_source),
-        cmocka_unit_test(test_bad_data),          cmocka_unit_test(test_bad_configuration),
-        cmocka_unit_test(test_unwritable_output), cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_killed_rank),
+        cmocka_unit_test(test_new_head),          cmocka_unit_test(test_dry_run),
+        cmocka_unit_test(test_program_again),     cmocka_unit_test(test_edited_program),
+        cmocka_unit_test(test_bad_source),        cmocka_unit_test(test_bad_data),
+        cmocka_unit_test(test_bad_configuration), cmocka_unit_test(test_unwritable_output),
+        cmocka_unit_test(test_full_disk),         cmocka_unit_test(test_killed_rank),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

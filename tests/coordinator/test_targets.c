@@ -159,6 +159,38 @@ static void test_widths(void **state) {
     close_source(&t);
 }
 
+/* A new last layer; what comes before it is the source's. */
+static void test_head(void **state) {
+    (void)state;
+    struct trial_source t;
+    make_source(&two_blocks, 11, &t);
+    write_and_open(&t);
+    compile_as(&t, &(struct target_config){.width = 1, .head = 7});
+    const struct skeleton *s = t.compiled->skeleton;
+    const struct graph *g = t.compiled->target;
+    int layer = graph_find_layer(g, "d"), pool = graph_layer_node(g, graph_find_layer(g, "pool"));
+    assert_int_equal(g->node[g->output[0].node].out[0].dim[1], 7);
+    assert_int_equal(s->part[layer], PART_NEW);
+    assert_int_equal(s->origin[g->output[0].node], -1);
+    assert_int_equal(s->origin[pool],
+                     graph_layer_node(s->fold->graph, graph_find_layer(s->fold->graph, "pool")));
+    for (int i = 0; i < t.compiled->plan->nstatements; i++) {
+        const struct plan_statement *statement = &t.compiled->plan->statement[i];
+        assert_int_equal(plan_is_refit(statement), statement->layer != layer);
+    }
+    build_ok(compile_choose(t.compiled, NULL));
+    struct model *model = migrated(&t, t.compiled->plan, g);
+    const float *w = params_at(model->params, model_param(g, "d", "kernel"));
+    double bound = sqrt(6.0 / (6 + 7)), largest = 0;
+    for (int i = 0; i < 6 * 7; i++) largest = fmax(largest, fabs(w[i]));
+    assert_true(largest <= bound && largest > bound / 2);
+    assert_memory_equal(params_at(model->params, model_param(g, "stem", "kernel")),
+                        params_at(t.source->params, model_param(t.source->graph, "stem", "kernel")),
+                        3 * 3 * 3 * 6 * sizeof(float));
+    model_destroy(&model);
+    close_source(&t);
+}
+
 static int compare_floats(const void *a, const void *b) {
     float x = *(const float *)a, y = *(const float *)b;
     return (x > y) - (x < y);
@@ -214,7 +246,7 @@ int main(int argc, char **argv) {
     status error = comm_start(&argc, &argv, &world);
     if (error) return 70;
     const struct CMUnitTest tests[] = {IN_FOLDER(test_rank), IN_FOLDER(test_depth), IN_FOLDER(test_widths),
-                                       IN_FOLDER(test_precision)};
+                                       IN_FOLDER(test_head), IN_FOLDER(test_precision)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     comm_stop(&world);
     return failed;
