@@ -78,8 +78,9 @@ struct target_config {
 
 struct refit_config {
     int64_t samples;     /* calibration samples */
-    double ridge;        /* relative to the mean diagonal of the Gram matrix */
-    int64_t relu_rounds; /* ReLU-aware rounds; 0: plain least squares */
+    double ridge;        /* relative to the mean diagonal of the Gram matrix; 0: by held-out samples */
+    int64_t relu_rounds; /* rounds that mind what follows a layer; 0: plain least squares */
+    int64_t sweeps;      /* passes over the layers towards the next layers' outputs */
     char *select;        /* "next_layer", "norm", "first": how channels are chosen */
 };
 

@@ -103,10 +103,13 @@ TABLE(migration, migration_config);
 
 static const struct field refit_fields[] = {
     INT(refit_config, samples, 4096, 0, 1e9, "calibration samples, without labels; 0: no refit"),
-    REAL(refit_config, ridge, 1e-4, 0, 1e3, 0,
-         "regularisation, relative to the mean diagonal of the Gram matrix"),
+    REAL(refit_config, ridge, 0, 0, 1e3, 0,
+         "regularisation, relative to the mean diagonal of the Gram matrix; 0: for each layer the best of a "
+         "few on held-out samples"),
     INT(refit_config, relu_rounds, 4, 0, 100,
-        "rounds that mind the ReLU after a layer; 0: plain least squares"),
+        "rounds that mind the ReLU or softmax after a layer; 0: plain least squares"),
+    INT(refit_config, sweeps, 1, 0, 100,
+        "passes over the layers after the first, in which each is fitted towards the next layer's outputs"),
     TEXT(refit_config, select, "next_layer", "next_layer|norm|first",
          "which channels are kept: those worth most to the next layer, of largest norm, the first"),
 };

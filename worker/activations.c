@@ -98,11 +98,10 @@ static status run_cut(struct activations *a, const struct opgraph *cut, float *c
     return error;
 }
 
-/* Computes `n` values from the frontier. */
-static status compute(struct activations *a, int n, const int *values, float *const *out) {
+status activations_cut(const struct activations *a, int n, const int *values, struct opgraph **cut) {
     int ninputs = 0, *inputs = calloc((size_t)a->graph->nvalues + 1, sizeof *inputs);
     if (!inputs) return status_no_memory("activations", (size_t)a->graph->nvalues * sizeof *inputs);
-    struct opgraph *all = NULL, *cut = NULL;
+    struct opgraph *all = NULL;
     for (int i = 0; i < a->graph->nvalues; i++)
         if (a->value[i]) inputs[ninputs++] = i;
     status error = opgraph_cut(a->graph, ninputs, inputs, n, values, &all);
@@ -115,12 +114,19 @@ static status compute(struct activations *a, int n, const int *values, float *co
                 for (int k = 0; k < all->op[j].nin; k++) needed = needed || all->op[j].in[k] == inputs[i];
             if (needed) inputs[used++] = inputs[i];
         }
-        error = opgraph_cut(a->graph, used, inputs, n, values, &cut);
+        error = opgraph_cut(a->graph, used, inputs, n, values, cut);
     }
-    if (!error) error = run_cut(a, cut, out);
     opgraph_destroy(&all);
-    opgraph_destroy(&cut);
     free(inputs);
+    return error;
+}
+
+/* Computes `n` values from the frontier. */
+static status compute(struct activations *a, int n, const int *values, float *const *out) {
+    struct opgraph *cut = NULL;
+    STATUS_TRY(activations_cut(a, n, values, &cut));
+    status error = run_cut(a, cut, out);
+    opgraph_destroy(&cut);
     return error;
 }
 

@@ -21,5 +21,9 @@ status activations_advance(struct activations *activations, int op) STATUS_MUST_
 const float *activations_at(const struct activations *activations, int value);
 /* Any later value computed from the frontier, (n, ...); owned by the caller. */
 status activations_compute(struct activations *activations, int value, float **data) STATUS_MUST_USE;
+/* The operations from the frontier to `values`, whose inputs are values at the frontier, only those needed.
+ * Owned. */
+status activations_cut(const struct activations *activations, int n, const int *values,
+                       struct opgraph **cut) STATUS_MUST_USE;
 
 #endif

@@ -11,6 +11,12 @@ void calibration_destroy(struct calibration **calibration) {
     *calibration = NULL;
 }
 
+int64_t calibration_held(const struct calibration *c) {
+    enum { EVERY = 8 };
+    int64_t nblocks = (c->total + CALIBRATION_BLOCK - 1) / CALIBRATION_BLOCK;
+    return nblocks < 2 ? 0 : nblocks < EVERY ? nblocks : EVERY;
+}
+
 static status read_share(const struct machine *machine, struct dataset *dataset, uint64_t seed,
                          struct calibration *c) {
     int64_t size = dataset_size(dataset, DATASET_TRAIN),
@@ -18,6 +24,7 @@ static status read_share(const struct machine *machine, struct dataset *dataset,
     int rank = comm_rank(machine->world), ranks = comm_size(machine->world);
     int64_t first = share_begin(nblocks, rank, ranks) * CALIBRATION_BLOCK;
     int64_t end = share_begin(nblocks, rank + 1, ranks) * CALIBRATION_BLOCK;
+    c->first = first / CALIBRATION_BLOCK;
     if (end > c->total) end = c->total;
     c->n = end > first ? end - first : 0;
     c->sample = shape_sample_count(dataset_sample_shape(dataset));

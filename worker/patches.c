@@ -4,14 +4,14 @@
 
 bool patches_known(const struct op *op) {
     return op->kind == OP_DENSE || op->kind == OP_DEPTHWISE || op->kind == OP_CONV_TRANSPOSE ||
-           (op->kind == OP_CONV && op->u.conv.groups == 1);
+           op->kind == OP_CONV;
 }
 
 status patches_init(const struct opgraph *graph, const struct op *op, struct patches *p) {
     if (!patches_known(op))
-        return status_fail(STATUS_UNSUPPORTED, "a %s%s cannot be refitted",
-                           op->kind == OP_CONV ? "grouped " : "", op_name(op->kind));
-    *p = (struct patches){.op = op, .in = graph->value[op->in[0]], .out = graph->value[op->out]};
+        return status_fail(STATUS_UNSUPPORTED, "a %s cannot be refitted", op_name(op->kind));
+    *p = (struct patches){
+        .op = op, .in = graph->value[op->in[0]], .out = graph->value[op->out], .step = 1, .groups = 1};
     p->in.dim[0] = p->out.dim[0] = 1;
     int64_t channels = p->in.dim[p->in.rank - 1];
     if (op->kind == OP_DENSE) {
@@ -21,12 +21,38 @@ status patches_init(const struct opgraph *graph, const struct op *op, struct pat
         p->rows = p->out.dim[1] * p->out.dim[2];
         p->columns = (int64_t)op->u.conv.window.size[0] * op->u.conv.window.size[1] * channels;
     }
+    if (op->kind == OP_CONV) p->groups = op->u.conv.groups;
+    if (op->kind == OP_DEPTHWISE) p->groups = channels;
+    p->inputs = p->columns / p->groups;
+    p->outputs = p->out.dim[p->out.rank - 1] / p->groups;
     return SUCCESS;
 }
 
-int64_t patches_weight(const struct patches *p, int64_t column, int64_t output) {
+void patches_thin(struct patches *p, int64_t samples, int64_t wanted) {
+    enum { STEP_MAX = 64, ROWS_A_COLUMN = 32 };
+    if (wanted < ROWS_A_COLUMN * p->inputs) wanted = ROWS_A_COLUMN * p->inputs;
+    int64_t positions = p->rows * p->step;
+    while (p->step < STEP_MAX && positions / (2 * p->step) * samples >= wanted) p->step *= 2;
+    p->rows = positions / p->step;
+}
+
+int64_t patches_position(const struct patches *p, int64_t row) {
+    if (p->step == 1) return row;
+    int64_t sample = row / p->rows, count = shape_sample_count(&p->out) / p->out.dim[p->out.rank - 1];
+    return sample * count + row % p->rows * p->step + sample % p->step;
+}
+
+void patches_group(const struct patches *p, int64_t g, int64_t n, int64_t stride, const float *u, float *gu) {
+    int64_t channels = p->in.dim[p->in.rank - 1], each = channels / p->groups, bias = stride - p->columns;
+    for (int64_t r = 0; r < n; r++, u += stride, gu += p->inputs + bias) {
+        for (int64_t i = 0; i < p->inputs; i++) gu[i] = u[i / each * channels + g * each + i % each];
+        if (bias) gu[p->inputs] = 1;
+    }
+}
+
+int64_t patches_weight(const struct patches *p, int64_t group, int64_t column, int64_t output) {
     int64_t outputs = p->out.dim[p->out.rank - 1], channels = p->in.dim[p->in.rank - 1];
-    if (p->op->kind != OP_CONV_TRANSPOSE) return column * outputs + output;
+    if (p->op->kind != OP_CONV_TRANSPOSE) return column * outputs + group * p->outputs + output;
     return (column / channels * outputs + output) * channels + column % channels;
 }
 
@@ -75,14 +101,15 @@ static void gather_transposed(const struct patches *p, const float *x, int64_t o
 
 void patches_gather(const struct patches *p, const float *x, int64_t first, int64_t n, int64_t stride,
                     int threads, float *u) {
-    int64_t sample = shape_sample_count(&p->in), width = p->op->kind == OP_DENSE ? 1 : p->out.dim[2];
+    bool dense = p->op->kind == OP_DENSE;
+    int64_t sample = shape_sample_count(&p->in), width = dense ? 1 : p->out.dim[2];
+    int64_t positions = shape_sample_count(&p->out) / p->out.dim[p->out.rank - 1];
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < n; i++) {
-        const float *from = x + (first + i) / p->rows * sample;
-        int64_t position = (first + i) % p->rows;
+        int64_t at = patches_position(p, first + i), position = at % positions;
+        const float *from = x + at / positions * sample;
         float *row = u + i * stride;
-        if (p->op->kind == OP_DENSE)
-            memcpy(row, from + position * p->columns, (size_t)p->columns * sizeof *row);
+        if (dense) memcpy(row, from + position * p->columns, (size_t)p->columns * sizeof *row);
         else if (p->op->kind == OP_CONV_TRANSPOSE)
             gather_transposed(p, from, position / width, position % width, row);
         else gather_window(p, from, position / width, position % width, row);

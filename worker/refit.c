@@ -1,11 +1,23 @@
 #include "worker/refit.h"
 #include "worker/activations.h"
+#include "worker/descent.h"
 #include "worker/fit.h"
+#include "worker/grid.h"
 
-#include <inttypes.h>
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#define FIT_ROWS 65536     /* of patches that a fit is made from, or more if the patches are large */
+#define DESCENT_ROWS 16384 /* the same for the directions of a descent */
+#define DESCENT_STEPS 5
+
+/* One pass over the layers. */
+struct pass {
+    const struct machine *machine;
+    const struct refit *r;
+    int64_t number;                      /* 0: the first, towards each layer's own outputs */
+    struct activations *source, *target; /* at the operation that is fitted */
+};
 
 /* The statement that refits this operation's kernel, or NULL. */
 static struct plan_statement *refit_statement(const struct refit *r, const struct op *op) {
@@ -41,88 +53,307 @@ static status kept_outputs(const struct refit *r, const struct op *op, const str
     return c ? SUCCESS : status_no_memory("a keep list", (size_t)(n * each) * sizeof *c);
 }
 
-/* Does a ReLU, and nothing else, read the operation's output? */
-static bool relu_follows(const struct opgraph *g, int value, float *maximum) {
-    const struct op *reader = NULL;
-    int readers = 0;
+/* The addition that alone reads the operation's output and whose other operand comes before the operation; or
+ * NULL. There the sum is what is to be right. */
+static const struct op *sum_of(const struct opgraph *g, int index, int *other) {
+    const struct op *sum = NULL;
+    int value = g->op[index].out, readers = 0;
     for (int i = 0; i < g->nops; i++)
         for (int j = 0; j < g->op[i].nin; j++)
             if (g->op[i].in[j] == value) {
-                reader = &g->op[i];
+                sum = &g->op[i];
+                *other = sum->in[!j];
                 readers++;
             }
-    if (readers != 1 || reader->kind != OP_ACTIVATION || reader->u.act.kind != ACTIVATION_RELU) return false;
-    *maximum = reader->u.act.beta;
-    return reader->u.act.alpha == 0 && reader->u.act.gamma == 0;
+    if (readers != 1 || sum->kind != OP_BINARY || sum->u.binary.kind != BINARY_ADD) return NULL;
+    bool alike = shape_equal(&g->value[*other], &g->value[value]);
+    return alike && opgraph_producer(g, *other) < index ? sum : NULL;
 }
 
-static status refit_one(const struct machine *machine, const struct refit *r, int index,
-                        struct plan_statement *s, struct activations *source, struct activations *target) {
-    const struct op *op = &r->target->op[index];
-    struct fit_options options = {
-        .ridge = r->config->ridge, .relu_rounds = r->config->relu_rounds, .maximum = INFINITY};
-    options.relu = relu_follows(r->target, op->out, &options.maximum);
-    const struct shape *wide = &r->source->value[op->out];
-    float *y = NULL;
-    int64_t *column = NULL;
-    struct fit_result result = {0};
-    status error = activations_advance(target, index);
-    if (!error) error = activations_advance(source, index);
-    if (!error) error = activations_compute(source, op->out, &y);
-    if (!error) error = kept_outputs(r, op, s, &column);
-    error = comm_agree(machine->world, error);
-    if (!error) {
-        struct fit_data data = {.n = r->calibration->n,
-                                .block = CALIBRATION_BLOCK,
-                                .x = activations_at(target, op->in[0]),
-                                .y = y,
-                                .width = wide->dim[wide->rank - 1],
-                                .column = column};
-        float *bias = op->param[1] >= 0 ? params_at(r->target_params, op->param[1]) : NULL;
-        error = fit_operation(machine, r->target, op, &data, &options,
-                              params_at(r->target_params, op->param[0]), bias, &result);
+static int64_t width_of(const struct opgraph *g, int value) {
+    return g->value[value].dim[g->value[value].rank - 1];
+}
+
+/* ---- fits ---- */
+
+/* What call `index` of a layer sees, and what it is to give. `inputs` and `outputs` are the parts that the
+ * call owns. */
+static status prepare_call(const struct pass *p, int index, bool alone, const int64_t *column,
+                           struct fit_call *call, float **inputs, float **outputs) {
+    const struct opgraph *g = p->r->target;
+    const struct op *op = &g->op[index];
+    int other = -1, wanted = op->out;
+    const struct op *sum = alone ? sum_of(g, index, &other) : NULL;
+    if (sum) wanted = sum->out;
+    STATUS_TRY(activations_compute(p->source, wanted, outputs));
+    *call = (struct fit_call){.op = op,
+                              .x = activations_at(p->target, op->in[0]),
+                              .y = *outputs,
+                              .width = width_of(p->r->source, wanted),
+                              .outcome = outcome_of(g, wanted)};
+    if (!call->x) {
+        STATUS_TRY(activations_compute(p->target, op->in[0], inputs));
+        call->x = *inputs;
     }
-    free(y);
-    free(column);
-    const struct layer *layer = &r->plan->target->layer[s->layer];
-    if (error) return status_context(error, "refit of \"%s\"", layer->name);
-    s->residual = result.after;
-    log_line(machine->log, LOG_DEBUG, "refit %s/%s: residual %.4f -> %.4f", layer->name,
-             layer->weight[s->weight].name, result.before, result.after);
-    LOG_EVENT(machine->log, "refit", {"layer", 0, layer->name}, {"before", result.before, NULL},
-              {"after", result.after, NULL});
+    if (!sum) return SUCCESS;
+    const float *from = activations_at(p->target, other);
+    int64_t m = width_of(g, other), rows = p->r->calibration->n * shape_sample_count(&g->value[other]) / m;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < m; j++)
+            (*outputs)[i * call->width + (column ? column[j] : j)] -= from[i * m + j];
     return SUCCESS;
 }
 
-static status check_same_operations(const struct refit *r) {
-    if (r->source->nops == r->target->nops && r->source->nvalues == r->target->nvalues) return SUCCESS;
-    return status_fail(STATUS_INTERNAL, "source and target have different operations");
+static void report_fit(const struct pass *p, const struct plan_statement *s, const char *what, double before,
+                       double after) {
+    struct log *log = p->machine->log;
+    const struct layer *layer = &p->r->plan->target->layer[s->layer];
+    log_line(log, LOG_DEBUG, "%s %s/%s: residual %.4f -> %.4f", what, layer->name,
+             layer->weight[s->weight].name, before, after);
+    LOG_EVENT(log, "refit", {"layer", 0, layer->name}, {"before", before, NULL}, {"after", after, NULL});
 }
 
-status refit(const struct machine *machine, const struct refit *r) {
-    struct activations *source = NULL, *target = NULL;
+static status fit_calls(const struct pass *p, const struct plan_statement *s, int ncalls, const int *calls,
+                        struct fit_result *result) {
+    const struct refit *r = p->r;
+    const struct op *op = &r->target->op[calls[0]];
     const struct calibration *c = r->calibration;
+    struct fit_options options = {
+        .ridge = r->config->ridge, .rounds = r->config->relu_rounds, .rows = FIT_ROWS};
+    struct fit_call *call = calloc((size_t)ncalls, sizeof *call);
+    float **part = calloc(2 * (size_t)ncalls, sizeof *part);
+    int64_t *column = NULL;
+    status error = call && part ? kept_outputs(r, op, s, &column) : status_no_memory("a refit", 0);
+    for (int i = 0; i < ncalls && !error; i++)
+        error = prepare_call(p, calls[i], ncalls == 1, column, &call[i], &part[2 * i], &part[2 * i + 1]);
+    error = comm_agree(p->machine->world, error);
+    if (!error) {
+        struct fit_data data = {.ncalls = ncalls,
+                                .call = call,
+                                .column = column,
+                                .n = c->n,
+                                .total = c->total,
+                                .block = CALIBRATION_BLOCK,
+                                .first = c->first,
+                                .held = calibration_held(c)};
+        float *bias = op->param[1] >= 0 ? params_at(r->target_params, op->param[1]) : NULL;
+        error = fit_operation(p->machine, r->target, &data, &options,
+                              params_at(r->target_params, op->param[0]), bias, result);
+    }
+    for (int i = 0; part && i < 2 * ncalls; i++) free(part[i]);
+    free(part);
+    free(call);
+    free(column);
+    return error;
+}
+
+static status fit_layer(const struct pass *p, int index, struct plan_statement *s) {
+    const struct opgraph *g = p->r->target;
+    int ncalls = 0, *calls = malloc((size_t)g->nops * sizeof *calls);
+    struct fit_result result = {0};
+    status error = comm_agree(p->machine->world, calls ? SUCCESS : status_no_memory("a refit", 0));
+    for (int i = index; i < g->nops && !error; i++)
+        if (patches_known(&g->op[i]) && g->op[i].param[0] == g->op[index].param[0]) calls[ncalls++] = i;
+    if (!error) error = fit_calls(p, s, ncalls, calls, &result);
+    free(calls);
+    if (error) return error;
+    if (p->number == 0) s->residual = result.after;
+    report_fit(p, s, "refit", result.before, result.after);
+    const char *layer = p->r->plan->target->layer[s->layer].name;
+    if (result.dropped)
+        log_line(p->machine->log, LOG_INFO,
+                 "refit of \"%s\": %lld directions of its inputs depend on the others and are left out",
+                 layer, (long long)result.dropped);
+    if (result.kept)
+        log_line(p->machine->log, LOG_INFO,
+                 "refit of \"%s\": the migrated weights are better on held-out samples and are kept", layer);
+    return SUCCESS;
+}
+
+/* ---- descents ---- */
+
+static status add_output(const struct pass *p, int value, const struct op *maker, struct descent *d,
+                         struct descent_output *output) {
+    const struct refit *r = p->r;
+    float *y = NULL;
+    int64_t *column = NULL;
+    for (int i = 0; i < d->noutputs; i++)
+        if (output[i].value == value) return SUCCESS;
+    STATUS_TRY(activations_compute(p->source, value, &y));
+    status error = maker ? kept_outputs(r, maker, refit_statement(r, maker), &column) : SUCCESS;
+    output[d->noutputs++] = (struct descent_output){.value = value,
+                                                    .y = y,
+                                                    .width = width_of(r->source, value),
+                                                    .column = column,
+                                                    .outcome = outcome_of(r->target, value)};
+    return error;
+}
+
+/* The outputs of the next weighted operations, or the sums they are part of, and those of the model that are
+ * reached without any. */
+static status next_outputs(const struct pass *p, int index, struct descent *d,
+                           struct descent_output *output) {
+    const struct opgraph *g = p->r->target;
+    bool *reached = calloc((size_t)g->nvalues + 1, 1);
+    if (!reached) return status_no_memory("a refit", (size_t)g->nvalues);
+    status error = SUCCESS;
+    reached[g->op[index].out] = true;
+    for (int i = index + 1; i < g->nops && !error; i++) {
+        const struct op *op = &g->op[i];
+        bool read = false;
+        for (int j = 0; j < op->nin; j++) read = read || reached[op->in[j]];
+        if (!read) continue;
+        if (!refit_statement(p->r, op)) {
+            reached[op->out] = true;
+            continue;
+        }
+        int other;
+        const struct op *sum = sum_of(g, i, &other);
+        error = add_output(p, sum ? sum->out : op->out, op, d, output);
+    }
+    for (int i = 0; i < g->noutputs && !error; i++) {
+        int value = opgraph_before_softmax(g, g->output[i]);
+        if (reached[g->output[i]] && value != g->op[index].out) error = add_output(p, value, NULL, d, output);
+    }
+    free(reached);
+    return error;
+}
+
+/* False in *possible: nothing comes after the layer, or it cannot be differentiated. */
+static status descend(const struct pass *p, int index, struct plan_statement *s, bool *possible) {
+    const struct refit *r = p->r;
+    const struct calibration *c = r->calibration;
+    struct descent_output *output = calloc((size_t)r->target->nops + 1, sizeof *output);
+    struct descent d = {.graph = r->target,
+                        .params = r->target_params,
+                        .op = index,
+                        .inputs = p->target,
+                        .output = output,
+                        .n = c->n,
+                        .total = c->total,
+                        .block = CALIBRATION_BLOCK,
+                        .first = c->first,
+                        .held = calibration_held(c),
+                        .rows = DESCENT_ROWS,
+                        .steps = DESCENT_STEPS};
+    struct descent_result result = {0};
+    status error = output ? next_outputs(p, index, &d, output) : status_no_memory("a refit", 0);
+    error = comm_agree(p->machine->world, error);
+    if (!error && d.noutputs) error = descent_run(p->machine, &d, &result);
+    for (int i = 0; i < d.noutputs; i++) {
+        free((float *)output[i].y);
+        free((int64_t *)output[i].column);
+    }
+    free(output);
+    *possible = result.possible;
+    if (!error && result.possible) report_fit(p, s, "outputs after", result.before, result.after);
+    return error;
+}
+
+/* ---- passes ---- */
+
+static status visit(const struct pass *p, int index, struct plan_statement *s) {
+    bool possible = false;
+    status error = activations_advance(p->target, index);
+    if (!error) error = activations_advance(p->source, index);
+    error = comm_agree(p->machine->world, error);
+    if (!error && p->number > 0) error = descend(p, index, s, &possible);
+    if (!error && !possible) error = fit_layer(p, index, s);
+    const char *layer = p->r->plan->target->layer[s->layer].name;
+    return error ? status_context(error, "refit of \"%s\"", layer) : SUCCESS;
+}
+
+static status open_pass(struct pass *p) {
+    const struct refit *r = p->r;
+    const struct calibration *c = r->calibration;
+    STATUS_TRY(activations_create(p->machine, r->source, r->source_params, c->x, c->n, CALIBRATION_BLOCK,
+                                  &p->source));
+    return activations_create(p->machine, r->target, r->target_params, c->x, c->n, CALIBRATION_BLOCK,
+                              &p->target);
+}
+
+static void close_pass(struct pass *p) {
+    activations_destroy(&p->source);
+    activations_destroy(&p->target);
+}
+
+static status run_pass(const struct machine *machine, const struct refit *r, int64_t number) {
+    struct pass p = {.machine = machine, .r = r, .number = number};
     bool *done = calloc((size_t)r->target->nparams + 1, 1);
-    status error = done ? check_same_operations(r) : status_no_memory("a refit", (size_t)r->target->nparams);
-    if (!error)
-        error =
-            activations_create(machine, r->source, r->source_params, c->x, c->n, CALIBRATION_BLOCK, &source);
-    if (!error)
-        error =
-            activations_create(machine, r->target, r->target_params, c->x, c->n, CALIBRATION_BLOCK, &target);
+    status error = done ? open_pass(&p) : status_no_memory("a refit", (size_t)r->target->nparams);
     error = comm_agree(machine->world, error);
-    log_progress_begin(machine->log, "refit", "operations", r->target->nops);
     for (int i = 0; i < r->target->nops && !error; i++) {
         const struct op *op = &r->target->op[i];
         struct plan_statement *s = refit_statement(r, op);
         if (!s || done[op->param[0]]) continue;
-        error = refit_one(machine, r, i, s, source, target);
+        error = visit(&p, i, s);
         done[op->param[0]] = true;
-        log_progress(machine->log, i + 1, r->plan->target->layer[s->layer].name);
+        log_progress(machine->log, (double)(number * r->target->nops + i + 1),
+                     r->plan->target->layer[s->layer].name);
     }
-    log_progress_end(machine->log);
-    activations_destroy(&source);
-    activations_destroy(&target);
+    close_pass(&p);
     free(done);
+    return error;
+}
+
+/* Error of the target's outputs, on held-out samples if there are any, relative to their size. */
+static status held_out_error(const struct machine *machine, const struct refit *r, double *error) {
+    struct pass p = {.machine = machine, .r = r};
+    const struct calibration *c = r->calibration;
+    const struct opgraph *g = r->target;
+    int64_t held = calibration_held(c);
+    double sum[2] = {0, 0};
+    status failed = open_pass(&p);
+    for (int i = 0; i < g->noutputs && !failed; i++) {
+        int value = opgraph_before_softmax(g, g->output[i]);
+        int64_t m = width_of(g, value), floats = shape_sample_count(&g->value[value]);
+        struct outcome outcome = outcome_of(g, value);
+        float *y = NULL, *found = NULL;
+        failed = activations_compute(p.source, value, &y);
+        if (!failed) failed = activations_compute(p.target, value, &found);
+        for (int64_t s = 0; s < c->n && !failed; s++)
+            if (!held || block_held(c->first + s / CALIBRATION_BLOCK, held))
+                outcome_compare(&outcome, floats / m, m, false, y + s * floats, found + s * floats, sum);
+        free(y);
+        free(found);
+    }
+    close_pass(&p);
+    STATUS_TRY(comm_agree(machine->world, failed));
+    STATUS_TRY(comm_sum_f64(machine->world, sum, 2));
+    *error = sum[1] > 0 ? grid_coarse(sum[0] / sum[1]) : 0;
+    return SUCCESS;
+}
+
+/* Sweeps go on while they make the target better on held-out samples; what makes it worse is taken back. */
+static status sweep(const struct machine *machine, const struct refit *r) {
+    struct params *past = NULL;
+    double before = 0, after = 0;
+    status error = comm_agree(machine->world, params_clone(r->target_params, &past));
+    if (!error) error = held_out_error(machine, r, &before);
+    for (int64_t number = 1; number <= r->config->sweeps && !error; number++) {
+        error = run_pass(machine, r, number);
+        if (!error) error = held_out_error(machine, r, &after);
+        if (error) break;
+        log_line(machine->log, LOG_DEBUG, "sweep %lld: error of the outputs %.4f -> %.4f", (long long)number,
+                 before, after);
+        if (!(after < before)) {
+            memcpy(r->target_params->data, past->data, (size_t)past->total * sizeof(float));
+            break;
+        }
+        before = after;
+        memcpy(past->data, r->target_params->data, (size_t)past->total * sizeof(float));
+    }
+    params_destroy(&past);
+    return error;
+}
+
+status refit(const struct machine *machine, const struct refit *r) {
+    if (r->source->nops != r->target->nops || r->source->nvalues != r->target->nvalues)
+        return status_fail(STATUS_INTERNAL, "source and target have different operations");
+    log_progress_begin(machine->log, "refit", "operations",
+                       (double)((1 + r->config->sweeps) * r->target->nops));
+    status error = run_pass(machine, r, 0);
+    if (!error && r->config->sweeps) error = sweep(machine, r);
+    log_progress_end(machine->log);
     return error;
 }

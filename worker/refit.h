@@ -1,5 +1,9 @@
-/* Refit: closed-form repair of the whole target, layer after layer, each on the inputs that the already
- * refitted layers produce, towards the source's own outputs at the kept channels. No labels, no gradient. */
+/* Refit: closed-form repair of the whole target. First layer after layer, each on the inputs that the already
+ * refitted layers produce, towards the source's own outputs at the kept channels, or, where an addition
+ * follows, towards what the source's sum lacks (worker/fit.h). Then in sweeps over the layers, each towards
+ * the source's outputs of the *next* layers (worker/descent.h). Every eighth block of the calibration samples
+ * is held out of all fits: it chooses ridges, ends iterations, and keeps what was there if a fit is worse. No
+ * labels. */
 #ifndef GODWIT_WORKER_REFIT_H
 #define GODWIT_WORKER_REFIT_H
 

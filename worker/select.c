@@ -11,6 +11,7 @@
 #define GRAM_BUDGET                                                                                          \
     ((size_t)512 << 20) /* bytes of Gram matrices held at once, unless one group needs more                  \
                          */
+#define GRAM_ROWS 65536 /* of patches that a Gram matrix is made from, or more if the patches are large */
 #define READER_MAX 8192 /* entries of a patch; wider readers fall back to kernel norms */
 
 /* An operation that reads pruned channels. */
@@ -18,6 +19,7 @@ struct reader {
     int op;
     struct patches patches;
     struct channel *channel; /* [input channels], owned */
+    struct channel *made;    /* [output channels], owned */
     struct normal *normal;   /* while its groups are chosen */
 };
 
@@ -26,6 +28,7 @@ struct selector {
     const struct selection *s;
     int nreaders;
     struct reader *reader;
+    int64_t **chosen; /* [groups] what is chosen so far */
 };
 
 /* ---- channels of values ---- */
@@ -103,8 +106,10 @@ static status find_readers(struct selector *l) {
         struct reader *r = &l->reader[l->nreaders];
         r->op = i;
         STATUS_TRY(patches_init(ops, op, &r->patches));
-        if (r->patches.columns > READER_MAX) continue;
+        if (r->patches.columns > READER_MAX || r->patches.groups > 1) continue;
+        patches_thin(&r->patches, l->s->calibration->total, GRAM_ROWS);
         STATUS_TRY(channels_of(l->s, op->in[0], &r->channel));
+        STATUS_TRY(channels_of(l->s, op->out, &r->made));
         l->nreaders++;
     }
     return SUCCESS;
@@ -172,6 +177,22 @@ static void pursuit_reader_clear(struct pursuit_reader *p) {
     free((int *)p->class);
 }
 
+/* The reader's outputs that the target has, as far as is chosen already; owned. */
+static status outputs_that_count(const struct selector *l, const struct reader *r, int group,
+                                 int64_t **output, int64_t *n) {
+    int64_t all = r->patches.outputs;
+    STATUS_TRY(memory_alloc("a choice of channels", (size_t)all, sizeof **output, (void **)output));
+    *n = 0;
+    for (int64_t j = 0; j < all; j++) {
+        const struct channel *c = &r->made[j];
+        const int64_t *chosen = c->group >= 0 && c->group != group ? l->chosen[c->group] : NULL;
+        bool kept = !chosen;
+        for (int i = 0; !kept && i < l->s->kept[c->group]; i++) kept = chosen[i] == c->index;
+        if (kept) (*output)[(*n)++] = j;
+    }
+    return SUCCESS;
+}
+
 /* A copy of the reader's equations, its entries classed for the group. */
 static status pursuit_reader_init(const struct selector *l, const struct reader *r, int group,
                                   struct pursuit_reader *p) {
@@ -179,6 +200,8 @@ static status pursuit_reader_init(const struct selector *l, const struct reader 
     int64_t k = r->normal->k, m = r->normal->m, channels = r->patches.in.dim[r->patches.in.rank - 1];
     double *w = NULL;
     int *class = NULL;
+    int64_t *out = NULL;
+    STATUS_TRY(outputs_that_count(l, r, group, &out, &m));
     *p = (struct pursuit_reader){.k = k, .m = m};
     status error = memory_alloc("a choice of channels", (size_t)(k * k), sizeof *p->g, (void **)&p->g);
     if (!error) error = memory_alloc("a choice of channels", (size_t)(k * m), sizeof *p->h, (void **)&p->h);
@@ -187,14 +210,15 @@ static status pursuit_reader_init(const struct selector *l, const struct reader 
     p->class = class;
     if (error) {
         free(w);
+        free(out);
         return error;
     }
     memcpy(p->g, r->normal->g, (size_t)(k * k) * sizeof *p->g);
     for (int64_t i = 0; i < k - 1; i++)
         for (int64_t j = 0; j < m; j++)
-            w[i * m + j] = params_at(l->s->params, op->param[0])[patches_weight(&r->patches, i, j)];
+            w[i * m + j] = params_at(l->s->params, op->param[0])[patches_weight(&r->patches, 0, i, out[j])];
     for (int64_t j = 0; j < m; j++)
-        w[(k - 1) * m + j] = op->param[1] >= 0 ? params_at(l->s->params, op->param[1])[j] : 0;
+        w[(k - 1) * m + j] = op->param[1] >= 0 ? params_at(l->s->params, op->param[1])[out[j]] : 0;
     cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)k, (int)m, (int)k, 1, p->g, (int)k, w, (int)m,
                 0, p->h, (int)m);
     for (int64_t i = 0; i < k * m; i++) p->total += w[i] * p->h[i];
@@ -203,6 +227,7 @@ static status pursuit_reader_init(const struct selector *l, const struct reader 
         class[i] = i < k - 1 && c->group == group ? c->index : -1;
     }
     free(w);
+    free(out);
     return SUCCESS;
 }
 
@@ -310,6 +335,7 @@ static status choose_all(struct selector *l, const int *groups, int ngroups, int
                          "channels of group %d have no reader that can be measured: chosen by kernel norm",
                          groups[i]);
             error = choose(l, groups[i], read, chosen[groups[i]]);
+            l->chosen[groups[i]] = chosen[groups[i]];
         }
         for (int j = 0; j < n; j++) normal_destroy(&l->reader[which[j]].normal);
     }
@@ -329,12 +355,22 @@ status select_channels(const struct machine *machine, const struct selection *se
         error = memory_alloc("a choice of channels", (size_t)selection->kept[g], sizeof **chosen,
                              (void **)&chosen[g]);
     }
+    /* From the last to the first: then only the outputs that the target has count for those before. */
+    for (int i = 0; i < n / 2; i++) {
+        int t = groups[i];
+        groups[i] = groups[n - 1 - i];
+        groups[n - 1 - i] = t;
+    }
+    l.chosen = calloc((size_t)total + 1, sizeof *l.chosen);
+    if (!error && !l.chosen) error = status_no_memory("channels", (size_t)total * sizeof *l.chosen);
     error = comm_agree(machine->world, error);
     log_progress_begin(machine->log, "select", "samples", (double)selection->calibration->total);
     if (!error) error = choose_all(&l, groups, n, chosen);
+    free(l.chosen);
     log_progress_end(machine->log);
     for (int i = 0; i < l.nreaders; i++) {
         free(l.reader[i].channel);
+        free(l.reader[i].made);
         normal_destroy(&l.reader[i].normal);
     }
     free(l.reader);

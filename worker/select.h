@@ -24,7 +24,8 @@ struct selection {
  * next_layer: greedily the class whose columns most reduce the squared error of the next layers' source
  * outputs, by block Cholesky downdates of the Gram matrix of the source's patches (group orthogonal matching
  * pursuit, Swirszcz, Abe, Lozano 2009); several readers' errors are added, each relative to its own outputs.
- * norm: the largest kernels. first: the first ones. */
+ * Groups are chosen from the last to the first, so that of the next layer only the outputs count that are
+ * kept of it. norm: the largest kernels. first: the first ones. */
 status select_channels(const struct machine *machine, const struct selection *selection,
                        int64_t **chosen) STATUS_MUST_USE;
 

@@ -111,8 +111,11 @@ static struct calibration calibration_of(const struct fixture *f, const struct c
     int64_t first = share_begin(nblocks, comm_rank(over), comm_size(over)) * CALIBRATION_BLOCK;
     int64_t end = share_begin(nblocks, comm_rank(over) + 1, comm_size(over)) * CALIBRATION_BLOCK;
     if (end > SAMPLES) end = SAMPLES;
-    return (struct calibration){
-        .n = end > first ? end - first : 0, .total = SAMPLES, .sample = sample, .x = f->x + first * sample};
+    return (struct calibration){.n = end > first ? end - first : 0,
+                                .total = SAMPLES,
+                                .first = first / CALIBRATION_BLOCK,
+                                .sample = sample,
+                                .x = f->x + first * sample};
 }
 
 static struct model *model_of(const struct graph *graph) {
@@ -183,10 +186,11 @@ static double output_error(const struct fixture *f, double *largest) {
     return error / spread;
 }
 
-static status refitted(struct fixture *f, const struct comm *over, int64_t relu_rounds) {
+static status refitted(struct fixture *f, const struct comm *over, int64_t relu_rounds, int64_t sweeps) {
     struct machine machine = {.world = over, .log = quiet, .engine = engine, .threads = 1};
     struct calibration calibration = calibration_of(f, over);
-    struct refit_config config = {.samples = SAMPLES, .ridge = 1e-6, .relu_rounds = relu_rounds};
+    struct refit_config config = {
+        .samples = SAMPLES, .ridge = 1e-6, .relu_rounds = relu_rounds, .sweeps = sweeps};
     struct refit task = {.config = &config,
                          .calibration = &calibration,
                          .source = f->source->ops,
@@ -206,7 +210,7 @@ static void test_full_width_keeps_the_function(void **state) {
         double before, after;
         set_up(&f, &nets[i], 1, "first");
         output_error(&f, &before);
-        build_ok(refitted(&f, world, 3));
+        build_ok(refitted(&f, world, 3, 1));
         output_error(&f, &after);
         bool right = before < 1e-5 && after < 1e-5;
         if (!right) print_error("%s: off by %g before, %g after\n", nets[i].name, before, after);
@@ -223,19 +227,29 @@ static void test_full_width_keeps_the_function(void **state) {
 
 static void test_half_width_is_repaired(void **state) {
     (void)state;
+    int better = 0;
     for (int i = 0; i < NNETS; i++) {
         struct fixture f;
         double largest;
         set_up(&f, &nets[i], 0.5, "next_layer");
         double before = output_error(&f, &largest);
-        build_ok(refitted(&f, world, 4));
+        struct params *sliced = NULL;
+        build_ok(params_clone(f.target->params, &sliced));
+        build_ok(refitted(&f, world, 4, 0));
         double after = output_error(&f, &largest);
-        bool right = after < 0.6 * before && after < 1;
+        memcpy(f.target->params->data, sliced->data, (size_t)sliced->total * sizeof(float));
+        params_destroy(&sliced);
+        build_ok(refitted(&f, world, 4, 1));
+        double swept = output_error(&f, &largest);
+        bool right = after < 0.6 * before && after < 1 && swept < 1.3 * after;
+        better += swept < 0.95 * after;
         if (comm_is_root(world))
-            print_message("%s: error %.3f sliced, %.3f refitted\n", nets[i].name, before, after);
+            print_message("%s: error %.3f sliced, %.3f refitted, %.3f after a sweep\n", nets[i].name, before,
+                          after, swept);
         tear_down(&f);
         all_true(right);
     }
+    all_true(better >= NNETS / 2);
 }
 
 static void test_ranks_do_not_matter(void **state) {
@@ -244,26 +258,11 @@ static void test_ranks_do_not_matter(void **state) {
         struct fixture together, alone;
         set_up(&together, &nets[i], 0.5, "next_layer");
         set_up(&alone, &nets[i], 0.5, "next_layer");
-        build_ok(refitted(&together, world, 2));
-        build_ok(refitted(&alone, self, 2));
+        build_ok(refitted(&together, world, 2, 1));
+        build_ok(refitted(&alone, self, 2, 1));
         const struct params *a = together.target->params, *b = alone.target->params;
-        bool right = true;
-        for (int p = 0; p < a->n; p++) {
-            double scale = 0, worst = 0;
-            for (int64_t j = 0; j < a->count[p]; j++) {
-                scale = fmax(scale, fabs(params_at(b, p)[j]));
-                worst = fmax(worst, fabs((double)params_at(a, p)[j] - params_at(b, p)[j]));
-            }
-            if (worst <= 1e-5 * scale) continue;
-            print_error("rank %d: %s: parameter %d is off by %g (scale %g)\n", comm_rank(world), nets[i].name,
-                        p, worst, scale);
-            right = false;
-        }
-        struct params *first = NULL;
-        build_ok(params_clone(a, &first));
-        must(comm_bcast(world, 0, first->data, (size_t)first->total * sizeof(float)));
-        right = right && !memcmp(first->data, a->data, (size_t)a->total * sizeof(float));
-        params_destroy(&first);
+        bool right = !memcmp(a->data, b->data, (size_t)a->total * sizeof(float));
+        if (!right) print_error("rank %d: %s: not the same bytes\n", comm_rank(world), nets[i].name);
         tear_down(&together);
         tear_down(&alone);
         all_true(right);
@@ -277,7 +276,7 @@ static void test_not_finite(void **state) {
     set_up(&f, &nets[0], 0.5, "first");
     if (comm_rank(world) == comm_size(world) - 1)
         f.x[SAMPLES * net_count(f.raw->ops, f.raw->ops->input[0], 1) - 1] = NAN;
-    status error = refitted(&f, world, 2);
+    status error = refitted(&f, world, 2, 1);
     bool right = status_code(error) == STATUS_DATA && strstr(status_message(error), "refit of \"c1\"");
     if (!right) print_error("%s\n", status_message(error));
     status_drop(&error);

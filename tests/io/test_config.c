@@ -35,8 +35,9 @@ static void test_defaults(void **state) {
     assert_string_equal(c->migration.mode, "dynamic");
     assert_true(c->migration.chunk_mib == 8);
     assert_int_equal(c->refit.samples, 4096);
-    assert_true(c->refit.ridge == 1e-4);
+    assert_true(c->refit.ridge == 0);
     assert_int_equal(c->refit.relu_rounds, 4);
+    assert_int_equal(c->refit.sweeps, 1);
     assert_string_equal(c->refit.select, "next_layer");
     assert_int_equal(c->training.epochs, 3);
     assert_int_equal(c->training.batch, 128);
