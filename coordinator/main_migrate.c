@@ -9,6 +9,7 @@
 #include "io/digest.h"
 #include "io/keras.h"
 #include "io/registry.h"
+#include "worker/correspondence.h"
 #include "worker/evaluate.h"
 #include "worker/finish.h"
 #include "worker/migrate.h"
@@ -176,15 +177,21 @@ static status choose_channels(struct migration_run *m) {
 }
 
 static status refit_target(struct migration_run *m) {
-    const struct config *c = m->job.config;
-    struct refit task = {.config = &c->refit,
+    const struct comm *world = m->job.session->world;
+    int *source_value = calloc((size_t)m->target->ops->nvalues + 1, sizeof *source_value);
+    STATUS_TRY(comm_agree(world, source_value ? SUCCESS : status_no_memory("a refit", 0)));
+    correspond(m->target, m->source, m->compiled->skeleton->origin, source_value);
+    struct refit task = {.config = &m->job.config->refit,
                          .calibration = m->calibration,
                          .source = m->source->ops,
                          .target = m->target->ops,
+                         .source_value = source_value,
                          .source_params = m->source->params,
                          .target_params = m->target->params,
                          .plan = m->compiled->plan};
-    return refit(&m->job.machine, &task);
+    status error = refit(&m->job.machine, &task);
+    free(source_value);
+    return error;
 }
 
 /* ---- evaluate ---- */

@@ -24,7 +24,7 @@ static struct plan_statement *refit_statement(const struct refit *r, const struc
     if (!patches_known(op)) return NULL;
     const struct param *p = &r->target->param[op->param[0]];
     struct plan_statement *s = plan_find(r->plan, p->layer, p->weight);
-    return s && plan_is_refit(s) ? s : NULL;
+    return s && plan_is_refit(s) && r->source_value[op->out] >= 0 ? s : NULL;
 }
 
 /* The source's output channels that the target's operation has; NULL with SUCCESS: all of them. Owned. */
@@ -37,7 +37,8 @@ static status kept_outputs(const struct refit *r, const struct op *op, const str
     *column = NULL;
     if (axis < 0) return SUCCESS;
     STATUS_TRY(plan_positions(r->plan, s, axis, &channel));
-    const struct shape *wide = &r->source->value[op->out], *narrow = &r->target->value[op->out];
+    const struct shape *wide = &r->source->value[r->source_value[op->out]],
+                       *narrow = &r->target->value[op->out];
     if (!channel && wide->dim[wide->rank - 1] != narrow->dim[narrow->rank - 1])
         return status_fail(STATUS_DATA, "the program does not say which of the source's channels it has");
     if (!channel || !depthwise) {
@@ -84,12 +85,13 @@ static status prepare_call(const struct pass *p, int index, bool alone, const in
     const struct op *op = &g->op[index];
     int other = -1, wanted = op->out;
     const struct op *sum = alone ? sum_of(g, index, &other) : NULL;
+    if (sum && p->r->source_value[sum->out] < 0) sum = NULL;
     if (sum) wanted = sum->out;
-    STATUS_TRY(activations_compute(p->source, wanted, outputs));
+    STATUS_TRY(activations_compute(p->source, p->r->source_value[wanted], outputs));
     *call = (struct fit_call){.op = op,
                               .x = activations_at(p->target, op->in[0]),
                               .y = *outputs,
-                              .width = width_of(p->r->source, wanted),
+                              .width = width_of(p->r->source, p->r->source_value[wanted]),
                               .outcome = outcome_of(g, wanted)};
     if (!call->x) {
         STATUS_TRY(activations_compute(p->target, op->in[0], inputs));
@@ -177,13 +179,14 @@ static status add_output(const struct pass *p, int value, const struct op *maker
     const struct refit *r = p->r;
     float *y = NULL;
     int64_t *column = NULL;
+    if (r->source_value[value] < 0) return SUCCESS;
     for (int i = 0; i < d->noutputs; i++)
         if (output[i].value == value) return SUCCESS;
-    STATUS_TRY(activations_compute(p->source, value, &y));
+    STATUS_TRY(activations_compute(p->source, r->source_value[value], &y));
     status error = maker ? kept_outputs(r, maker, refit_statement(r, maker), &column) : SUCCESS;
     output[d->noutputs++] = (struct descent_output){.value = value,
                                                     .y = y,
-                                                    .width = width_of(r->source, value),
+                                                    .width = width_of(r->source, r->source_value[value]),
                                                     .column = column,
                                                     .outcome = outcome_of(r->target, value)};
     return error;
@@ -209,6 +212,7 @@ static status next_outputs(const struct pass *p, int index, struct descent *d,
         }
         int other;
         const struct op *sum = sum_of(g, i, &other);
+        if (sum && p->r->source_value[sum->out] < 0) sum = NULL;
         error = add_output(p, sum ? sum->out : op->out, op, d, output);
     }
     for (int i = 0; i < g->noutputs && !error; i++) {
@@ -252,10 +256,22 @@ static status descend(const struct pass *p, int index, struct plan_statement *s,
 
 /* ---- passes ---- */
 
+/* The first operation of the source that makes something of what the target's operations from `index` on
+ * give. */
+static int source_frontier(const struct refit *r, int index) {
+    int first = r->source->nops;
+    for (int i = index; i < r->target->nops; i++) {
+        int value = r->source_value[r->target->op[i].out],
+            maker = value < 0 ? first : opgraph_producer(r->source, value);
+        if (maker < first) first = maker;
+    }
+    return first < 0 ? 0 : first;
+}
+
 static status visit(const struct pass *p, int index, struct plan_statement *s) {
     bool possible = false;
     status error = activations_advance(p->target, index);
-    if (!error) error = activations_advance(p->source, index);
+    if (!error) error = activations_advance(p->source, source_frontier(p->r, index));
     error = comm_agree(p->machine->world, error);
     if (!error && p->number > 0) error = descend(p, index, s, &possible);
     if (!error && !possible) error = fit_layer(p, index, s);
@@ -309,7 +325,8 @@ static status held_out_error(const struct machine *machine, const struct refit *
         int64_t m = width_of(g, value), floats = shape_sample_count(&g->value[value]);
         struct outcome outcome = outcome_of(g, value);
         float *y = NULL, *found = NULL;
-        failed = activations_compute(p.source, value, &y);
+        if (r->source_value[value] < 0) continue;
+        failed = activations_compute(p.source, r->source_value[value], &y);
         if (!failed) failed = activations_compute(p.target, value, &found);
         for (int64_t s = 0; s < c->n && !failed; s++)
             if (!held || block_held(c->first + s / CALIBRATION_BLOCK, held))
@@ -348,8 +365,6 @@ static status sweep(const struct machine *machine, const struct refit *r) {
 }
 
 status refit(const struct machine *machine, const struct refit *r) {
-    if (r->source->nops != r->target->nops || r->source->nvalues != r->target->nvalues)
-        return status_fail(STATUS_INTERNAL, "source and target have different operations");
     log_progress_begin(machine->log, "refit", "operations",
                        (double)((1 + r->config->sweeps) * r->target->nops));
     status error = run_pass(machine, r, 0);

@@ -14,8 +14,9 @@
 struct refit {
     const struct refit_config *config;
     const struct calibration *calibration;
-    /* The source with batch norms folded, and the target: the same operations and values by number. */
-    const struct opgraph *source, *target;
+    const struct opgraph *source, *target; /* the source: batch norms folded */
+    const int *source_value; /* [target->nvalues] the source's value of the same meaning, -1: none; see
+                                worker/correspondence.h */
     struct params *source_params, *target_params;
     struct plan *plan; /* says what is refitted and which channels are kept; residuals are filled in */
 };

@@ -13,6 +13,7 @@
 #include "graph_build.h"
 #include "shared/rng.h"
 #include "worker/nets.h"
+#include "worker/correspondence.h"
 #include "worker/refit.h"
 #include "worker/select.h"
 
@@ -191,14 +192,20 @@ static status refitted(struct fixture *f, const struct comm *over, int64_t relu_
     struct calibration calibration = calibration_of(f, over);
     struct refit_config config = {
         .samples = SAMPLES, .ridge = 1e-6, .relu_rounds = relu_rounds, .sweeps = sweeps};
+    int *source_value = calloc((size_t)f->target->ops->nvalues + 1, sizeof *source_value);
+    assert_non_null(source_value);
+    correspond(f->target, f->source, f->compiled->skeleton->origin, source_value);
     struct refit task = {.config = &config,
                          .calibration = &calibration,
                          .source = f->source->ops,
                          .target = f->target->ops,
+                         .source_value = source_value,
                          .source_params = f->source->params,
                          .target_params = f->target->params,
                          .plan = f->compiled->plan};
-    return refit(&machine, &task);
+    status error = refit(&machine, &task);
+    free(source_value);
+    return error;
 }
 
 /* ---- tests ---- */
