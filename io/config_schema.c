@@ -106,7 +106,7 @@ static const struct field refit_fields[] = {
     REAL(refit_config, ridge, 0, 0, 1e3, 0,
          "regularisation, relative to the mean diagonal of the Gram matrix; 0: for each layer the best of a "
          "few on held-out samples"),
-    INT(refit_config, relu_rounds, 4, 0, 100,
+    INT(refit_config, relu_rounds, 2, 0, 100,
         "rounds that mind the ReLU or softmax after a layer; 0: plain least squares"),
     INT(refit_config, sweeps, 1, 0, 100,
         "passes over the layers after the first, in which each is fitted towards the next layer's outputs"),

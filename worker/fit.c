@@ -12,7 +12,7 @@ static const double ridges[] = {1e-5, 1e-4, 1e-3, 1e-2};
 #define RIDGES (int)(sizeof ridges / sizeof *ridges)
 #define RIDGE_MIDDLE 1e-4
 #define SHORT_ROUNDS                                                                                         \
-    25                 /* as many for each round of the options, before a softmax: these steps are shorter   \
+    50                 /* as many for each round of the options, before a softmax: these steps are shorter   \
                         */
 #define SHORT_CHECK 10 /* of them, until the held-out blocks are asked whether to go on */
 

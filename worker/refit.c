@@ -9,7 +9,7 @@
 
 #define FIT_ROWS 65536     /* of patches that a fit is made from, or more if the patches are large */
 #define DESCENT_ROWS 16384 /* the same for the directions of a descent */
-#define DESCENT_STEPS 5
+#define DESCENT_STEPS 8
 
 /* One pass over the layers. */
 struct pass {

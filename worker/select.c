@@ -1,27 +1,16 @@
 #include "worker/select.h"
 #include "worker/forward.h"
-#include "worker/normal.h"
-#include "worker/patches.h"
 #include "worker/pursuit.h"
+#include "worker/reader.h"
 
 #include <cblas.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define GRAM_BUDGET                                                                                          \
     ((size_t)512 << 20) /* bytes of Gram matrices held at once, unless one group needs more                  \
                          */
-#define GRAM_ROWS 65536 /* of patches that a Gram matrix is made from, or more if the patches are large */
-#define READER_MAX 8192 /* entries of a patch; wider readers fall back to kernel norms */
-
-/* An operation that reads pruned channels. */
-struct reader {
-    int op;
-    struct patches patches;
-    struct channel *channel; /* [input channels], owned */
-    struct channel *made;    /* [output channels], owned */
-    struct normal *normal;   /* while its groups are chosen */
-};
 
 struct selector {
     const struct machine *machine;
@@ -29,90 +18,11 @@ struct selector {
     int nreaders;
     struct reader *reader;
     int64_t **chosen; /* [groups] what is chosen so far */
+    double **worth;   /* [groups][classes] of those: what an error in the channel is worth to what follows */
 };
-
-/* ---- channels of values ---- */
-
-static int node_of(const struct selection *s, int value) {
-    for (int i = 0; i < s->graph->nnodes; i++)
-        if (s->value_of[i] == value) return i;
-    return -1;
-}
-
-/* Does channel i of the operation's output come from channel i / (outputs / inputs) of its input? */
-static bool passes_channels(const struct op *op, int64_t inputs, int64_t outputs) {
-    switch (op->kind) {
-    case OP_DEPTHWISE:
-        return true;
-    case OP_RESHAPE: /* a sequence as an image of height 1 */
-    case OP_ACTIVATION:
-    case OP_AFFINE:
-    case OP_PAD:
-        return inputs == outputs;
-    default:
-        return false;
-    }
-}
-
-/* Channels of a value's last axis; owned. Values inside a layer follow the operation that makes them; of
- * those of whose channels nothing is known the group is -1. */
-static status channels_of(const struct selection *s, int value, struct channel **channel) {
-    const struct shape *shape = &s->ops->value[value];
-    int64_t n = shape->dim[shape->rank - 1];
-    struct channel *c = malloc((size_t)(n + 1) * sizeof *c);
-    if (!c) return status_no_memory("channels", (size_t)n * sizeof *c);
-    *channel = c;
-    int node = node_of(s, value), width;
-    if (node >= 0) {
-        memcpy(c, channel_map_of(s->map, node, &width), (size_t)n * sizeof *c);
-        return SUCCESS;
-    }
-    for (int64_t i = 0; i < n; i++) c[i] = (struct channel){.group = -1, .index = -1};
-    int producer = opgraph_producer(s->ops, value);
-    if (producer < 0) return SUCCESS;
-    const struct op *op = &s->ops->op[producer];
-    const struct shape *in = &s->ops->value[op->in[0]];
-    int64_t inputs = in->dim[in->rank - 1];
-    struct channel *from = NULL;
-    if (!passes_channels(op, inputs, n)) return SUCCESS;
-    status error = channels_of(s, op->in[0], &from);
-    for (int64_t i = 0; i < n && !error; i++) c[i] = from[i / (n / inputs)];
-    free(from);
-    if (error) {
-        free(c);
-        *channel = NULL;
-    }
-    return error;
-}
 
 static bool is_pruned(const struct selection *s, int group) {
     return s->kept[group] < channel_map_width(s->map, group);
-}
-
-static bool reads(const struct reader *r, int group) {
-    const struct shape *in = &r->patches.in;
-    for (int64_t i = 0; i < in->dim[in->rank - 1]; i++)
-        if (r->channel[i].group == group) return true;
-    return false;
-}
-
-static status find_readers(struct selector *l) {
-    const struct opgraph *ops = l->s->ops;
-    l->reader = calloc((size_t)ops->nops + 1, sizeof *l->reader);
-    if (!l->reader) return status_no_memory("channels", (size_t)ops->nops * sizeof *l->reader);
-    for (int i = 0; i < ops->nops; i++) {
-        const struct op *op = &ops->op[i];
-        if (op->kind == OP_DEPTHWISE || !patches_known(op)) continue;
-        struct reader *r = &l->reader[l->nreaders];
-        r->op = i;
-        STATUS_TRY(patches_init(ops, op, &r->patches));
-        if (r->patches.columns > READER_MAX || r->patches.groups > 1) continue;
-        patches_thin(&r->patches, l->s->calibration->total, GRAM_ROWS);
-        STATUS_TRY(channels_of(l->s, op->in[0], &r->channel));
-        STATUS_TRY(channels_of(l->s, op->out, &r->made));
-        l->nreaders++;
-    }
-    return SUCCESS;
 }
 
 /* ---- Gram matrices ---- */
@@ -193,7 +103,45 @@ static status outputs_that_count(const struct selector *l, const struct reader *
     return SUCCESS;
 }
 
-/* A copy of the reader's equations, its entries classed for the group. */
+/* What an error in output j of the reader is worth. */
+static double output_worth(const struct selector *l, const struct reader *r, int group, int64_t j) {
+    const struct channel *c = &r->made[j];
+    return c->group >= 0 && c->group != group && l->worth[c->group] ? l->worth[c->group][c->index] : 1;
+}
+
+/* What errors in the classes of a group are worth to its readers: by the squares of their kernels, each
+ * output weighed by its own worth, relative to the mean class. The root of it, for the nonlinearities between
+ * leave half of such products true at best. */
+static status weigh_classes(struct selector *l, int group) {
+    int width = channel_map_width(l->s->map, group);
+    double *worth = NULL, mean = 0;
+    STATUS_TRY(memory_alloc("a choice of channels", (size_t)width, sizeof *worth, (void **)&worth));
+    for (int i = 0; i < l->nreaders; i++) {
+        const struct reader *r = &l->reader[i];
+        if (!reader_reads(r, group)) continue;
+        const float *kernel = params_at(l->s->params, l->s->ops->op[r->op].param[0]);
+        int64_t *out = NULL, m, channels = r->patches.in.dim[r->patches.in.rank - 1];
+        status error = outputs_that_count(l, r, group, &out, &m);
+        for (int64_t k = 0; k < r->patches.columns && !error; k++) {
+            const struct channel *c = &r->channel[k % channels];
+            for (int64_t j = 0; j < m && c->group == group; j++) {
+                double w = kernel[patches_weight(&r->patches, 0, k, out[j])];
+                worth[c->index] += w * w * output_worth(l, r, group, out[j]);
+            }
+        }
+        free(out);
+        if (error) {
+            free(worth);
+            return error;
+        }
+    }
+    for (int c = 0; c < width; c++) mean += worth[c] / width;
+    for (int c = 0; c < width; c++) worth[c] = mean > 0 ? sqrt(worth[c] / mean) : 1;
+    l->worth[group] = worth;
+    return SUCCESS;
+}
+
+/* A copy of the reader's equations, its entries classed for the group and its outputs weighed. */
 static status pursuit_reader_init(const struct selector *l, const struct reader *r, int group,
                                   struct pursuit_reader *p) {
     const struct op *op = &l->s->ops->op[r->op];
@@ -219,6 +167,8 @@ static status pursuit_reader_init(const struct selector *l, const struct reader 
             w[i * m + j] = params_at(l->s->params, op->param[0])[patches_weight(&r->patches, 0, i, out[j])];
     for (int64_t j = 0; j < m; j++)
         w[(k - 1) * m + j] = op->param[1] >= 0 ? params_at(l->s->params, op->param[1])[out[j]] : 0;
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = 0; j < m; j++) w[i * m + j] *= sqrt(output_worth(l, r, group, out[j]));
     cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)k, (int)m, (int)k, 1, p->g, (int)k, w, (int)m,
                 0, p->h, (int)m);
     for (int64_t i = 0; i < k * m; i++) p->total += w[i] * p->h[i];
@@ -238,7 +188,7 @@ static status choose_by_readers(const struct selector *l, int group, int64_t *ch
     if (!p) return status_no_memory("a choice of channels", (size_t)l->nreaders * sizeof *p);
     status error = SUCCESS;
     for (int i = 0; i < l->nreaders && !error; i++)
-        if (l->reader[i].normal && reads(&l->reader[i], group))
+        if (l->reader[i].normal && reader_reads(&l->reader[i], group))
             error = pursuit_reader_init(l, &l->reader[i], group, &p[n++]);
     if (!error)
         error = pursuit_choose(n, p, channel_map_width(s->map, group), s->kept[group], l->machine->threads,
@@ -306,7 +256,7 @@ static void plan_batch(const struct selector *l, const int *groups, int ngroups,
             const struct reader *r = &l->reader[i];
             bool there = false;
             for (int j = 0; j < *n; j++) there = there || which[j] == i;
-            if (there || !reads(r, groups[*end])) continue;
+            if (there || !reader_reads(r, groups[*end])) continue;
             more += normal_bytes(r->patches.columns + 1, r->patches.out.dim[r->patches.out.rank - 1]);
             which[*n + added++] = i;
         }
@@ -329,12 +279,13 @@ static status choose_all(struct selector *l, const int *groups, int ngroups, int
         if (n) error = gram_matrices(l, n, which);
         for (int i = first; i < end && !error; i++) {
             bool read = false;
-            for (int j = 0; j < n; j++) read = read || reads(&l->reader[which[j]], groups[i]);
+            for (int j = 0; j < n; j++) read = read || reader_reads(&l->reader[which[j]], groups[i]);
             if (measured && !read)
                 log_line(l->machine->log, LOG_INFO,
                          "channels of group %d have no reader that can be measured: chosen by kernel norm",
                          groups[i]);
             error = choose(l, groups[i], read, chosen[groups[i]]);
+            if (!error && measured) error = comm_agree(l->machine->world, weigh_classes(l, groups[i]));
             l->chosen[groups[i]] = chosen[groups[i]];
         }
         for (int j = 0; j < n; j++) normal_destroy(&l->reader[which[j]].normal);
@@ -347,7 +298,8 @@ status select_channels(const struct machine *machine, const struct selection *se
     struct selector l = {.machine = machine, .s = selection};
     int n = 0, total = channel_map_groups(selection->map);
     int *groups = malloc(((size_t)total + 1) * sizeof *groups);
-    status error = groups ? find_readers(&l) : status_no_memory("channels", (size_t)total * sizeof *groups);
+    status error = groups ? readers_find(selection, &l.nreaders, &l.reader)
+                          : status_no_memory("channels", (size_t)total * sizeof *groups);
     for (int g = 0; g < total; g++) chosen[g] = NULL;
     for (int g = 0; g < total && !error; g++) {
         if (!is_pruned(selection, g)) continue;
@@ -362,18 +314,17 @@ status select_channels(const struct machine *machine, const struct selection *se
         groups[n - 1 - i] = t;
     }
     l.chosen = calloc((size_t)total + 1, sizeof *l.chosen);
-    if (!error && !l.chosen) error = status_no_memory("channels", (size_t)total * sizeof *l.chosen);
+    l.worth = calloc((size_t)total + 1, sizeof *l.worth);
+    if (!error && !(l.chosen && l.worth))
+        error = status_no_memory("channels", (size_t)total * sizeof *l.chosen);
     error = comm_agree(machine->world, error);
     log_progress_begin(machine->log, "select", "samples", (double)selection->calibration->total);
     if (!error) error = choose_all(&l, groups, n, chosen);
+    for (int g = 0; g < total && l.worth; g++) free(l.worth[g]);
+    free(l.worth);
     free(l.chosen);
     log_progress_end(machine->log);
-    for (int i = 0; i < l.nreaders; i++) {
-        free(l.reader[i].channel);
-        free(l.reader[i].made);
-        normal_destroy(&l.reader[i].normal);
-    }
-    free(l.reader);
+    readers_destroy(l.nreaders, &l.reader);
     free(groups);
     for (int g = 0; g < total && error; g++) {
         free(chosen[g]);

@@ -36,7 +36,7 @@ static void test_defaults(void **state) {
     assert_true(c->migration.chunk_mib == 8);
     assert_int_equal(c->refit.samples, 4096);
     assert_true(c->refit.ridge == 0);
-    assert_int_equal(c->refit.relu_rounds, 4);
+    assert_int_equal(c->refit.relu_rounds, 2);
     assert_int_equal(c->refit.sweeps, 1);
     assert_string_equal(c->refit.select, "next_layer");
     assert_int_equal(c->training.epochs, 3);

@@ -204,7 +204,7 @@ static void test_pursuit_with_copies(void **state) {
 static const int64_t planted[] = {3, 5, 7};
 
 /* Layers between a convolution "make" of WIDTH channels and its reader "read". */
-enum between { NOTHING, RELU, OWN_RELU, DEPTHWISE, FLATTEN, SEPARABLE, SUM, BETWEENS };
+enum between { NOTHING, RELU, OWN_RELU, DEPTHWISE, FLATTEN, SEPARABLE, SUM, BETWEENS, NARROWED, WEIGHED };
 
 static struct graph *build(enum between between) {
     struct graph *g = NULL;
@@ -235,6 +235,7 @@ static struct graph *build(enum between between) {
         x = build_layer(g, between == SEPARABLE ? "SeparableConv2D" : "Conv2D", "read",
                         "filters=4 kernel_size=2", 1, &x);
         x = build_layer(g, "GlobalAveragePooling2D", "pool", "", 1, &x);
+        if (between > BETWEENS) x = build_layer(g, "Dense", "end", "units=3", 1, &x);
     }
     build_output(g, x);
     return g;
@@ -257,6 +258,18 @@ static void plant(struct model *m, enum between between) {
     }
 }
 
+/* Outputs 1 and 3 of the reader use the planted channels, 0 and 2 the others, and more of them. What is read
+ * after the reader is, of the latter, nothing, and none is kept, or little, and one is. */
+static void plant_later(struct model *m, enum between between) {
+    int read = model_param(m->graph, "read", "kernel"), end = model_param(m->graph, "end", "kernel");
+    for (int64_t j = 0; j < m->params->count[read]; j++) {
+        bool later = j % 4 % 2 == 1, from_planted = is_planted(j / 4 % WIDTH);
+        params_at(m->params, read)[j] *= later == from_planted ? (later ? 1 : 3) : 0;
+    }
+    for (int64_t j = 0; j < m->params->count[end]; j++)
+        if (j / 3 % 2 == 0) params_at(m->params, end)[j] *= between == NARROWED ? 0 : 1e-3f;
+}
+
 /* Chooses three of the channels of "make"; true if they are `wanted`. */
 static bool chooses(enum between between, const char *method, const int64_t *wanted,
                     void (*change)(struct model *m, enum between between)) {
@@ -271,6 +284,9 @@ static bool chooses(enum between between, const char *method, const int64_t *wan
     int group = channel_map_of(map, build_node(m->graph, "make"), &width)[0].group;
     assert_false(channel_map_fixed(map, group));
     for (int g = 0; g < groups; g++) kept[g] = g == group ? 3 : channel_map_width(map, g);
+    int narrowed =
+        between > BETWEENS ? channel_map_of(map, build_node(m->graph, "read"), &width)[0].group : -1;
+    if (narrowed >= 0) kept[narrowed] = between == NARROWED ? 2 : 3; /* of 4 */
 
     const int64_t sample = 6 * 6 * 12, total = 300;
     const struct engine *engine = NULL;
@@ -294,7 +310,7 @@ static bool chooses(enum between between, const char *method, const int64_t *wan
     must(select_channels(&machine, &selection, chosen));
     bool right = true;
     for (int g = 0; g < groups; g++) {
-        right = right && (chosen[g] != NULL) == (g == group);
+        right = right && (chosen[g] != NULL) == (g == group || g == narrowed);
         if (g == group && memcmp(chosen[g], wanted, 3 * sizeof *wanted)) {
             right = false;
             print_error("rank %d, case %d, %s: %d %d %d\n", comm_rank(world), between, method,
@@ -314,6 +330,13 @@ static void test_planted_channels(void **state) {
     (void)state;
     for (int between = 0; between < BETWEENS; between++)
         all_true(chooses((enum between)between, "next_layer", planted, plant));
+}
+
+/* Of the next layer only what is kept counts, and by what it is worth to the layers after. */
+static void test_outputs_that_count(void **state) {
+    (void)state;
+    all_true(chooses(NARROWED, "next_layer", planted, plant_later));
+    all_true(chooses(WEIGHED, "next_layer", planted, plant_later));
 }
 
 /* Channels 2, 4 and 9 have the largest kernels; what reads them is no matter. */
@@ -350,6 +373,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_pursuit_is_greedy),
         cmocka_unit_test(test_pursuit_with_copies),
         cmocka_unit_test(test_planted_channels),
+        cmocka_unit_test(test_outputs_that_count),
         cmocka_unit_test(test_norm),
         cmocka_unit_test(test_first),
     };

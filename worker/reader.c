@@ -1,0 +1,96 @@
+#include "worker/reader.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define GRAM_ROWS 65536 /* of patches that a Gram matrix is made from, or more if the patches are large */
+#define READER_MAX 8192 /* entries of a patch; wider readers fall back to kernel norms */
+
+static int node_of(const struct selection *s, int value) {
+    for (int i = 0; i < s->graph->nnodes; i++)
+        if (s->value_of[i] == value) return i;
+    return -1;
+}
+
+/* Does channel i of the operation's output come from channel i / (outputs / inputs) of its input? */
+static bool passes_channels(const struct op *op, int64_t inputs, int64_t outputs) {
+    switch (op->kind) {
+    case OP_DEPTHWISE:
+        return true;
+    case OP_RESHAPE: /* a sequence as an image of height 1 */
+    case OP_ACTIVATION:
+    case OP_AFFINE:
+    case OP_PAD:
+        return inputs == outputs;
+    default:
+        return false;
+    }
+}
+
+/* Channels of a value's last axis; owned. Values inside a layer follow the operation that makes them; of
+ * those of whose channels nothing is known the group is -1. */
+static status channels_of(const struct selection *s, int value, struct channel **channel) {
+    const struct shape *shape = &s->ops->value[value];
+    int64_t n = shape->dim[shape->rank - 1];
+    struct channel *c = malloc((size_t)(n + 1) * sizeof *c);
+    if (!c) return status_no_memory("channels", (size_t)n * sizeof *c);
+    *channel = c;
+    int node = node_of(s, value), width;
+    if (node >= 0) {
+        memcpy(c, channel_map_of(s->map, node, &width), (size_t)n * sizeof *c);
+        return SUCCESS;
+    }
+    for (int64_t i = 0; i < n; i++) c[i] = (struct channel){.group = -1, .index = -1};
+    int producer = opgraph_producer(s->ops, value);
+    if (producer < 0) return SUCCESS;
+    const struct op *op = &s->ops->op[producer];
+    const struct shape *in = &s->ops->value[op->in[0]];
+    int64_t inputs = in->dim[in->rank - 1];
+    struct channel *from = NULL;
+    if (!passes_channels(op, inputs, n)) return SUCCESS;
+    status error = channels_of(s, op->in[0], &from);
+    for (int64_t i = 0; i < n && !error; i++) c[i] = from[i / (n / inputs)];
+    free(from);
+    if (error) {
+        free(c);
+        *channel = NULL;
+    }
+    return error;
+}
+
+bool reader_reads(const struct reader *r, int group) {
+    const struct shape *in = &r->patches.in;
+    for (int64_t i = 0; i < in->dim[in->rank - 1]; i++)
+        if (r->channel[i].group == group) return true;
+    return false;
+}
+
+status readers_find(const struct selection *s, int *n, struct reader **reader) {
+    const struct opgraph *ops = s->ops;
+    *n = 0;
+    *reader = calloc((size_t)ops->nops + 1, sizeof **reader);
+    if (!*reader) return status_no_memory("channels", (size_t)ops->nops * sizeof **reader);
+    for (int i = 0; i < ops->nops; i++) {
+        const struct op *op = &ops->op[i];
+        if (op->kind == OP_DEPTHWISE || !patches_known(op)) continue;
+        struct reader *r = &(*reader)[*n];
+        r->op = i;
+        STATUS_TRY(patches_init(ops, op, &r->patches));
+        if (r->patches.columns > READER_MAX || r->patches.groups > 1) continue;
+        patches_thin(&r->patches, s->calibration->total, GRAM_ROWS);
+        ++*n;
+        STATUS_TRY(channels_of(s, op->in[0], &r->channel));
+        STATUS_TRY(channels_of(s, op->out, &r->made));
+    }
+    return SUCCESS;
+}
+
+void readers_destroy(int n, struct reader **reader) {
+    for (int i = 0; i < n && *reader; i++) {
+        free((*reader)[i].channel);
+        free((*reader)[i].made);
+        normal_destroy(&(*reader)[i].normal);
+    }
+    free(*reader);
+    *reader = NULL;
+}
