@@ -215,11 +215,11 @@ static status refit_expr(const struct plan *plan, struct expr **expr) {
     return checked(plan, *expr);
 }
 
-/* Layers with a kernel are refitted, kernels and bias; others are only narrowed. The first of two factors has
- * no outputs of the source's to be fitted to, and a new layer none at all. */
+/* Layers with a kernel are refitted, kernels and bias; others are only narrowed, and a new layer has nothing
+ * to be fitted to. */
 static bool is_refit(const struct compiled *c, const struct layer *layer, int index, int weight) {
     enum skeleton_part part = c->skeleton->part[index];
-    return layer->kind->affine && layer->weight[weight].trainable && part != PART_LEFT && part != PART_NEW;
+    return layer->kind->affine && layer->weight[weight].trainable && part != PART_NEW;
 }
 
 static status finish_expr(const struct target_config *config, const struct plan *plan,

@@ -1,6 +1,7 @@
 #include "worker/refit.h"
 #include "worker/activations.h"
 #include "worker/descent.h"
+#include "worker/factor.h"
 #include "worker/fit.h"
 #include "worker/grid.h"
 
@@ -19,12 +20,28 @@ struct pass {
     struct activations *source, *target; /* at the operation that is fitted */
 };
 
+/* The operation that alone reads this one's output, with no other between, and gives what the source has:
+ * then this one, whose output the source does not have, is the first of two factors. -1: there is none. */
+static int second_factor(const struct refit *r, const struct op *op) {
+    int reader = -1, readers = 0;
+    for (int i = 0; i < r->target->nops; i++)
+        for (int j = 0; j < r->target->op[i].nin; j++)
+            if (r->target->op[i].in[j] == op->out) {
+                reader = i;
+                readers++;
+            }
+    if (readers != 1 || r->source_value[op->out] >= 0) return -1;
+    const struct op *second = &r->target->op[reader];
+    bool plain = patches_known(second) && second->kind == op->kind && second->param[0] != op->param[0];
+    return plain && r->source_value[second->out] >= 0 ? reader : -1;
+}
+
 /* The statement that refits this operation's kernel, or NULL. */
 static struct plan_statement *refit_statement(const struct refit *r, const struct op *op) {
     if (!patches_known(op)) return NULL;
     const struct param *p = &r->target->param[op->param[0]];
     struct plan_statement *s = plan_find(r->plan, p->layer, p->weight);
-    return s && plan_is_refit(s) && r->source_value[op->out] >= 0 ? s : NULL;
+    return s && plan_is_refit(s) && (r->source_value[op->out] >= 0 || second_factor(r, op) >= 0) ? s : NULL;
 }
 
 /* The source's output channels that the target's operation has; NULL with SUCCESS: all of them. Owned. */
@@ -172,6 +189,47 @@ static status fit_layer(const struct pass *p, int index, struct plan_statement *
     return SUCCESS;
 }
 
+/* The first of two factors, towards the source's outputs of the second. */
+static status fit_factor(const struct pass *p, int index, int second, struct plan_statement *s) {
+    const struct refit *r = p->r;
+    const struct op *left = &r->target->op[index], *right = &r->target->op[second];
+    const struct calibration *c = r->calibration;
+    struct fit_options options = {.ridge = r->config->ridge, .rows = FIT_ROWS};
+    struct fit_result result = {0};
+    float *inputs = NULL, *outputs = NULL;
+    int64_t *column = NULL;
+    int value = r->source_value[right->out];
+    status error = kept_outputs(r, right, refit_statement(r, right), &column);
+    if (!error) error = activations_compute(p->source, value, &outputs);
+    struct fit_call call = {.op = left,
+                            .x = activations_at(p->target, left->in[0]),
+                            .y = outputs,
+                            .width = width_of(r->source, value)};
+    if (!error && !call.x) error = activations_compute(p->target, left->in[0], &inputs);
+    if (!call.x) call.x = inputs;
+    error = comm_agree(p->machine->world, error);
+    if (!error) {
+        struct fit_data data = {.ncalls = 1,
+                                .call = &call,
+                                .column = column,
+                                .n = c->n,
+                                .total = c->total,
+                                .block = CALIBRATION_BLOCK,
+                                .first = c->first,
+                                .held = calibration_held(c)};
+        error = factor_fit(p->machine, r->target, &data, width_of(r->target, right->out), &options,
+                           params_at(r->target_params, left->param[0]),
+                           params_at(r->target_params, right->param[0]), &result);
+    }
+    free(inputs);
+    free(outputs);
+    free(column);
+    if (error) return error;
+    if (p->number == 0) s->residual = result.after;
+    report_fit(p, s, "refit", result.before, result.after);
+    return SUCCESS;
+}
+
 /* ---- descents ---- */
 
 static status add_output(const struct pass *p, int value, const struct op *maker, struct descent *d,
@@ -274,7 +332,9 @@ static status visit(const struct pass *p, int index, struct plan_statement *s) {
     if (!error) error = activations_advance(p->source, source_frontier(p->r, index));
     error = comm_agree(p->machine->world, error);
     if (!error && p->number > 0) error = descend(p, index, s, &possible);
-    if (!error && !possible) error = fit_layer(p, index, s);
+    int second = second_factor(p->r, &p->r->target->op[index]);
+    if (!error && !possible && second >= 0) error = p->number ? SUCCESS : fit_factor(p, index, second, s);
+    else if (!error && !possible) error = fit_layer(p, index, s);
     const char *layer = p->r->plan->target->layer[s->layer].name;
     return error ? status_context(error, "refit of \"%s\"", layer) : SUCCESS;
 }
