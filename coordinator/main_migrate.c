@@ -1,5 +1,7 @@
 /* godwit migrate CONFIG: the main job. */
 #include "coordinator/command.h"
+#include "coordinator/budget.h"
+#include "coordinator/main_channels.h"
 #include "coordinator/main_commands.h"
 #include "coordinator/main_dry_run.h"
 #include "coordinator/main_job.h"
@@ -14,7 +16,6 @@
 #include "worker/finish.h"
 #include "worker/migrate.h"
 #include "worker/refit.h"
-#include "worker/select.h"
 #include "worker/train.h"
 
 #include <math.h>
@@ -67,7 +68,6 @@ struct migration_run {
     struct model *target;
     struct opgraph *source_logits, *target_logits;
     struct calibration *calibration;
-    int64_t **chosen; /* [groups] */
     struct report report;
     struct report_phase phase[PHASES_MAX];
 };
@@ -107,13 +107,20 @@ static status create_model(const struct graph *graph, struct model **model) {
     return model_create(copy, model);
 }
 
+/* Also in the place of one of other widths. */
+static status create_target(struct migration_run *m) {
+    opgraph_destroy(&m->target_logits);
+    model_destroy(&m->target);
+    STATUS_TRY(create_model(m->compiled->target, &m->target));
+    return model_logits(m->target, &m->target_logits);
+}
+
 /* The models, without their weights yet. */
 static status create_models(struct migration_run *m) {
     STATUS_TRY(create_model(m->compiled->fold->graph, &m->source));
     if (m->compiled->uncut) STATUS_TRY(create_model(m->compiled->skeleton->graph, &m->uncut));
-    STATUS_TRY(create_model(m->compiled->target, &m->target));
     STATUS_TRY(model_logits(m->source, &m->source_logits));
-    return model_logits(m->target, &m->target_logits);
+    return create_target(m);
 }
 
 static status compile(struct migration_run *m) {
@@ -147,33 +154,21 @@ static status execute_plan(struct migration_run *m, const struct plan *plan, boo
     return error;
 }
 
+/* Widths first, if there is a budget and the program is not given: that makes another target. */
 static status choose_channels(struct migration_run *m) {
     const struct config *c = m->job.config;
-    struct log *log = m->job.session->log;
-    struct compiled *k = m->compiled;
     STATUS_TRY(calibration_create(&m->job.machine, m->job.data, c->refit.samples, (uint64_t)c->seed,
                                   &m->calibration));
-    m->chosen = calloc((size_t)channel_map_groups(k->map) + 1, sizeof *m->chosen);
-    STATUS_TRY(comm_agree(m->job.session->world, m->chosen ? SUCCESS : status_no_memory("channels", 0)));
-    const char *method = c->refit.select;
-    if (!m->calibration->total && !strcmp(method, "next_layer"))
-        method = "norm"; /* there is nothing to measure on */
-    const struct model *full = m->uncut ? m->uncut : m->source;
-    struct selection selection = {.method = method,
-                                  .calibration = m->calibration,
-                                  .graph = full->graph,
-                                  .ops = full->ops,
-                                  .value_of = full->value_of,
-                                  .params = full->params,
-                                  .map = k->map,
-                                  .kept = k->kept};
-    if (!compile_is_given(k)) {
-        STATUS_TRY(select_channels(&m->job.machine, &selection, m->chosen));
-        log_line(log, LOG_INFO, "channels chosen by %s from %lld samples", method,
-                 (long long)m->calibration->total);
+    struct channels_task task = {.machine = &m->job.machine,
+                                 .config = c,
+                                 .calibration = m->calibration,
+                                 .full = m->uncut ? m->uncut : m->source,
+                                 .compiled = m->compiled};
+    if (budget_is_set(&c->target) && !m->plan_path && m->calibration->total) {
+        STATUS_TRY(channels_allot(&task));
+        STATUS_TRY(comm_agree(m->job.session->world, create_target(m)));
     }
-    STATUS_TRY(comm_agree(m->job.session->world, compile_given(k, m->chosen)));
-    return comm_agree(m->job.session->world, compile_choose(k, m->chosen));
+    return channels_choose(&task);
 }
 
 static status refit_target(struct migration_run *m) {
@@ -365,8 +360,6 @@ static status run_phases(struct migration_run *m) {
 }
 
 static void migration_close(struct migration_run *m) {
-    for (int g = 0; m->chosen && g < channel_map_groups(m->compiled->map); g++) free(m->chosen[g]);
-    free(m->chosen);
     calibration_destroy(&m->calibration);
     opgraph_destroy(&m->source_logits);
     opgraph_destroy(&m->target_logits);

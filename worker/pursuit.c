@@ -94,14 +94,17 @@ static void project_out(struct pursuit_reader *r, int class, int threads, struct
 }
 
 status pursuit_choose(int nreaders, struct pursuit_reader *reader, int classes, int kept, int threads,
-                      int64_t *chosen) {
+                      int64_t *chosen, double *error) {
     struct work w = {0};
+    double left = nreaders;
     bool *taken = calloc((size_t)classes + 1, 1);
-    status error = taken ? work_open(nreaders, reader, classes, &w)
-                         : status_no_memory("a choice of channels", (size_t)classes);
-    if (error) goto done;
+    status failed = taken ? work_open(nreaders, reader, classes, &w)
+                          : status_no_memory("a choice of channels", (size_t)classes);
+    if (failed) goto done;
     openblas_set_num_threads(1);
+    for (int i = 0; i < nreaders; i++) left -= gain(&reader[i], -1, &w);
     for (int i = 0; i < nreaders; i++) project_out(&reader[i], -1, threads, &w);
+    if (error) error[0] = left;
     for (int n = 0; n < kept; n++) {
         int best = -1;
         double best_gain = -1;
@@ -115,6 +118,8 @@ status pursuit_choose(int nreaders, struct pursuit_reader *reader, int classes, 
             }
         }
         taken[best] = true;
+        left -= best_gain;
+        if (error) error[n + 1] = left > 0 ? left : 0;
         for (int i = 0; i < nreaders; i++) project_out(&reader[i], best, threads, &w);
     }
     int n = 0;
@@ -123,5 +128,5 @@ status pursuit_choose(int nreaders, struct pursuit_reader *reader, int classes, 
 done:
     work_close(&w);
     free(taken);
-    return error;
+    return failed;
 }

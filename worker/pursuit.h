@@ -16,8 +16,10 @@ struct pursuit_reader {
     double total;     /* squared outputs, to weigh the readers alike */
 };
 
-/* Chooses `kept` of `classes` classes; chosen[kept] ascending. Errors: MEMORY. */
+/* Chooses `kept` of `classes` classes; chosen[kept] ascending. `error`, if not NULL, [kept + 1]: the readers'
+ * squared errors, each relative to its own outputs, with the first k of the classes in the order in which
+ * they were taken. Errors: MEMORY. */
 status pursuit_choose(int nreaders, struct pursuit_reader *reader, int classes, int kept, int threads,
-                      int64_t *chosen) STATUS_MUST_USE;
+                      int64_t *chosen, double *error) STATUS_MUST_USE;
 
 #endif

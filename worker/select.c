@@ -192,7 +192,7 @@ static status choose_by_readers(const struct selector *l, int group, int64_t *ch
             error = pursuit_reader_init(l, &l->reader[i], group, &p[n++]);
     if (!error)
         error = pursuit_choose(n, p, channel_map_width(s->map, group), s->kept[group], l->machine->threads,
-                               chosen);
+                               chosen, s->error ? s->error[group] : NULL);
     for (int i = 0; i < n; i++) pursuit_reader_clear(&p[i]);
     free(p);
     return error;
@@ -241,7 +241,12 @@ static status choose(const struct selector *l, int group, bool by_readers, int64
     else if (comm_is_root(world))
         error = by_readers ? choose_by_readers(l, group, chosen) : choose_by_norm(l, group, chosen);
     STATUS_TRY(comm_agree(world, error));
-    return comm_bcast(world, 0, chosen, (size_t)kept * sizeof *chosen);
+    STATUS_TRY(comm_bcast(world, 0, chosen, (size_t)kept * sizeof *chosen));
+    double *costs = l->s->error ? l->s->error[group] : NULL;
+    if (!costs) return SUCCESS;
+    int width = channel_map_width(l->s->map, group);
+    for (int k = 0; k <= kept && !by_readers; k++) costs[k] = 1 - (double)k / width;
+    return comm_bcast(world, 0, costs, (size_t)(kept + 1) * sizeof *costs);
 }
 
 /* Readers of groups [first, *end) that fit into the budget together; which[*n] are their numbers. */

@@ -143,7 +143,7 @@ static void test_pursuit_is_greedy(void **state) {
             taken[best] = true;
         }
         int64_t chosen[NCLASSES];
-        must(pursuit_choose(nreaders, reader, NCLASSES, kept, 1, chosen));
+        must(pursuit_choose(nreaders, reader, NCLASSES, kept, 1, chosen, NULL));
         int n = 0;
         for (int c = 0; c < NCLASSES; c++)
             if (taken[c] && chosen[n++] != c) fail_msg("trial %d: class %d is not chosen", (int)trial, c);
@@ -178,7 +178,7 @@ static void test_pursuit_with_copies(void **state) {
     }
     struct pursuit_reader reader = equations(l);
     int64_t chosen[NCLASSES];
-    must(pursuit_choose(1, &reader, NCLASSES, 4, 1, chosen));
+    must(pursuit_choose(1, &reader, NCLASSES, 4, 1, chosen, NULL));
     assert_true((chosen[0] == 0 || chosen[0] == 1) && chosen[1] == 2 && chosen[2] == 3 && chosen[3] == 5);
     free(reader.g);
     free(reader.h);
@@ -191,7 +191,7 @@ static void test_pursuit_with_copies(void **state) {
     memset(reader.g, 0, (size_t)(l->k * l->k) * sizeof *reader.g);
     memset(reader.h, 0, (size_t)(l->k * l->m) * sizeof *reader.h);
     reader.total = 0;
-    must(pursuit_choose(1, &reader, NCLASSES, NCLASSES, 1, chosen));
+    must(pursuit_choose(1, &reader, NCLASSES, NCLASSES, 1, chosen, NULL));
     for (int c = 0; c < NCLASSES; c++) assert_int_equal(chosen[c], c);
     free(reader.g);
     free(reader.h);

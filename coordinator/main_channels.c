@@ -1,0 +1,93 @@
+#include "coordinator/main_channels.h"
+
+#include "shared/log.h"
+#include "worker/select.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Without samples there is nothing to measure on. */
+static const char *method_of(const struct channels_task *t) {
+    const char *method = t->config->refit.select;
+    return !t->calibration->total && !strcmp(method, "next_layer") ? "norm" : method;
+}
+
+static struct selection selection_of(const struct channels_task *t, const int *kept, double **error) {
+    return (struct selection){.method = method_of(t),
+                              .calibration = t->calibration,
+                              .graph = t->full->graph,
+                              .ops = t->full->ops,
+                              .value_of = t->full->value_of,
+                              .params = t->full->params,
+                              .map = t->compiled->map,
+                              .kept = kept,
+                              .error = error};
+}
+
+/* A list for each group. */
+static void free_lists(const struct channels_task *t, void **list) {
+    for (int g = 0; list && g < channel_map_groups(t->compiled->map); g++) free(list[g]);
+    free(list);
+}
+
+/* ---- how many ---- */
+
+/* All but one of every group that may be narrowed, so that the whole of each error is measured:
+ * error[g][width], the last of which is 0. */
+static status prepare_errors(const struct channels_task *t, int *kept, double **error) {
+    const struct channel_map *map = t->compiled->map;
+    for (int g = 0; g < channel_map_groups(map); g++) {
+        int width = channel_map_width(map, g);
+        kept[g] = channel_map_fixed(map, g) || width < 2 ? width : width - 1;
+        if (kept[g] == width) continue;
+        STATUS_TRY(memory_alloc("errors", (size_t)width + 1, sizeof **error, (void **)&error[g]));
+    }
+    return SUCCESS;
+}
+
+status channels_allot(const struct channels_task *t) {
+    size_t groups = (size_t)channel_map_groups(t->compiled->map) + 1;
+    int *kept = calloc(groups, sizeof *kept);
+    double **error = calloc(groups, sizeof *error);
+    int64_t **chosen = calloc(groups, sizeof *chosen);
+    status failed = kept && error && chosen ? prepare_errors(t, kept, error)
+                                            : status_no_memory("errors", groups * sizeof *error);
+    failed = comm_agree(t->machine->world, failed);
+    if (!failed) {
+        struct selection selection = selection_of(t, kept, error);
+        failed = select_channels(t->machine, &selection, chosen);
+    }
+    if (!failed)
+        failed = comm_agree(t->machine->world, compile_widths(t->compiled, &t->config->target,
+                                                              (const double *const *)error, t->config->name));
+    if (!failed)
+        log_line(t->machine->log, LOG_INFO, "widths allotted by their errors on %lld samples",
+                 (long long)t->calibration->total);
+    free_lists(t, (void **)chosen);
+    free_lists(t, (void **)error);
+    free(kept);
+    return failed;
+}
+
+/* ---- which ---- */
+
+static status choose(const struct channels_task *t, int64_t **chosen) {
+    const struct comm *world = t->machine->world;
+    struct compiled *c = t->compiled;
+    if (!compile_is_given(c)) {
+        struct selection selection = selection_of(t, c->kept, NULL);
+        STATUS_TRY(select_channels(t->machine, &selection, chosen));
+        log_line(t->machine->log, LOG_INFO, "channels chosen by %s from %lld samples", selection.method,
+                 (long long)t->calibration->total);
+    }
+    STATUS_TRY(comm_agree(world, compile_given(c, chosen)));
+    return comm_agree(world, compile_choose(c, chosen));
+}
+
+status channels_choose(const struct channels_task *t) {
+    int64_t **chosen = calloc((size_t)channel_map_groups(t->compiled->map) + 1, sizeof *chosen);
+    status error = comm_agree(t->machine->world, chosen ? SUCCESS : status_no_memory("channels", 0));
+    if (!error) error = choose(t, chosen);
+    free_lists(t, (void **)chosen);
+    return error;
+}
