@@ -84,21 +84,26 @@ static void project(const struct projection *p, float *z) {
         }
 }
 
+/* With a bias, which the second factor's takes up. */
 static status fit_left(const struct machine *machine, const struct opgraph *graph, const struct projection *p,
                        const struct fit_options *options, float *left, struct fit_result *result) {
-    float *z = NULL;
-    STATUS_TRY(comm_agree(machine->world,
-                          memory_alloc("outputs", (size_t)(p->rows * p->rank), sizeof *z, (void **)&z)));
-    project(p, z);
-    struct fit_call call = *p->data->call;
-    call.y = z;
-    call.width = p->rank;
-    call.outcome = (struct outcome){0};
-    struct fit_data data = *p->data;
-    data.call = &call;
-    data.column = NULL;
-    status error = fit_operation(machine, graph, &data, options, left, NULL, result);
+    float *z = NULL, *bias = NULL;
+    status error = memory_alloc("outputs", (size_t)(p->rows * p->rank), sizeof *z, (void **)&z);
+    if (!error) error = memory_alloc("biases", (size_t)p->rank, sizeof *bias, (void **)&bias);
+    error = comm_agree(machine->world, error);
+    if (!error) {
+        project(p, z);
+        struct fit_call call = *p->data->call;
+        call.y = z;
+        call.width = p->rank;
+        call.outcome = (struct outcome){0};
+        struct fit_data data = *p->data;
+        data.call = &call;
+        data.column = NULL;
+        error = fit_operation(machine, graph, &data, options, left, bias, result);
+    }
     free(z);
+    free(bias);
     return error;
 }
 

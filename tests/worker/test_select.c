@@ -126,6 +126,8 @@ static void test_pursuit_is_greedy(void **state) {
             reader[i] = equations(&l[i]);
         }
         bool taken[NCLASSES] = {0};
+        double left[NCLASSES + 1] = {0}, costs[NCLASSES + 1];
+        for (int i = 0; i < nreaders; i++) left[0] += error_of(&l[i], taken) / l[i].total;
         for (int n = 0; n < kept; n++) {
             int best = -1;
             double least = INFINITY;
@@ -141,9 +143,13 @@ static void test_pursuit_is_greedy(void **state) {
                 }
             }
             taken[best] = true;
+            left[n + 1] = least;
         }
         int64_t chosen[NCLASSES];
-        must(pursuit_choose(nreaders, reader, NCLASSES, kept, 1, chosen, NULL));
+        must(pursuit_choose(nreaders, reader, NCLASSES, kept, 1, chosen, costs));
+        for (int n = 0; n <= kept; n++)
+            if (!(fabs(costs[n] - left[n]) < 1e-6))
+                fail_msg("trial %d: %d classes cost %g, not %g", (int)trial, n, costs[n], left[n]);
         int n = 0;
         for (int c = 0; c < NCLASSES; c++)
             if (taken[c] && chosen[n++] != c) fail_msg("trial %d: class %d is not chosen", (int)trial, c);
