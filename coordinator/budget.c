@@ -59,7 +59,7 @@ static status too_small(const struct limits *limits, const struct cost *least) {
     bool params = least->params > limits->params;
     return status_fail(
         STATUS_USAGE,
-        "the budget is too small: with one channel of each layer the target has %.0f %s; raise %s, which "
+        "the budget is too small: as narrow as it can be the target has %.0f %s; raise %s, which "
         "allows %.0f",
         params ? least->params : least->flops, params ? "parameters" : "operations a sample",
         params ? "target.params" : "target.flops", params ? limits->params : limits->flops);

@@ -163,7 +163,7 @@ static void test_too_small(void **state) {
     open_plain(&p);
     for (int i = 0; i < 2; i++) {
         build_refused(budget_allot(p.c, &(struct target_config){.params = 10}, i ? p.errors : NULL, kept),
-                      STATUS_USAGE, "the budget is too small: with one channel of each layer the target has");
+                      STATUS_USAGE, "the budget is too small: as narrow as it can be the target has");
         build_refused(budget_allot(p.c, &(struct target_config){.flops = 10}, i ? p.errors : NULL, kept),
                       STATUS_USAGE, "operations a sample; raise target.flops, which allows 10");
     }
