@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "worker/fit.h"
+#include "worker/least_squares.h"
 #include "worker/nets.h"
 
 static struct comm *world, *self;
@@ -134,19 +135,6 @@ static double divergence(const struct problem *p, const struct params *params, d
         }
     }
     return sum;
-}
-
-/* Solves a (k, k) w = b (k, m) by Gauss elimination; b becomes w. */
-static void gauss(int k, int m, double *a, double *b) {
-    for (int c = 0; c < k; c++)
-        for (int r = 0; r < k; r++) {
-            if (r == c) continue;
-            double factor = a[r * k + c] / a[c * k + c];
-            for (int j = c; j < k; j++) a[r * k + j] -= factor * a[c * k + j];
-            for (int j = 0; j < m; j++) b[r * m + j] -= factor * b[c * m + j];
-        }
-    for (int c = 0; c < k; c++)
-        for (int j = 0; j < m; j++) b[c * m + j] /= a[c * k + c];
 }
 
 /* All calls of a layer are fitted together, and held-out samples not at all. */
