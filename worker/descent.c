@@ -74,6 +74,8 @@ static status compile_between(struct walk *k) {
     if (error) return error;
     for (int i = 0; i < k->cut->nops; i++)
         if (k->cut->op[i].kind == OP_DROPOUT) k->cut->op[i].u.dropout.rate = 0;
+    for (int i = 0; i < k->cut->nparams; i++) /* no others' gradients are wanted */
+        k->cut->param[i].trainable = i == k->op->param[0] || i == k->op->param[1];
     struct exec_options options = {.batch = t->block,
                                    .mode = EXEC_TRAIN,
                                    .threads = k->machine->threads,

@@ -80,10 +80,10 @@ static const struct op *sum_of(const struct opgraph *g, int index, int *other) {
         for (int j = 0; j < g->op[i].nin; j++)
             if (g->op[i].in[j] == value) {
                 sum = &g->op[i];
-                *other = sum->in[!j];
                 readers++;
             }
     if (readers != 1 || sum->kind != OP_BINARY || sum->u.binary.kind != BINARY_ADD) return NULL;
+    *other = sum->in[sum->in[0] == value];
     bool alike = shape_equal(&g->value[*other], &g->value[value]);
     return alike && opgraph_producer(g, *other) < index ? sum : NULL;
 }

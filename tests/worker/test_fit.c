@@ -1,5 +1,5 @@
-/* Normal equations and closed-form fits, against Gauss elimination in double precision and maps that are
- * known. Checks are on values reduced over the ranks. */
+/* Closed-form fits, against Gauss elimination in double precision and maps that are known. Checks are on
+ * values reduced over the ranks. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,8 +12,8 @@
 
 #include "shared/rng.h"
 #include "worker/fit.h"
+#include "worker/least_squares.h"
 #include "worker/nets.h"
-#include "worker/normal.h"
 
 static struct comm *world, *self;
 static const struct engine *engine;
@@ -23,142 +23,6 @@ static void all_true(bool mine) {
     assert_null(comm_any(world, !mine, &any_false));
     assert_false(any_false);
 }
-
-/* Solves a (k, k) w = b (k, m) by Gauss elimination with pivots; b becomes w. */
-static void gauss(int k, int m, double *a, double *b) {
-    for (int c = 0; c < k; c++) {
-        int pivot = c;
-        for (int r = c + 1; r < k; r++)
-            if (fabs(a[r * k + c]) > fabs(a[pivot * k + c])) pivot = r;
-        for (int j = 0; j < k; j++) {
-            double t = a[c * k + j];
-            a[c * k + j] = a[pivot * k + j];
-            a[pivot * k + j] = t;
-        }
-        for (int j = 0; j < m; j++) {
-            double t = b[c * m + j];
-            b[c * m + j] = b[pivot * m + j];
-            b[pivot * m + j] = t;
-        }
-        for (int r = 0; r < k; r++) {
-            if (r == c) continue;
-            double factor = a[r * k + c] / a[c * k + c];
-            for (int j = c; j < k; j++) a[r * k + j] -= factor * a[c * k + j];
-            for (int j = 0; j < m; j++) b[r * m + j] -= factor * b[c * m + j];
-        }
-    }
-    for (int c = 0; c < k; c++)
-        for (int j = 0; j < m; j++) b[c * m + j] /= a[c * k + c];
-}
-
-/* The ridge solution of rows u (n, k), y (n, m): the first `penalised` entries are drawn to `start`. */
-static void ridge_solution(int n, int k, int m, const float *u, const float *y, int penalised, double ridge,
-                           const double *start, double *w) {
-    double *g = calloc((size_t)(k * k), sizeof *g), mean = 0;
-    assert_non_null(g);
-    memset(w, 0, (size_t)(k * m) * sizeof *w);
-    for (int r = 0; r < n; r++)
-        for (int i = 0; i < k; i++) {
-            for (int j = 0; j < k; j++) g[i * k + j] += (double)u[r * k + i] * u[r * k + j];
-            for (int j = 0; j < m; j++) w[i * m + j] += (double)u[r * k + i] * y[r * m + j];
-        }
-    for (int i = 0; i < penalised; i++) mean += g[i * k + i] / penalised;
-    for (int i = 0; i < penalised; i++) {
-        g[i * k + i] += ridge * mean;
-        for (int j = 0; j < m && start; j++) w[i * m + j] += ridge * mean * start[i * m + j];
-    }
-    gauss(k, m, g, w);
-    free(g);
-}
-
-static bool close_to(const char *what, const float *a, const double *b, int64_t n, double tolerance) {
-    double scale = 0, worst = 0;
-    for (int64_t i = 0; i < n; i++) {
-        scale = fmax(scale, fabs(b[i]));
-        worst = fmax(worst, fabs(a[i] - b[i]));
-    }
-    if (!(worst <= tolerance * scale))
-        print_error("rank %d: %s: off by %g (scale %g)\n", comm_rank(world), what, worst, scale);
-    return worst <= tolerance * scale;
-}
-
-/* ---- normal equations ---- */
-
-static void test_normal(void **state) {
-    (void)state;
-    enum { ROWS = 900, K = 13, M = 4 };
-    float *u = random_floats(ROWS * K, 1), *y = random_floats(ROWS * M, 2);
-    for (int r = 0; r < ROWS; r++) {
-        u[r * K + K - 1] = 1;
-        for (int i = 0; i < K - 1; i++) u[r * K + i] *= 1 + (float)i; /* of different size */
-    }
-    double start[K * M], wanted[K * M], w[K * M], used;
-    int64_t dropped;
-    for (int i = 0; i < K * M; i++) start[i] = 0.3 * i - 7;
-    static const double ridges[] = {0, 1e-4, 0.5};
-    for (int i = 0; i < 3; i++)
-        for (int with_start = 0; with_start < 2; with_start++) {
-            struct normal *n = NULL;
-            must(normal_create(K, M, &n));
-            int64_t first = share_begin(ROWS, comm_rank(world), comm_size(world));
-            int64_t end = share_begin(ROWS, comm_rank(world) + 1, comm_size(world));
-            for (int64_t r = first; r < end; r += 100) {
-                int64_t rows = end - r < 100 ? end - r : 100;
-                normal_add_gram(n, rows, u + r * K, 2);
-                normal_add_cross(n, rows, u + r * K, y + r * M, 2);
-            }
-            must(normal_sum_gram(n, world));
-            must(normal_sum_cross(n, world));
-            must(normal_factor(n, K - 1, ridges[i], &used, &dropped));
-            assert_int_equal(dropped, 0);
-            must(normal_solve(n, K - 1, used, with_start ? start : NULL, w));
-            ridge_solution(ROWS, K, M, u, y, K - 1, ridges[i], with_start ? start : NULL, wanted);
-            float found[K * M];
-            for (int j = 0; j < K * M; j++) found[j] = (float)w[j];
-            bool right = close_to("normal equations", found, wanted, K * M, 1e-4);
-            normal_destroy(&n);
-            all_true(right);
-        }
-    free(u);
-    free(y);
-}
-
-/* Columns that repeat or are zero have no unique solution: the one of least norm is taken. */
-static void test_normal_singular(void **state) {
-    (void)state;
-    enum { ROWS = 50, K = 6 };
-    float *u = random_floats(ROWS * K, 3), y[ROWS];
-    for (int r = 0; r < ROWS; r++) {
-        u[r * K + 1] = u[r * K];
-        u[r * K + 2] = 0;
-        y[r] = 3 * u[r * K] - u[r * K + 4];
-    }
-    struct normal *n = NULL;
-    double used, w[K];
-    int64_t dropped;
-    must(normal_create(K, 1, &n));
-    normal_add_gram(n, ROWS, u, 1);
-    normal_add_cross(n, ROWS, u, y, 1);
-    must(normal_sum_gram(n, self));
-    must(normal_sum_cross(n, self));
-    must(normal_factor(n, K, 0, &used, &dropped));
-    assert_true(used == 0 && dropped == 2);
-    must(normal_solve(n, K, used, NULL, w));
-    assert_true(fabs(w[0] - 1.5) < 1e-4 && fabs(w[1] - 1.5) < 1e-4 && fabs(w[2]) < 1e-4 &&
-                fabs(w[3]) < 1e-4 && fabs(w[4] + 1) < 1e-4 && fabs(w[5]) < 1e-4);
-    must(normal_factor(n, K, 1e-3, &used, &dropped)); /* a penalty makes it regular */
-    assert_true(used > 0 && dropped == 0);
-    must(normal_solve(n, K, used, NULL, w));
-    assert_true(fabs(w[0] - 1.5) < 1e-2 && fabs(w[1] - 1.5) < 1e-2 && fabs(w[2]) < 1e-2);
-    n->diagonal[0] = NAN;
-    status error = normal_factor(n, K, 0, &used, &dropped);
-    assert_int_equal(status_code(error), STATUS_DATA);
-    status_drop(&error);
-    normal_destroy(&n);
-    free(u);
-}
-
-/* ---- fits ---- */
 
 #define SAMPLES 40
 #define BLOCK 5
@@ -493,8 +357,6 @@ int main(int argc, char **argv) {
     if (!error) error = engine_find("openblas", &engine);
     if (error) return 70;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_normal),
-        cmocka_unit_test(test_normal_singular),
         cmocka_unit_test(test_recovers_the_map),
         cmocka_unit_test(test_columns),
         cmocka_unit_test(test_ridge),

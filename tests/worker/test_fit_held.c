@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "worker/fit.h"
+#include "worker/least_squares.h"
 #include "worker/nets.h"
 
 static struct comm *world, *self;
@@ -136,19 +137,6 @@ static double divergence(const struct problem *p, const struct params *params, d
     return sum;
 }
 
-/* Solves a (k, k) w = b (k, m) by Gauss elimination; b becomes w. */
-static void gauss(int k, int m, double *a, double *b) {
-    for (int c = 0; c < k; c++)
-        for (int r = 0; r < k; r++) {
-            if (r == c) continue;
-            double factor = a[r * k + c] / a[c * k + c];
-            for (int j = c; j < k; j++) a[r * k + j] -= factor * a[c * k + j];
-            for (int j = 0; j < m; j++) b[r * m + j] -= factor * b[c * m + j];
-        }
-    for (int c = 0; c < k; c++)
-        for (int j = 0; j < m; j++) b[c * m + j] /= a[c * k + c];
-}
-
 /* All calls of a layer are fitted together, and held-out samples not at all. */
 static void test_calls_and_held_samples(void **state) {
     (void)state;
@@ -225,6 +213,30 @@ static void test_ridge_is_chosen(void **state) {
     assert_true(chosen[0] == 1e-5); /* without noise the least */
 }
 
+/* Inputs of which one copies another and one is constant, as the bias's is: two directions are left out, and
+ * the outputs are met nevertheless. */
+static void test_dependent_inputs(void **state) {
+    (void)state;
+    struct problem p = problem_create(1, 0);
+    for (int r = 0; r < SAMPLES; r++) {
+        float *x = &p.x[0][r * IN];
+        x[2] = x[1];
+        x[4] = 3;
+        for (int j = 0; j < OUT; j++) p.y[0][r * OUT + j] = 2 * x[0] - x[1] + x[5] * (float)j + 7;
+    }
+    struct fit_result result = {0};
+    struct params *found = fitted(&p, world, &(struct fit_options){.ridge = 1e-15}, &linear, &result);
+    double worst = 0;
+    for (int i = 0; i < IN * OUT; i++) worst = fmax(worst, fabs(params_at(found, 0)[i]));
+    bool right = result.after < 1e-8 && worst < 20;
+    if (comm_is_root(world)) right = right && result.dropped == 2;
+    if (!right)
+        print_error("error %g, dropped %d, weights to %g\n", result.after, (int)result.dropped, worst);
+    params_destroy(&found);
+    problem_destroy(&p);
+    all_true(right);
+}
+
 /* Wanted outputs that no weights give, large where the softmax is flat: rounds before a softmax lower the
  * divergence of the probabilities, which is what is told. */
 static void test_softmax_rounds(void **state) {
@@ -290,7 +302,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calls_and_held_samples), cmocka_unit_test(test_start_is_kept),
         cmocka_unit_test(test_ridge_is_chosen),        cmocka_unit_test(test_softmax_rounds),
-        cmocka_unit_test(test_thin_patches),
+        cmocka_unit_test(test_dependent_inputs),       cmocka_unit_test(test_thin_patches),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     comm_destroy(&self);
