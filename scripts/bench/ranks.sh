@@ -1,6 +1,6 @@
 #!/bin/sh
 # The migrated and refitted weights on 1, 2, 3, 4 and 9 ranks (more than slices), and static against dynamic
-# migration, compared with those of one rank. Needs python3-h5py and python3-numpy.
+# migration, compared with those of one rank, with one thread a rank. Needs python3-h5py and python3-numpy.
 #   scripts/bench/ranks.sh
 set -eu
 cd "$(dirname "$0")/../.."
@@ -11,7 +11,7 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
 migrate() { # ranks mode refit_samples name
-    mpirun --oversubscribe -n "$1" "$godwit" migrate configs/fashion_mnist.json --set training.epochs=0 --set migration.mode="$2" \
+    mpirun --oversubscribe -n "$1" "$godwit" migrate configs/fashion_mnist.json --set training.epochs=0 --set threads=1 --set migration.mode="$2" \
         --set migration.chunk_mib=0.01 --set refit.samples="$3" --set refit.select=next_layer --set output="$work/$4.h5" \
         --set runs="$work/runs" --log-level error >/dev/null
 }

@@ -26,7 +26,8 @@
 /* Programs have widths of their own. */
 static const struct target_config any_width = {.width = 0.9};
 
-static char *printed(const struct compiled *c) {
+/* Not inlined: the compiler would see dangling pointers where a failing check may jump. */
+__attribute__((noinline)) static char *printed(const struct compiled *c) {
     char *text = NULL;
     build_ok(plan_print(c->plan, &text));
     return text;
@@ -149,6 +150,15 @@ static void test_chosen_channels_stay(void **state) {
     graph_destroy(&g);
 }
 
+/* The text with the first `from` in it replaced; owned. */
+__attribute__((noinline)) static char *replaced(const char *text, const char *from, const char *to) {
+    char *edited = NULL;
+    const char *found = strstr(text, from);
+    if (!found) fail_msg("there is no %s in\n%s", from, text);
+    assert_true(asprintf(&edited, "%.*s%s%s", (int)(found - text), text, to, found + strlen(from)) > 0);
+    return edited;
+}
+
 /* One word of a program replaced: the place and the message of the error. */
 static void test_places_of_errors(void **state) {
     (void)state;
@@ -188,10 +198,7 @@ static void test_places_of_errors(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct compiled *again = NULL;
         struct position at;
-        char *edited = NULL, *found = strstr(text, cases[i].from);
-        if (!found) fail_msg("there is no %s in\n%s", cases[i].from, text);
-        assert_true(asprintf(&edited, "%.*s%s%s", (int)(found - text), text, cases[i].to,
-                             found + strlen(cases[i].from)) > 0);
+        char *edited = replaced(text, cases[i].from, cases[i].to);
         status error =
             compile_program(g, "source.h5", "sha256:0123", edited, &any_width, "small", &again, &at);
         struct position wanted = {0};
