@@ -1,0 +1,108 @@
+/* Programs and kinds of targets as a user runs them: edited programs, executed ones again, another task, dry
+ * runs. */
+#include "io/dataset_testing.h"
+
+#include "coordinator/jobs_testing.h"
+
+/* The executed program, run again, gives the same model, on any number of ranks; so does the one that was
+ * printed before. */
+static void test_program_again(void **state) {
+    (void)state;
+    static const char settings[] = "--set training.epochs=0 --set threads=1 --set runs=r6";
+    static const int ranks[] = {2, 1, 2, 3, 1};
+    struct model *first = NULL;
+    char plan[1 << 14], again[1 << 14];
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json -o printed.txt"), "plan");
+    for (int i = 0; i < 5; i++) {
+        char name[64], program[64] = "";
+        if (i) snprintf(program, sizeof program, "--plan %s", i == 4 ? "printed.txt" : "p0/small/1/plan.txt");
+        succeeds(run(ranks[i], GODWIT_PROGRAM " migrate migrate.json %s --set models=p%d %s", settings, i,
+                     program),
+                 "migrate --plan");
+        snprintf(name, sizeof name, "p%d/small/1/model.h5", i);
+        struct model *model = read_model(name);
+        snprintf(name, sizeof name, "p%d/small/1/plan.txt", i);
+        read_into(in_folder(name), i ? again : plan, sizeof plan);
+        if (i) assert_string_equal(again, plan);
+        if (i)
+            assert_memory_equal(model->params->data, first->params->data,
+                                (size_t)first->params->total * sizeof(float));
+        if (i) model_destroy(&model);
+        else first = model;
+    }
+    model_destroy(&first);
+}
+
+/* A program of another width than the configuration's; one with a mistake; one of another source. */
+static void test_edited_program(void **state) {
+    (void)state;
+    char plan[1 << 14];
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json --set target.width=0.75 -o wide.txt"), "plan");
+    succeeds(run(2, GODWIT_PROGRAM
+                 " migrate migrate.json --plan wide.txt --set training.epochs=0 --set models=wide "
+                 "--set runs=r7"),
+             "migrate --plan");
+    read_into(in_folder("wide/small/1/model.json"), out, sizeof out);
+    assert_int_equal(figure(out, "parameters"), 9 * 6 + 6 + 9 * 6 * 6 + 6 + 16 * 6 * 3 + 3);
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json --plan wide.txt"), "plan --plan");
+    read_into(in_folder("wide.txt"), plan, sizeof plan);
+    assert_string_equal(out, plan);
+
+    char *place = strstr(plan, "k0, k1]");
+    assert_non_null(place);
+    place[5] = '7';
+    write_text("wrong.txt", plan);
+    for (int ranks = 0; ranks < 3; ranks += 2) {
+        int code = run(ranks, GODWIT_PROGRAM
+                       " migrate migrate.json --plan wrong.txt --set models=none --set runs=r8");
+        fails(code, 65, "wrong.txt:");
+        assert_non_null(strstr(err, "there is no keep list k7"));
+        assert_non_null(strstr(err, "^\n"));
+    }
+    assert_false(exists("none/small"));
+    migrate_fails(0, 74, "/nowhere/plan.txt", "--plan /nowhere/plan.txt");
+}
+
+/* A new last layer learns from labels alone; the source's accuracy is that of another task. */
+static void test_new_head(void **state) {
+    (void)state;
+    succeeds(run(2, GODWIT_PROGRAM
+                 " migrate migrate.json --set target.head=3 --set training.epochs=6 --set models=head "
+                 "--set runs=r9"),
+             "migrate with a new head");
+    assert_non_null(strstr(out, "\ntest accuracy "));
+    read_into(in_folder("head/small/1/model.json"), out, sizeof out);
+    assert_null(strstr(out, "nan"));
+    assert_true(figure(out, "test_accuracy") > 0.7);
+    read_into(in_folder("head/small/1/plan.txt"), out, sizeof out);
+    assert_non_null(strstr(out, "= init(glorot_uniform, "));
+}
+
+/* What would be done, and nothing is. */
+static void test_dry_run(void **state) {
+    (void)state;
+    char printed[sizeof out];
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json"), "plan");
+    strcpy(printed, out);
+    succeeds(run(2, GODWIT_PROGRAM " migrate migrate.json --dry-run --set models=dry --set runs=dryruns"),
+             "--dry-run");
+    assert_int_equal(strncmp(out, printed, strlen(printed)), 0);
+    assert_non_null(strstr(out, "\n# parameters"));
+    assert_non_null(strstr(out, " 383 ")); /* as test_migrate() counts them */
+    assert_non_null(strstr(out, "\n# 1 "));
+    assert_null(strstr(out, "\n# 2 "));
+    assert_non_null(strstr(out, "\n# all "));
+    assert_false(exists("dry"));
+    assert_false(exists("dryruns"));
+    /* It is a program, too: the figures are comments. */
+    write_text("dry.txt", out);
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json --plan dry.txt"), "plan --plan");
+    assert_string_equal(out, printed);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_program_again),
+                                       cmocka_unit_test(test_edited_program), cmocka_unit_test(test_new_head),
+                                       cmocka_unit_test(test_dry_run)};
+    return cmocka_run_group_tests(tests, begin, end);
+}
