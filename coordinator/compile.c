@@ -1,6 +1,7 @@
 #include "coordinator/compile.h"
 
 #include "coordinator/budget.h"
+#include "coordinator/compile_parts.h"
 #include "coordinator/target_kind.h"
 #include "shared/transform.h"
 
@@ -40,7 +41,7 @@ static status make_skeleton(struct compiled *c, const struct target_config *conf
 }
 
 /* All of every group. */
-static status keep_all(struct compiled *c) {
+status compile_keep_all(struct compiled *c) {
     int groups = channel_map_groups(c->map);
     free(c->kept);
     c->kept = malloc(((size_t)groups + 1) * sizeof *c->kept);
@@ -52,7 +53,7 @@ static status keep_all(struct compiled *c) {
 /* By factors, or within the budget. */
 static status choose_widths(struct compiled *c, const struct target_config *config,
                             const double *const *error) {
-    STATUS_TRY(keep_all(c));
+    STATUS_TRY(compile_keep_all(c));
     if (budget_is_set(config)) return budget_allot(c, config, error, c->kept);
     for (int i = 0; i < target_kind_count(); i++)
         if (target_kind_at(i)->narrow)
@@ -92,7 +93,7 @@ status compile_narrowed(const struct compiled *c, const int *kept, struct graph 
     return graph_infer(*graph);
 }
 
-static status narrow(struct compiled *c, const char *name) {
+status compile_narrow(struct compiled *c, const char *name) {
     graph_destroy(&c->target);
     STATUS_TRY(compile_narrowed(c, c->kept, &c->target));
     char *copy = strdup(name);
@@ -105,7 +106,7 @@ static status narrow(struct compiled *c, const char *name) {
 /* ---- keep lists ---- */
 
 /* The group whose classes are, in order, the node's channels; -1 if it is no such node. */
-static int whole_group(const struct compiled *c, int node) {
+int compile_whole_group(const struct compiled *c, int node) {
     int width;
     const struct channel *channel = channel_map_of(c->map, node, &width);
     if (!width || channel_map_width(c->map, channel[0].group) != width) return -1;
@@ -115,13 +116,13 @@ static int whole_group(const struct compiled *c, int node) {
 }
 
 static bool is_list_of(const struct compiled *c, const struct keep *k, int node, int group) {
-    return k->node == node || (k->selected && group >= 0 && whole_group(c, k->node) == group);
+    return k->node == node || (k->selected && group >= 0 && compile_whole_group(c, k->node) == group);
 }
 
 /* The list of what stays of a node's output, each position repeated; made at first use. -1: everything stays.
  */
 static status keep_of(struct compiled *c, struct plan *plan, int node, int repeat, int *index) {
-    int width, group = whole_group(c, node);
+    int width, group = compile_whole_group(c, node);
     channel_map_of(c->map, node, &width);
     int64_t n = kept_positions(c, c->kept, node, NULL, NULL);
     *index = -1;
@@ -297,8 +298,8 @@ static status add_slices(struct compiled *c, struct plan *plan, const struct tar
 
 /* ---- the two ways ---- */
 
-static status begin(const struct graph *source, const struct target_config *config,
-                    struct compiled **compiled) {
+status compile_begin(const struct graph *source, const struct target_config *config,
+                     struct compiled **compiled) {
     struct compiled *c = calloc(1, sizeof *c);
     if (!c) return status_no_memory("the compiler", sizeof *c);
     status error = fold_create(source, &c->fold);
@@ -309,8 +310,8 @@ static status begin(const struct graph *source, const struct target_config *conf
 }
 
 /* The programs that give what the target is compared with. */
-static status add_full_programs(struct compiled *c, const struct graph *source, const char *path,
-                                const char *digest) {
+status compile_full_programs(struct compiled *c, const struct graph *source, const char *path,
+                             const char *digest) {
     STATUS_TRY(plan_create(source, c->fold->graph, path, digest, &c->whole));
     STATUS_TRY(add_slices(c, c->whole, NULL));
     if (!c->skeleton->edited) return SUCCESS;
@@ -321,8 +322,8 @@ static status add_full_programs(struct compiled *c, const struct graph *source, 
 status compile_target(const struct graph *source, const char *source_path, const char *digest,
                       const struct target_config *config, const char *name, struct compiled **compiled) {
     struct compiled *c = NULL;
-    STATUS_TRY(begin(source, config, &c));
-    status error = add_full_programs(c, source, source_path, digest);
+    STATUS_TRY(compile_begin(source, config, &c));
+    status error = compile_full_programs(c, source, source_path, digest);
     if (!error) error = compile_widths(c, config, NULL, name);
     if (error) compiled_destroy(&c);
     *compiled = c;
@@ -334,93 +335,7 @@ status compile_widths(struct compiled *c, const struct target_config *config, co
     const struct plan *full = c->whole;
     plan_destroy(&c->plan);
     STATUS_TRY(choose_widths(c, config, error));
-    STATUS_TRY(narrow(c, name));
+    STATUS_TRY(compile_narrow(c, name));
     STATUS_TRY(plan_create(full->source, c->target, full->source_path, full->source_digest, &c->plan));
     return add_slices(c, c->plan, config);
-}
-
-/* What a program keeps of each group: all, unless a keep list says otherwise. */
-static status widths_of_program(struct compiled *c, struct position *at) {
-    STATUS_TRY(keep_all(c));
-    for (int i = 0; i < c->plan->nkeeps; i++) {
-        const struct keep *k = &c->plan->keep[i];
-        const char *name = c->skeleton->graph->layer[c->skeleton->graph->node[k->node].layer].name;
-        int width, group = whole_group(c, k->node);
-        channel_map_of(c->map, k->node, &width);
-        *at = k->at;
-        if (k->of != (int64_t)width * k->repeat)
-            return status_fail(STATUS_DATA, "\"%s\" has %d channels, not %lld", name, width,
-                               (long long)(k->of / k->repeat));
-        if (!k->selected) continue;
-        if (group < 0 || (channel_map_fixed(c->map, group) && k->n != k->of))
-            return status_fail(STATUS_DATA, "the channels of \"%s\" cannot be selected: %s", name,
-                               group < 0 ? "they are those of other layers, which channels() takes"
-                                         : "they are kept whole");
-        c->kept[group] = (int)(k->n / k->repeat);
-    }
-    *at = (struct position){0};
-    return SUCCESS;
-}
-
-/* A group that has no keep list is as wide as the statements of its first layer say. */
-static void widths_of_statements(struct compiled *c) {
-    const struct graph *wide = c->skeleton->graph;
-    for (int i = 0; i < c->plan->nstatements; i++) {
-        const struct plan_statement *s = &c->plan->statement[i];
-        const struct weight *w = &wide->layer[s->layer].weight[s->weight];
-        int node = graph_layer_node(wide, s->layer), group = node < 0 ? -1 : whole_group(c, node),
-            axis = w->out_axis;
-        if (group < 0 || channel_map_fixed(c->map, group) || axis < 0 || s->shape.rank != w->shape.rank)
-            continue;
-        if (c->kept[group] == w->shape.dim[axis] && s->shape.dim[axis] < w->shape.dim[axis])
-            c->kept[group] = (int)s->shape.dim[axis];
-    }
-}
-
-status compile_program(const struct graph *source, const char *source_path, const char *digest,
-                       const char *text, const struct target_config *config, const char *name,
-                       struct compiled **compiled, struct position *at) {
-    struct compiled *c = NULL;
-    *at = (struct position){0};
-    STATUS_TRY(begin(source, config, &c));
-    status error = plan_parse(text, strlen(text), source, c->skeleton->graph, &c->plan, at);
-    if (!error && digest && c->plan->source_digest && strcmp(digest, c->plan->source_digest) != 0)
-        error = status_fail(
-            STATUS_DATA,
-            "the program was made for another source, %s, than %s, %s; take \"digest ...\" out of "
-            "it to run it all the same",
-            c->plan->source_digest, source_path, digest);
-    if (!error) error = widths_of_program(c, at);
-    if (!error) widths_of_statements(c);
-    if (!error) error = narrow(c, name);
-    if (!error) {
-        c->plan->target = c->target;
-        error = plan_check(c->plan, at);
-    }
-    if (!error) error = add_full_programs(c, source, source_path, digest);
-    if (error) compiled_destroy(&c);
-    *compiled = c;
-    return error;
-}
-
-/* ---- channels that a program has chosen ---- */
-
-bool compile_is_given(const struct compiled *c) {
-    for (int i = 0; i < c->plan->nkeeps; i++)
-        if (c->plan->keep[i].selected && !c->plan->keep[i].given) return false;
-    return true;
-}
-
-status compile_given(const struct compiled *c, int64_t **chosen) {
-    for (int i = 0; i < c->plan->nkeeps; i++) {
-        const struct keep *k = &c->plan->keep[i];
-        int group = k->selected && k->given ? whole_group(c, k->node) : -1;
-        if (group < 0 || k->n == k->of) continue;
-        int64_t n = k->n / k->repeat, *list = malloc((size_t)n * sizeof *list);
-        if (!list) return status_no_memory("channels", (size_t)n * sizeof *list);
-        for (int64_t j = 0; j < n; j++) list[j] = k->index[j * k->repeat] / k->repeat;
-        free(chosen[group]);
-        chosen[group] = list;
-    }
-    return SUCCESS;
 }

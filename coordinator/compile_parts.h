@@ -1,0 +1,21 @@
+/* Parts of the compiler that both ways need: from a description and from a program's text. Internal to
+ * coordinator/compile*.c. */
+#ifndef GODWIT_COORDINATOR_COMPILE_PARTS_H
+#define GODWIT_COORDINATOR_COMPILE_PARTS_H
+
+#include "coordinator/compile.h"
+
+/* Folded source, skeleton and channel map. */
+status compile_begin(const struct graph *source, const struct target_config *config,
+                     struct compiled **compiled) STATUS_MUST_USE;
+/* kept: all of every group. */
+status compile_keep_all(struct compiled *c) STATUS_MUST_USE;
+/* The target, as wide as `kept` says. */
+status compile_narrow(struct compiled *c, const char *name) STATUS_MUST_USE;
+/* The programs that give what the target is compared with. */
+status compile_full_programs(struct compiled *c, const struct graph *source, const char *path,
+                             const char *digest) STATUS_MUST_USE;
+/* The group whose classes are, in order, the node's channels; -1 if it is no such node. */
+int compile_whole_group(const struct compiled *c, int node);
+
+#endif

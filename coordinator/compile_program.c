@@ -1,0 +1,91 @@
+/* From a program's text to a target. */
+#include "coordinator/compile_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What a program keeps of each group: all, unless a keep list says otherwise. */
+static status widths_of_program(struct compiled *c, struct position *at) {
+    STATUS_TRY(compile_keep_all(c));
+    for (int i = 0; i < c->plan->nkeeps; i++) {
+        const struct keep *k = &c->plan->keep[i];
+        const char *name = c->skeleton->graph->layer[c->skeleton->graph->node[k->node].layer].name;
+        int width, group = compile_whole_group(c, k->node);
+        channel_map_of(c->map, k->node, &width);
+        *at = k->at;
+        if (k->of != (int64_t)width * k->repeat)
+            return status_fail(STATUS_DATA, "\"%s\" has %d channels, not %lld", name, width,
+                               (long long)(k->of / k->repeat));
+        if (!k->selected) continue;
+        if (group < 0 || (channel_map_fixed(c->map, group) && k->n != k->of))
+            return status_fail(STATUS_DATA, "the channels of \"%s\" cannot be selected: %s", name,
+                               group < 0 ? "they are those of other layers, which channels() takes"
+                                         : "they are kept whole");
+        c->kept[group] = (int)(k->n / k->repeat);
+    }
+    *at = (struct position){0};
+    return SUCCESS;
+}
+
+/* A group that has no keep list is as wide as the statements of its first layer say. */
+static void widths_of_statements(struct compiled *c) {
+    const struct graph *wide = c->skeleton->graph;
+    for (int i = 0; i < c->plan->nstatements; i++) {
+        const struct plan_statement *s = &c->plan->statement[i];
+        const struct weight *w = &wide->layer[s->layer].weight[s->weight];
+        int node = graph_layer_node(wide, s->layer), group = node < 0 ? -1 : compile_whole_group(c, node),
+            axis = w->out_axis;
+        if (group < 0 || channel_map_fixed(c->map, group) || axis < 0 || s->shape.rank != w->shape.rank)
+            continue;
+        if (c->kept[group] == w->shape.dim[axis] && s->shape.dim[axis] < w->shape.dim[axis])
+            c->kept[group] = (int)s->shape.dim[axis];
+    }
+}
+
+status compile_program(const struct graph *source, const char *source_path, const char *digest,
+                       const char *text, const struct target_config *config, const char *name,
+                       struct compiled **compiled, struct position *at) {
+    struct compiled *c = NULL;
+    *at = (struct position){0};
+    STATUS_TRY(compile_begin(source, config, &c));
+    status error = plan_parse(text, strlen(text), source, c->skeleton->graph, &c->plan, at);
+    if (!error && digest && c->plan->source_digest && strcmp(digest, c->plan->source_digest) != 0)
+        error = status_fail(
+            STATUS_DATA,
+            "the program was made for another source, %s, than %s, %s; take \"digest ...\" out of "
+            "it to run it all the same",
+            c->plan->source_digest, source_path, digest);
+    if (!error) error = widths_of_program(c, at);
+    if (!error) widths_of_statements(c);
+    if (!error) error = compile_narrow(c, name);
+    if (!error) {
+        c->plan->target = c->target;
+        error = plan_check(c->plan, at);
+    }
+    if (!error) error = compile_full_programs(c, source, source_path, digest);
+    if (error) compiled_destroy(&c);
+    *compiled = c;
+    return error;
+}
+
+/* ---- channels that a program has chosen ---- */
+
+bool compile_is_given(const struct compiled *c) {
+    for (int i = 0; i < c->plan->nkeeps; i++)
+        if (c->plan->keep[i].selected && !c->plan->keep[i].given) return false;
+    return true;
+}
+
+status compile_given(const struct compiled *c, int64_t **chosen) {
+    for (int i = 0; i < c->plan->nkeeps; i++) {
+        const struct keep *k = &c->plan->keep[i];
+        int group = k->selected && k->given ? compile_whole_group(c, k->node) : -1;
+        if (group < 0 || k->n == k->of) continue;
+        int64_t n = k->n / k->repeat, *list = malloc((size_t)n * sizeof *list);
+        if (!list) return status_no_memory("channels", (size_t)n * sizeof *list);
+        for (int64_t j = 0; j < n; j++) list[j] = k->index[j * k->repeat] / k->repeat;
+        free(chosen[group]);
+        chosen[group] = list;
+    }
+    return SUCCESS;
+}
