@@ -20,7 +20,7 @@ int refit_second(const struct refit *r, const struct op *op) {
     if (readers != 1 || r->source_value[op->out] >= 0) return -1;
     const struct op *second = &r->target->op[reader];
     bool plain = patches_known(second) && second->kind == op->kind && second->param[0] != op->param[0];
-    return plain && r->source_value[second->out] >= 0 ? reader : -1;
+    return plain && r->source_value[second->out] >= 0 && refit_statement(r, second) ? reader : -1;
 }
 
 /* The statement that refits this operation's kernel, or NULL. */

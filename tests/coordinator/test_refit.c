@@ -11,9 +11,11 @@
 
 #include "coordinator/compile.h"
 #include "graph_build.h"
+#include "shared/evaluation.h"
 #include "shared/rng.h"
 #include "worker/nets.h"
 #include "worker/correspondence.h"
+#include "worker/decomposition.h"
 #include "worker/refit.h"
 #include "worker/select.h"
 
@@ -330,6 +332,121 @@ static void test_sum_is_right(void **state) {
     all_true(sum < 1e-6 && branch > 1e-4);
 }
 
+/* ---- targets with other layers than the source ---- */
+
+static status read_raw(void *context, int layer, int weight, int64_t first, int64_t n, float *out) {
+    const struct model *raw = context;
+    int64_t rows, columns;
+    shape_rows(&raw->graph->layer[layer].weight[weight].shape, &rows, &columns);
+    memcpy(out, params_at(raw->params, graph_first_param(raw->graph, layer) + weight) + first * columns,
+           (size_t)(n * columns) * sizeof *out);
+    return SUCCESS;
+}
+
+static status decompose(void *context, int64_t m, int64_t n, double *a, double *u, double *s, double *vt) {
+    (void)context;
+    return singular_values(m, n, a, u, s, vt);
+}
+
+/* A target at full width that starts as its program says. */
+static void set_up_as(struct fixture *f, const struct net *net, const struct target_config *config) {
+    struct evaluation *evaluation = NULL;
+    *f = (struct fixture){.raw = model_random(net->build(), 40)};
+    struct evaluation_sources sources = {.context = f->raw, .read = read_raw, .svd = decompose};
+    build_ok(compile_target(f->raw->graph, "source", NULL, config, "small", &f->compiled));
+    build_ok(compile_choose(f->compiled, NULL));
+    f->source = model_of(f->compiled->fold->graph);
+    f->target = model_of(f->compiled->target);
+    fold_params(f);
+    build_ok(evaluation_create(f->compiled->plan, &sources, &evaluation));
+    for (int i = 0; i < f->compiled->plan->nstatements; i++) {
+        const struct plan_statement *s = &f->compiled->plan->statement[i];
+        int64_t rows, columns;
+        shape_rows(&s->shape, &rows, &columns);
+        build_ok(evaluation_rows(
+            evaluation, plan_start(s), 0, rows,
+            params_at(f->target->params, graph_first_param(f->target->graph, s->layer) + s->weight)));
+    }
+    evaluation_destroy(&evaluation);
+    int64_t sample = net_count(f->raw->ops, f->raw->ops->input[0], 1);
+    f->x = random_floats(SAMPLES * sample, 5);
+    f->fresh = random_floats(TESTS * sample, 6);
+}
+
+/* Kernels of less than half their rank; a sweep goes through both factors. */
+static void test_factors_are_repaired(void **state) {
+    (void)state;
+    static const char *const names[] = {"plain", "residual", "concatenated"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        const struct net *net = nets;
+        while (strcmp(net->name, names[k]) != 0) net++;
+        struct fixture f;
+        double largest;
+        set_up_as(&f, net, &(struct target_config){.width = 1, .rank = 0.4});
+        assert_true(f.compiled->skeleton->edited);
+        double before = output_error(&f, &largest);
+        build_ok(refitted(&f, world, 2, 0));
+        double after = output_error(&f, &largest);
+        tear_down(&f);
+        set_up_as(&f, net, &(struct target_config){.width = 1, .rank = 0.4});
+        build_ok(refitted(&f, world, 2, 1));
+        double swept = output_error(&f, &largest);
+        if (comm_is_root(world))
+            print_message("%s: error %.3f factored, %.3f refitted, %.3f after a sweep\n", net->name, before,
+                          after, swept);
+        tear_down(&f);
+        all_true(after < 0.6 * before && swept < 1.3 * after); /* as at half width */
+    }
+}
+
+static void test_left_out_block_is_repaired(void **state) {
+    (void)state;
+    const struct net net = {.name = "lossy shortcut", .build = lossy_shortcut};
+    static char add[] = "add";
+    char *names[] = {add};
+    struct fixture f;
+    double largest;
+    set_up_as(&f, &net, &(struct target_config){.width = 1, .depth = names, .ndepth = 1});
+    double before = output_error(&f, &largest);
+    build_ok(refitted(&f, world, 2, 1));
+    double after = output_error(&f, &largest);
+    if (!(after < 0.5 * before)) print_error("error %g, then %g\n", before, after);
+    tear_down(&f);
+    all_true(after < 0.5 * before);
+}
+
+/* A person may take refit off a statement: then the second of two factors stays as it is, and so does the
+ * first, which has nothing to go with. */
+static void test_factor_that_is_not_refitted(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up_as(&f, &nets[0], &(struct target_config){.width = 1, .rank = 0.4});
+    struct params *start = NULL;
+    build_ok(params_clone(f.target->params, &start));
+    const struct skeleton *s = f.compiled->skeleton;
+    for (int i = 0; i < f.compiled->plan->nstatements; i++) {
+        struct plan_statement *statement = &f.compiled->plan->statement[i];
+        if (s->part[statement->layer] != PART_RIGHT || !plan_is_refit(statement)) continue;
+        struct expr *refit = statement->value;
+        statement->value = refit->arg[0];
+        refit->nargs = 0;
+        expr_destroy(&refit);
+    }
+    build_ok(refitted(&f, world, 2, 1));
+    bool right = true;
+    int factors = 0;
+    for (int l = 0; l < f.target->graph->nlayers; l++) {
+        if (s->part[l] == PART_WHOLE) continue;
+        int p = graph_first_param(f.target->graph, l);
+        right = right && !memcmp(params_at(f.target->params, p), params_at(start, p),
+                                 (size_t)start->count[p] * sizeof(float));
+        factors++;
+    }
+    params_destroy(&start);
+    tear_down(&f);
+    all_true(right && factors > 1);
+}
+
 static void test_ranks_do_not_matter(void **state) {
     (void)state;
     for (int i = 0; i < NNETS; i++) {
@@ -372,6 +489,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_full_width_keeps_the_function),
         cmocka_unit_test(test_half_width_is_repaired),
         cmocka_unit_test(test_sum_is_right),
+        cmocka_unit_test(test_factors_are_repaired),
+        cmocka_unit_test(test_left_out_block_is_repaired),
+        cmocka_unit_test(test_factor_that_is_not_refitted),
         cmocka_unit_test(test_ranks_do_not_matter),
         cmocka_unit_test(test_not_finite),
     };
