@@ -54,6 +54,10 @@ status compile_keep_all(struct compiled *c) {
 static status choose_widths(struct compiled *c, const struct target_config *config,
                             const double *const *error) {
     STATUS_TRY(compile_keep_all(c));
+    if (budget_is_set(config) && config->nwidths)
+        return status_fail(STATUS_USAGE,
+                           "target.widths and a budget (target.params, target.flops) exclude each other; "
+                           "leave one out");
     if (budget_is_set(config)) return budget_allot(c, config, error, c->kept);
     for (int i = 0; i < target_kind_count(); i++)
         if (target_kind_at(i)->narrow)
@@ -145,25 +149,40 @@ static status keep_of(struct compiled *c, struct plan *plan, int node, int repea
     return error;
 }
 
+/* The positions that a list has when these classes are chosen; owned by the caller, on failure too. */
+static status list_positions(const struct compiled *c, const struct keep *k, int64_t *const *chosen,
+                             int64_t **index) {
+    int width;
+    channel_map_of(c->map, k->node, &width);
+    *index = malloc(((size_t)width * (size_t)k->repeat + 1) * sizeof **index);
+    if (!*index) return status_no_memory("a keep list", (size_t)width * sizeof **index);
+    int64_t n = kept_positions(c, c->kept, k->node, chosen, *index);
+    if (n * k->repeat != k->n)
+        return status_fail(STATUS_UNSUPPORTED,
+                           "the choice of channels leaves %lld of \"%s\" instead of %lld: its channels "
+                           "are coupled unevenly",
+                           (long long)(n * k->repeat), c->target->layer[c->target->node[k->node].layer].name,
+                           (long long)k->n);
+    for (int64_t j = n - 1; j >= 0; j--)
+        for (int r = k->repeat - 1; r >= 0; r--) (*index)[j * k->repeat + r] = (*index)[j] * k->repeat + r;
+    return SUCCESS;
+}
+
 status compile_choose(struct compiled *c, int64_t *const *chosen) {
     for (int i = 0; i < c->plan->nkeeps; i++) {
         struct keep *k = &c->plan->keep[i];
-        int width;
-        if (k->given) continue;
-        channel_map_of(c->map, k->node, &width);
-        int64_t *index = malloc(((size_t)width * (size_t)k->repeat + 1) * sizeof *index);
-        if (!index) return status_no_memory("a keep list", (size_t)width * sizeof *index);
-        int64_t n = kept_positions(c, c->kept, k->node, chosen, index);
-        if (n * k->repeat != k->n) {
+        int64_t *index = NULL;
+        status error = list_positions(c, k, chosen, &index);
+        if (!error && k->given && memcmp(index, k->index, (size_t)k->n * sizeof *index) != 0)
+            error =
+                status_fail(STATUS_DATA,
+                            "keep list %s has other positions of \"%s\" than the channels selected elsewhere "
+                            "leave; take its positions out to have them worked out",
+                            k->name, c->target->layer[c->target->node[k->node].layer].name);
+        if (error) {
             free(index);
-            return status_fail(STATUS_UNSUPPORTED,
-                               "the choice of channels leaves %lld of \"%s\" instead of %lld: its channels "
-                               "are coupled unevenly",
-                               (long long)(n * k->repeat),
-                               c->target->layer[c->target->node[k->node].layer].name, (long long)k->n);
+            return error;
         }
-        for (int64_t j = n - 1; j >= 0; j--)
-            for (int r = k->repeat - 1; r >= 0; r--) index[j * k->repeat + r] = index[j] * k->repeat + r;
         free(k->index);
         k->index = index;
     }

@@ -47,7 +47,8 @@ bool compile_is_given(const struct compiled *compiled);
 status compile_given(const struct compiled *compiled, int64_t **chosen) STATUS_MUST_USE;
 
 /* Gives the classes chosen for every group that is pruned: chosen[group] has kept[group] ascending class
- * numbers, NULL where all are kept. Fills the keep lists of the plan. */
+ * numbers, NULL where all are kept. Fills the keep lists of the plan. DATA error for a list
+ * that a text has with other positions than these choices leave. */
 status compile_choose(struct compiled *compiled, int64_t *const *chosen) STATUS_MUST_USE;
 
 #endif

@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* Where a rank's chunks go and come back from. */
 struct migrator {
@@ -152,14 +151,14 @@ static status count_rows(void *context, int layer, int weight, int64_t first, in
     int64_t rows, columns;
     (void)first;
     shape_rows(&counter->source->layer[layer].weight[weight].shape, &rows, &columns);
-    memset(out, 0, (size_t)(n * columns) * sizeof *out);
+    for (int64_t i = 0; i < n * columns; i++) out[i] = 1; /* variances are positive */
     counter->bytes += (double)(n * columns) * sizeof *out;
     return SUCCESS;
 }
 
 static status no_decomposition(void *context, int64_t m, int64_t n, double *a, double *u, double *s,
                                double *vt) {
-    (void)context, (void)m, (void)n, (void)a, (void)u, (void)s, (void)vt; /* zeros have zeros */
+    (void)context, (void)m, (void)n, (void)a, (void)u, (void)s, (void)vt; /* what they are is no matter */
     return SUCCESS;
 }
 

@@ -25,7 +25,7 @@ status migrate(const struct machine *machine, const struct migration *migration,
                struct params *params) STATUS_MUST_USE;
 
 /* What it would read: bytes of the source that each rank's chunks need, bytes[partition->nranks], found by
- * evaluating the program on zeros: `file` and `folder` are not used. Not collective. Keep lists must have
+ * evaluating the program on ones: `file` and `folder` are not used. Not collective. Keep lists must have
  * been chosen; which ones makes little difference. */
 status migration_bytes(const struct migration *migration, double *bytes) STATUS_MUST_USE;
 

@@ -159,6 +159,46 @@ __attribute__((noinline)) static char *replaced(const char *text, const char *fr
     return edited;
 }
 
+/* The positions of all lists that are channels(). */
+static void take_out_lists(char *text) {
+    for (char *at = text; (at = strstr(at, " = channels(")); at++) {
+        char *list = strstr(at, ", ["), *end = strstr(at, "])");
+        assert_true(list && end);
+        memmove(list, end + 1, strlen(end + 1) + 1);
+    }
+}
+
+/* A person selects another channel of c2 and forgets the lists of what is made of them. */
+static void test_lists_agree(void **state) {
+    (void)state;
+    int net = 0;
+    while (strcmp(nets[net].name, "depthwise") != 0) net++;
+    struct graph *g = source_of(net);
+    struct compiled *c = compiled_to(g, 0.5);
+    choose_last(c);
+    char *text = printed(c);
+    for (int edits = 0; edits < 3; edits++) {
+        struct compiled *again = NULL;
+        struct position at;
+        char *edited = replaced(text, "select(\"c2\", 2 of 4, [2 3])",
+                                edits ? "select(\"c2\", 2 of 4, [1 3])" : "select(\"c2\", 2 of 4, [2 3])");
+        if (edits > 1) take_out_lists(edited);
+        build_ok(compile_program(g, "source.h5", NULL, edited, &any_width, "small", &again, &at));
+        int64_t **chosen = calloc((size_t)channel_map_groups(again->map) + 1, sizeof *chosen);
+        build_ok(compile_given(again, chosen));
+        status error = compile_choose(again, chosen);
+        if (edits == 1) build_refused(error, STATUS_DATA, "than the channels selected elsewhere leave");
+        else build_ok(error);
+        for (int i = 0; i < channel_map_groups(again->map); i++) free(chosen[i]);
+        free(chosen);
+        compiled_destroy(&again);
+        free(edited);
+    }
+    free(text);
+    compiled_destroy(&c);
+    graph_destroy(&g);
+}
+
 /* One word of a program replaced: the place and the message of the error. */
 static void test_places_of_errors(void **state) {
     (void)state;
@@ -291,7 +331,7 @@ static void run_program(const struct graph *g, struct compiled *c) {
     int64_t **chosen = calloc((size_t)channel_map_groups(c->map) + 1, sizeof *chosen);
     build_ok(compile_given(c, chosen));
     status error = compile_choose(c, chosen);
-    bool uneven = status_code(error) == STATUS_UNSUPPORTED;
+    bool uneven = status_code(error) == STATUS_UNSUPPORTED || status_code(error) == STATUS_DATA;
     if (!uneven) build_ok(error);
     status_drop(&error);
     build_ok(evaluation_create(c->plan, &sources, &evaluation));
@@ -488,6 +528,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_places_of_errors),
         cmocka_unit_test(test_excerpt),
         cmocka_unit_test(test_cut_off),
+        cmocka_unit_test(test_lists_agree),
         cmocka_unit_test(test_edits),
         cmocka_unit_test(test_documentation),
     };
