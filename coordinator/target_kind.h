@@ -8,8 +8,6 @@
 #include "shared/channels.h"
 
 struct target_kind {
-    const char *name; /* key in the configuration's "target" */
-
     /* Changes the graph: marks nodes of the folded source in edit[nodes]. May be NULL. USAGE error for what
      * the description names and the model does not have, UNSUPPORTED for what cannot be done. */
     status (*edit)(const struct target_config *config, const struct graph *folded, struct edit *edit);

@@ -140,7 +140,8 @@ status expr_check(const struct plan *plan, struct expr *expr, struct position *a
         STATUS_TRY(check_axis(expr, &expr->operand[i]));
     }
     *at = expr->at;
-    STATUS_TRY(t->check(plan, expr, at));
+    if (!t->check) expr->shape = expr->arg[0]->shape;
+    else STATUS_TRY(t->check(plan, expr, at));
     int64_t count;
     STATUS_TRY(shape_count(&expr->shape, &count));
     if (count > 0 && count <= MAX_ELEMENTS) return SUCCESS;

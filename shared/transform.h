@@ -33,7 +33,8 @@ struct transform {
     struct operand_spec operand[TRANSFORM_MAX_OPERANDS];
     int noperands;
 
-    /* Gives expr->shape. DATA error; *at, at first the expression's place, may be set to an operand's. */
+    /* Gives expr->shape; NULL: that of the first argument. DATA error; *at, at first the expression's place,
+     * may be set to an operand's. */
     status (*check)(const struct plan *plan, struct expr *expr, struct position *at);
 
     /* The axis of the first argument whose positions those on `axis` of the value are, in their order; -1:

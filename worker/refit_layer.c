@@ -119,11 +119,22 @@ void refit_report(const struct pass *p, const struct plan_statement *s, const ch
     LOG_EVENT(log, "refit", {"layer", 0, layer->name}, {"before", before, NULL}, {"after", after, NULL});
 }
 
+static struct fit_data data_of(const struct calibration *c, int ncalls, const struct fit_call *call,
+                               const int64_t *column) {
+    return (struct fit_data){.ncalls = ncalls,
+                             .call = call,
+                             .column = column,
+                             .n = c->n,
+                             .total = c->total,
+                             .block = CALIBRATION_BLOCK,
+                             .first = c->first,
+                             .held = calibration_held(c)};
+}
+
 static status fit_calls(const struct pass *p, const struct plan_statement *s, int ncalls, const int *calls,
                         struct fit_result *result) {
     const struct refit *r = p->r;
     const struct op *op = &r->target->op[calls[0]];
-    const struct calibration *c = r->calibration;
     struct fit_options options = {
         .ridge = r->config->ridge, .rounds = r->config->relu_rounds, .rows = FIT_ROWS};
     struct fit_call *call = calloc((size_t)ncalls, sizeof *call);
@@ -134,14 +145,7 @@ static status fit_calls(const struct pass *p, const struct plan_statement *s, in
         error = prepare_call(p, calls[i], ncalls == 1, column, &call[i], &part[2 * i], &part[2 * i + 1]);
     error = comm_agree(p->machine->world, error);
     if (!error) {
-        struct fit_data data = {.ncalls = ncalls,
-                                .call = call,
-                                .column = column,
-                                .n = c->n,
-                                .total = c->total,
-                                .block = CALIBRATION_BLOCK,
-                                .first = c->first,
-                                .held = calibration_held(c)};
+        struct fit_data data = data_of(r->calibration, ncalls, call, column);
         float *bias = op->param[1] >= 0 ? params_at(r->target_params, op->param[1]) : NULL;
         error = fit_operation(p->machine, r->target, &data, &options,
                               params_at(r->target_params, op->param[0]), bias, result);
@@ -180,7 +184,6 @@ status refit_fit(const struct pass *p, int index, struct plan_statement *s) {
 status refit_factor(const struct pass *p, int index, int second, struct plan_statement *s) {
     const struct refit *r = p->r;
     const struct op *left = &r->target->op[index], *right = &r->target->op[second];
-    const struct calibration *c = r->calibration;
     struct fit_options options = {.ridge = r->config->ridge, .rows = FIT_ROWS};
     struct fit_result result = {0};
     float *inputs = NULL, *outputs = NULL;
@@ -196,14 +199,7 @@ status refit_factor(const struct pass *p, int index, int second, struct plan_sta
     if (!call.x) call.x = inputs;
     error = comm_agree(p->machine->world, error);
     if (!error) {
-        struct fit_data data = {.ncalls = 1,
-                                .call = &call,
-                                .column = column,
-                                .n = c->n,
-                                .total = c->total,
-                                .block = CALIBRATION_BLOCK,
-                                .first = c->first,
-                                .held = calibration_held(c)};
+        struct fit_data data = data_of(r->calibration, 1, &call, column);
         error = factor_fit(p->machine, r->target, &data, refit_width(r->target, right->out), &options,
                            params_at(r->target_params, left->param[0]),
                            params_at(r->target_params, right->param[0]), &result);

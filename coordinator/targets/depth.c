@@ -58,4 +58,4 @@ static status edit(const struct target_config *config, const struct graph *folde
     return error;
 }
 
-const struct target_kind target_depth = {.name = "depth", .edit = edit};
+const struct target_kind target_depth = {.edit = edit};

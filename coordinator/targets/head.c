@@ -24,4 +24,4 @@ static status edit(const struct target_config *config, const struct graph *folde
     return SUCCESS;
 }
 
-const struct target_kind target_head = {.name = "head", .edit = edit};
+const struct target_kind target_head = {.edit = edit};

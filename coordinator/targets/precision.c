@@ -22,4 +22,4 @@ static status finish(const struct target_config *config, const struct plan *plan
     return expr_check(plan, *expr, &at);
 }
 
-const struct target_kind target_precision = {.name = "precision", .finish = finish};
+const struct target_kind target_precision = {.finish = finish};

@@ -70,4 +70,4 @@ static status narrow(const struct target_config *config, const struct skeleton *
     return SUCCESS;
 }
 
-const struct target_kind target_width = {.name = "width", .narrow = narrow};
+const struct target_kind target_width = {.narrow = narrow};

@@ -1,12 +1,6 @@
 /* scale(x, 0.5) and offset(x, 1): every value times, or plus, a number. */
 #include "shared/transform.h"
 
-static status check(const struct plan *plan, struct expr *expr, struct position *at) {
-    (void)plan, (void)at;
-    expr->shape = expr->arg[0]->shape;
-    return SUCCESS;
-}
-
 static int64_t count_of(const struct expr *expr, int64_t n) {
     int64_t nrows, columns;
     shape_rows(&expr->shape, &nrows, &columns);
@@ -37,7 +31,6 @@ const struct transform transform_scale = {
     .max_args = 1,
     .operand = {{.type = OPERAND_NUMBER}},
     .noperands = 1,
-    .check = check,
     .rows = scale_rows,
 };
 
@@ -49,6 +42,5 @@ const struct transform transform_offset = {
     .max_args = 1,
     .operand = {{.type = OPERAND_NUMBER}},
     .noperands = 1,
-    .check = check,
     .rows = offset_rows,
 };

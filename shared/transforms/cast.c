@@ -6,12 +6,6 @@
 
 enum { FLOAT32, BFLOAT16, FLOAT16 };
 
-static status check(const struct plan *plan, struct expr *expr, struct position *at) {
-    (void)plan, (void)at;
-    expr->shape = expr->arg[0]->shape;
-    return SUCCESS;
-}
-
 static float to_bfloat16(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -50,7 +44,6 @@ const struct transform transform_cast = {
     .max_args = 1,
     .operand = {{.type = OPERAND_WORD, .choices = "float32|bfloat16|float16"}},
     .noperands = 1,
-    .check = check,
     .finishes = true,
     .rows = rows,
 };

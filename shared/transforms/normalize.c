@@ -1,16 +1,10 @@
 /* normalize(x, mean, axis 0): the mean taken off, or values divided by their standard deviation or by the
  * largest of them. */
-#include "shared/transforms/channel_statistics.h"
+#include "shared/transforms/grouping.h"
 
 #include <math.h>
 
 enum { MEAN, STD, ABSMAX };
-
-static status check(const struct plan *plan, struct expr *expr, struct position *at) {
-    (void)plan, (void)at;
-    expr->shape = expr->arg[0]->shape;
-    return SUCCESS;
-}
 
 static struct grouping grouping(const struct expr *expr) {
     const struct operand *axis = &expr->operand[1];
@@ -81,6 +75,5 @@ const struct transform transform_normalize = {
     .operand = {{.type = OPERAND_WORD, .choices = "mean|std|absmax"},
                 {.name = "axis", .type = OPERAND_AXIS, .optional = true}},
     .noperands = 2,
-    .check = check,
     .rows = rows,
 };

@@ -2,17 +2,11 @@
  * own, or with a scale and a zero point: int8          round(x / s) * s,             s = largest |x| / 127
  *   int8_affine   (round(x / s) + z) is -128 to 127, s = (largest - smallest) / 255, and zero is exact
  * (Jacob et al. 2018, section 2.1). */
-#include "shared/transforms/channel_statistics.h"
+#include "shared/transforms/grouping.h"
 
 #include <math.h>
 
 enum { INT8, INT8_AFFINE };
-
-static status check(const struct plan *plan, struct expr *expr, struct position *at) {
-    (void)plan, (void)at;
-    expr->shape = expr->arg[0]->shape;
-    return SUCCESS;
-}
 
 static struct grouping grouping(const struct expr *expr) {
     const struct operand *axis = &expr->operand[1];
@@ -81,7 +75,6 @@ const struct transform transform_quantize = {
     .operand = {{.type = OPERAND_WORD, .choices = "int8|int8_affine"},
                 {.name = "axis", .type = OPERAND_AXIS, .optional = true}},
     .noperands = 2,
-    .check = check,
     .finishes = true,
     .rows = rows,
 };

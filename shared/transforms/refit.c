@@ -2,12 +2,6 @@
  * (worker/refit.h). */
 #include "shared/transform.h"
 
-static status check(const struct plan *plan, struct expr *expr, struct position *at) {
-    (void)plan, (void)at;
-    expr->shape = expr->arg[0]->shape;
-    return SUCCESS;
-}
-
 static status rows(struct evaluation *evaluation, const struct expr *expr, int64_t first, int64_t n,
                    float *out) {
     return evaluation_rows(evaluation, expr->arg[0], first, n, out);
@@ -17,9 +11,9 @@ const struct transform transform_refit = {
     .name = "refit",
     .usage = "refit(x)",
     .doc = "the closed-form fit of the layer to the source's outputs, of calibration samples; x is what it "
-           "starts from. It is the outermost transform of a statement, but for cast and quantize",
+           "starts from. A bias goes with its kernel. It is the outermost transform of a statement, but for "
+           "cast and quantize",
     .min_args = 1,
     .max_args = 1,
-    .check = check,
     .rows = rows,
 };

@@ -1,7 +1,7 @@
-/* Statistics of a tensor for each position on one axis or on the axes besides it. Private to
+/* Values of a tensor that have a statistic together: along one axis, or at one position on it. Private to
  * shared/transforms/. */
-#ifndef GODWIT_SHARED_TRANSFORMS_CHANNEL_STATISTICS_H
-#define GODWIT_SHARED_TRANSFORMS_CHANNEL_STATISTICS_H
+#ifndef GODWIT_SHARED_TRANSFORMS_GROUPING_H
+#define GODWIT_SHARED_TRANSFORMS_GROUPING_H
 
 #include "shared/transform.h"
 

@@ -1,4 +1,4 @@
-#include "shared/transforms/channel_statistics.h"
+#include "shared/transforms/grouping.h"
 
 struct grouping grouping_of(const struct shape *shape, int axis, int kind) {
     struct grouping g = {.inner = 1, .size = 1, .outer = 1, .kind = kind};
