@@ -77,7 +77,9 @@ static const struct argp argp = {
     .parser = parse,
     .doc = "Compiles the source and the target of a configuration and prints the migration program: which "
            "source tensor each "
-           "target tensor comes from, which part of it and through which transforms. Reads no weights.\v"
+           "target tensor comes from, which part of it and through which transforms. Reads no weights; "
+           "within a budget all layers "
+           "are narrowed alike, as what each costs is measured only by godwit migrate.\v"
            "godwit help program describes the language. godwit migrate --plan runs an edited program. After "
            "a run "
            "of godwit migrate the executed program, with the chosen channels and the residual of each refit, "
