@@ -156,6 +156,8 @@ static void test_widths(void **state) {
         refused(&t, &(struct target_config){.width = 1, .widths = list, .nwidths = 1}, STATUS_USAGE,
                 errors[i].message);
     }
+    refused(&t, &(struct target_config){.width = 1, .params = 0.5, .widths = texts, .nwidths = 2},
+            STATUS_USAGE, "target.widths and a budget");
     close_source(&t);
 }
 
