@@ -62,6 +62,43 @@ static status right_of(const struct layer *layer, struct layer *right) {
     return error;
 }
 
+/* ---- separable convolutions ---- */
+
+const struct layer_kind *skeleton_separable(const struct layer *layer) {
+    static const char *const forms[][2] = {{"Conv1D", "SeparableConv1D"}, {"Conv2D", "SeparableConv2D"}};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        if (layer->kind != layer_kind_find(forms[i][0]) || layer_int(layer, "groups") != 1) continue;
+        const struct attr *size = layer_attr(layer, "kernel_size"), *stride = layer_attr(layer, "strides");
+        bool window = false, even = true; /* depthwise convolutions of TensorFlow have one stride */
+        for (int k = 0; k < size->u.ints.n; k++) {
+            window = window || size->u.ints.v[k] > 1;
+            even = even && stride->u.ints.v[k] == stride->u.ints.v[0];
+        }
+        return window && even ? layer_kind_find(forms[i][1]) : NULL;
+    }
+    return NULL;
+}
+
+/* The layer in its place: what both kinds have stays. */
+static status separable_of(const struct layer *layer, int64_t multiplier, struct layer *separable) {
+    const struct layer_kind *kind = skeleton_separable(layer);
+    if (!kind)
+        return status_fail(STATUS_UNSUPPORTED, "layer \"%s\" (%s) has no separable form", layer->name,
+                           layer->kind->class_name);
+    STATUS_TRY(layer_create(kind, layer->name, separable));
+    status error = SUCCESS;
+    for (int i = 0; i < kind->nattrs && !error; i++) {
+        const struct attr_spec *spec = &kind->attrs[i];
+        if (!layer_has_attr(layer, spec->name)) continue;
+        attr_clear(spec, &separable->attr[i]);
+        error = attr_copy(spec, layer_attr(layer, spec->name), &separable->attr[i]);
+    }
+    if (!error) layer_attr(separable, "depth_multiplier")->u.i = multiplier;
+    separable->trainable = layer->trainable;
+    if (error) layer_clear(separable);
+    return error;
+}
+
 /* ---- the graph ---- */
 
 struct builder {
@@ -99,6 +136,10 @@ static status make_layers(struct builder *b, int folded, const struct edit *edit
     const struct layer *layer = &b->from->layer[folded];
     struct layer copy;
     if (b->layer[folded] >= 0) return SUCCESS;
+    if (edit->kind == EDIT_SEPARATE) {
+        STATUS_TRY(separable_of(layer, edit->width, &copy));
+        return add_layer(b, &copy, folded, PART_SEPARABLE, edit->width, &b->layer[folded]);
+    }
     if (edit->kind != EDIT_FACTOR) {
         STATUS_TRY(layer_copy(layer, layer->name, &copy));
         status error = edit->kind == EDIT_RENEW ? layer->kind->set_width(&copy, edit->width) : SUCCESS;

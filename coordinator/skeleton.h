@@ -10,9 +10,10 @@
 struct edit {
     enum {
         EDIT_KEEP,
-        EDIT_BYPASS, /* its readers read its input `input` instead */
-        EDIT_FACTOR, /* its layer becomes two of them, with `width` channels between */
-        EDIT_RENEW   /* its layer starts anew, with `width` outputs */
+        EDIT_BYPASS,   /* its readers read its input `input` instead */
+        EDIT_FACTOR,   /* its layer becomes two of them, with `width` channels between */
+        EDIT_SEPARATE, /* its convolution becomes a separable one, with the multiplier `width` */
+        EDIT_RENEW     /* its layer starts anew, with `width` outputs */
     } kind;
     int input;
     int64_t width;
@@ -21,9 +22,10 @@ struct edit {
 /* What a layer of the skeleton is of one of the folded source. */
 enum skeleton_part {
     PART_WHOLE,
-    PART_LEFT,  /* the first of two factors: the kernel's own window, no bias, no activation */
-    PART_RIGHT, /* the second: one position wide; has the name, the bias and the activation */
-    PART_NEW    /* of another task: nothing of the source's weights */
+    PART_LEFT,      /* the first of two factors: the kernel's own window, no bias, no activation */
+    PART_RIGHT,     /* the second: one position wide; has the name, the bias and the activation */
+    PART_SEPARABLE, /* the separable convolution for it */
+    PART_NEW        /* of another task: nothing of the source's weights */
 };
 
 struct skeleton {
@@ -32,18 +34,22 @@ struct skeleton {
     bool edited;              /* it is not the folded graph */
     int *folded_layer;        /* [graph->nlayers] the layer it comes from */
     enum skeleton_part *part; /* [graph->nlayers] */
-    int64_t *rank;            /* [graph->nlayers] of factors */
+    int64_t *rank;            /* [graph->nlayers] of factors; the multiplier of a separable convolution */
     int *origin; /* [graph->nnodes] the folded source's node of the same meaning; -1: there is none, before a
                     second factor and from a new layer on */
 };
 
-/* `edit` [nodes of the folded graph]. UNSUPPORTED for a factor of what is no Dense or plain convolution. */
+/* `edit` [nodes of the folded graph]. UNSUPPORTED for a factor of what is no Dense or plain convolution, and
+ * for a separable form of what has none. */
 status skeleton_create(const struct fold *fold, const struct edit *edit,
                        struct skeleton **skeleton) STATUS_MUST_USE;
 void skeleton_destroy(struct skeleton **skeleton);
 
 /* Can the layer be factored? The kernel is then a matrix of so many rows and columns. */
 bool skeleton_factors(const struct layer *layer, int64_t *rows, int64_t *columns);
+
+/* The separable kind that can stand for a layer, a plain convolution with a window; NULL: there is none. */
+const struct layer_kind *skeleton_separable(const struct layer *layer);
 
 /* A weight of one of its layers, of full width, from the source's tensors; owned by the caller, on failure
  * too.

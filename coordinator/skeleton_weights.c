@@ -50,12 +50,14 @@ status folded_weight(const struct fold *fold, const struct plan *plan, int layer
     return checked(plan, *expr);
 }
 
-static status factor_expr(const struct plan *plan, int64_t rank, const char *part, struct expr **expr) {
-    STATUS_TRY(expr_create(&transform_low_rank, *expr, expr));
+/* low_rank(x, rank, part left) and separable(x, multiplier, part pointwise) */
+static status part_expr(const struct plan *plan, const struct transform *transform, int64_t rank,
+                        const char *part, struct expr **expr) {
+    STATUS_TRY(expr_create(transform, *expr, expr));
     struct operand *operand = (*expr)->operand;
     operand[0] = (struct operand){.present = true, .u.i = rank};
-    operand[1] = (struct operand){.present = true,
-                                  .u.i = transform_choice(transform_low_rank.operand[1].choices, part)};
+    operand[1] =
+        (struct operand){.present = true, .u.i = transform_choice(transform->operand[1].choices, part)};
     return checked(plan, *expr);
 }
 
@@ -82,9 +84,15 @@ status skeleton_weight(const struct skeleton *s, const struct plan *plan, int la
     const struct weight *w = &l->weight[weight];
     int folded = s->folded_layer[layer];
     if (s->part[layer] == PART_NEW) return new_expr(plan, &w->shape, expr);
-    int from = find_weight(&s->fold->graph->layer[folded], w->name);
+    bool kernel = w->shape.rank >= 2;
+    int from = find_weight(&s->fold->graph->layer[folded],
+                           kernel && s->part[layer] == PART_SEPARABLE ? "kernel" : w->name);
     STATUS_TRY(folded_weight(s->fold, plan, folded, from, expr));
-    if (s->part[layer] == PART_WHOLE || w->shape.rank < 2) return SUCCESS;
-    STATUS_TRY(factor_expr(plan, s->rank[layer], s->part[layer] == PART_LEFT ? "left" : "right", expr));
+    if (s->part[layer] == PART_WHOLE || !kernel) return SUCCESS;
+    if (s->part[layer] == PART_SEPARABLE)
+        return part_expr(plan, &transform_separable, s->rank[layer], weight == 0 ? "depthwise" : "pointwise",
+                         expr);
+    STATUS_TRY(part_expr(plan, &transform_low_rank, s->rank[layer],
+                         s->part[layer] == PART_LEFT ? "left" : "right", expr));
     return reshape_expr(plan, &w->shape, expr);
 }

@@ -71,6 +71,8 @@ struct target_config {
     double flops;  /* most operations of a sample, likewise */
     char **depth;  /* Adds whose residual blocks are left out */
     int ndepth;
+    char **replace; /* "layer class multiplier": what takes the place of a layer */
+    int nreplace;
     double rank;     /* factor on the rank of kernels, which become products; 1: they stay */
     int64_t head;    /* classes of a new task; 0: the source's */
     char *precision; /* "float32", "bfloat16", "int8" */

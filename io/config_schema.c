@@ -83,6 +83,9 @@ static const struct field target_fields[] = {
          "the source's; 0: no limit"),
     REAL(target_config, flops, 0, 0, 1e18, 0, "most operations of a sample, likewise"),
     TEXTS(target_config, depth, "names of the Adds whose residual blocks are left out"),
+    TEXTS(target_config, replace,
+          "convolutions that become separable ones: [\"conv_3 SeparableConv2D\"], with a depth multiplier "
+          "[\"conv_3 SeparableConv2D 2\"], all for which it is worth it [\"* SeparableConv2D\"]"),
     REAL(target_config, rank, 1, 0, 1, OPEN_MIN,
          "factor on the rank of kernels of Dense and convolutions, which become products of two; 1: they "
          "stay"),

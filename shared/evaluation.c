@@ -18,6 +18,7 @@ struct evaluation {
     struct evaluation_sources sources;
     struct kept *kept;
     const struct expr *like; /* whose numbers are used again */
+    status (*filled)(struct evaluation *evaluation, const struct expr *like, double *values); /* by this */
     double *reused;
     const struct expr *replaced;
     const float *replacement;
@@ -124,7 +125,7 @@ status evaluation_reuse(struct evaluation *evaluation, const struct expr *like, 
                         status (*fill)(struct evaluation *evaluation, const struct expr *like,
                                        double *values),
                         const double **values) {
-    if (!evaluation->like || !expr_equal(evaluation->like, like)) {
+    if (!evaluation->like || evaluation->filled != fill || !expr_equal(evaluation->like, like)) {
         free(evaluation->reused);
         evaluation->reused = NULL;
         evaluation->like = NULL;
@@ -132,6 +133,7 @@ status evaluation_reuse(struct evaluation *evaluation, const struct expr *like, 
                                 (void **)&evaluation->reused));
         STATUS_TRY(fill(evaluation, like, evaluation->reused));
         evaluation->like = like;
+        evaluation->filled = fill;
     }
     *values = evaluation->reused;
     return SUCCESS;

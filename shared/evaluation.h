@@ -44,8 +44,8 @@ status evaluation_keep(struct evaluation *evaluation, const struct expr *expr, c
                        status (*fill)(struct evaluation *evaluation, const struct expr *expr, double *values),
                        const double **values) STATUS_MUST_USE;
 
-/* Likewise, for what several statements need that follow one another: what was computed for an expression
- * equal to `like` last is used again. One such is kept at a time. */
+/* Likewise, for what several statements need that follow one another: what `fill` computed for an
+ * expression equal to `like` last is used again. One such is kept at a time. */
 status evaluation_reuse(struct evaluation *evaluation, const struct expr *like, int64_t count,
                         status (*fill)(struct evaluation *evaluation, const struct expr *like,
                                        double *values),

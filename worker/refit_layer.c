@@ -2,13 +2,22 @@
 #include "worker/factor.h"
 #include "worker/fit.h"
 #include "worker/refit_pass.h"
+#include "worker/separable.h"
 
 #include <stdlib.h>
 
 #define FIT_ROWS 65536 /* of patches that a fit is made from, or more if the patches are large */
 
+/* Each a map of the channels alone, of one position to one. */
+static bool is_pointwise(const struct op *op) {
+    const struct window *w = &op->u.conv.window;
+    return op->kind == OP_CONV && op->u.conv.groups == 1 && w->size[0] * w->size[1] == 1 &&
+           w->stride[0] * w->stride[1] == 1;
+}
+
 /* The operation that alone reads this one's output, with no other between, and gives what the source has:
- * then this one, whose output the source does not have, is the first of two factors. -1: there is none. */
+ * then this one, whose output the source does not have, is the first of two factors, or the depthwise part of
+ * a separable convolution. -1: there is none. */
 int refit_second(const struct refit *r, const struct op *op) {
     int reader = -1, readers = 0;
     for (int i = 0; i < r->target->nops; i++)
@@ -19,7 +28,9 @@ int refit_second(const struct refit *r, const struct op *op) {
             }
     if (readers != 1 || r->source_value[op->out] >= 0) return -1;
     const struct op *second = &r->target->op[reader];
-    bool plain = patches_known(second) && second->kind == op->kind && second->param[0] != op->param[0];
+    bool alike = op->kind == OP_DEPTHWISE ? is_pointwise(second) && separable_fits(r->target, op)
+                                          : patches_known(second) && second->kind == op->kind;
+    bool plain = alike && second->param[0] != op->param[0];
     return plain && r->source_value[second->out] >= 0 && refit_statement(r, second) ? reader : -1;
 }
 
@@ -180,11 +191,25 @@ status refit_fit(const struct pass *p, int index, struct plan_statement *s) {
     return SUCCESS;
 }
 
-/* The first of two factors, towards the source's outputs of the second. */
+static status fit_two(const struct pass *p, const struct fit_data *data, const struct op *second,
+                      struct fit_result *result) {
+    const struct refit *r = p->r;
+    const struct fit_options options = {.ridge = r->config->ridge, .rows = FIT_ROWS};
+    const struct op *first = data->call->op;
+    float *kernel = params_at(r->target_params, first->param[0]),
+          *next = params_at(r->target_params, second->param[0]);
+    int64_t m = refit_width(r->target, second->out);
+    if (first->kind == OP_DEPTHWISE)
+        return separable_fit(p->machine, r->target, data, m, second->param[1] >= 0, &options, kernel, next,
+                             result);
+    return factor_fit(p->machine, r->target, data, m, &options, kernel, next, result);
+}
+
+/* The first of two factors, or the depthwise part of a separable convolution, towards the source's outputs of
+ * the second. */
 status refit_factor(const struct pass *p, int index, int second, struct plan_statement *s) {
     const struct refit *r = p->r;
     const struct op *left = &r->target->op[index], *right = &r->target->op[second];
-    struct fit_options options = {.ridge = r->config->ridge, .rows = FIT_ROWS};
     struct fit_result result = {0};
     float *inputs = NULL, *outputs = NULL;
     int64_t *column = NULL;
@@ -200,9 +225,7 @@ status refit_factor(const struct pass *p, int index, int second, struct plan_sta
     error = comm_agree(p->machine->world, error);
     if (!error) {
         struct fit_data data = data_of(r->calibration, 1, &call, column);
-        error = factor_fit(p->machine, r->target, &data, refit_width(r->target, right->out), &options,
-                           params_at(r->target_params, left->param[0]),
-                           params_at(r->target_params, right->param[0]), &result);
+        error = fit_two(p, &data, right, &result);
     }
     free(inputs);
     free(outputs);

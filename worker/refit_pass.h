@@ -18,7 +18,8 @@ struct pass {
 /* The statement that refits this operation's kernel, or NULL. */
 struct plan_statement *refit_statement(const struct refit *r, const struct op *op);
 /* The operation that alone reads this one's output, with no other between, and gives what the source has:
- * then this one, whose output the source does not have, is the first of two factors. -1: there is none. */
+ * then this one, whose output the source does not have, is the first of two factors, or the depthwise part of
+ * a separable convolution. -1: there is none. */
 int refit_second(const struct refit *r, const struct op *op);
 /* The source's output channels that the target's operation has; NULL with SUCCESS: all of them. Owned by the
  * caller.
@@ -34,7 +35,8 @@ int64_t refit_width(const struct opgraph *g, int value); /* of a value's last ax
 
 /* Fits all calls of its layer towards the source's outputs. */
 status refit_fit(const struct pass *p, int index, struct plan_statement *s) STATUS_MUST_USE;
-/* The first of two factors, towards the source's outputs of the second. */
+/* The first of two factors, or the depthwise part of a separable convolution, towards the source's outputs of
+ * the second. */
 status refit_factor(const struct pass *p, int index, int second, struct plan_statement *s) STATUS_MUST_USE;
 /* Towards the source's outputs of the next layers. False in *possible: nothing comes after the layer, or it
  * cannot be differentiated. */

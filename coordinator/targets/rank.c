@@ -18,7 +18,7 @@ static status edit(const struct target_config *config, const struct graph *folde
         if (!skeleton_factors(layer, &rows, &columns) || calls(folded, folded->node[i].layer) != 1) continue;
         int64_t rank = llround(config->rank * (double)(rows < columns ? rows : columns));
         if (rank < 1) rank = 1;
-        if (rank * (rows + columns) >= rows * columns) continue;
+        if (rank * (rows + columns) >= rows * columns || edit[i].kind != EDIT_KEEP) continue;
         edit[i] = (struct edit){.kind = EDIT_FACTOR, .width = rank};
     }
     return SUCCESS;

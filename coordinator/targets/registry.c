@@ -10,6 +10,7 @@
 
 #define TARGET_KINDS(X)                                                                                      \
     X(depth)                                                                                                 \
+    X(replace)                                                                                               \
     X(rank)                                                                                                  \
     X(head)                                                                                                  \
     X(width)                                                                                                 \

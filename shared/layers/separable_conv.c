@@ -44,16 +44,16 @@ static status weights(const struct layer *layer, const struct shape *in, int nin
     weight[n++].in_axis = rows;
     weight[n] =
         window_kernel(layer, "pointwise_kernel", (const int64_t[]){1, 1}, image.dim[3] * multiplier, filters);
-    weight[n].in_axis = multiplier == 1 ? rows : -1;
+    weight[n].in_axis = rows;
     weight[n++].out_axis = rows + 1;
     if (layer_bool(layer, "use_bias")) weight[n++] = window_bias(filters);
     *nweights = n;
     return SUCCESS;
 }
 
-/* With a multiplier, no one axis of the pointwise kernel is indexed by the input channels. */
+/* An input channel is so many of the pointwise kernel's, one after the other, as the multiplier says. */
 static status channels(const struct layer *layer, struct channels *c) {
-    return layer_int(layer, "depth_multiplier") == 1 ? spatial_channels_fresh(layer, c) : channels_fix(c);
+    return spatial_channels_fresh(layer, c);
 }
 
 static status lower(const struct layer *layer, struct lowering *lowering) {

@@ -24,6 +24,7 @@
     X(refit)                                                                                                 \
     X(reshape)                                                                                               \
     X(scale)                                                                                                 \
+    X(separable)                                                                                             \
     X(source)                                                                                                \
     X(transpose)
 

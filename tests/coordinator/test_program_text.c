@@ -98,7 +98,9 @@ static void same_again(const struct graph *g, struct compiled *c, const struct t
 
 static void test_printed_and_parsed(void **state) {
     (void)state;
-    static char bytes[] = "int8", half[] = "bfloat16";
+    static char bytes[] = "int8", half[] = "bfloat16", all[] = "* SeparableConv2D",
+                all1d[] = "* SeparableConv1D";
+    static char *separable[] = {all, all1d};
     static const struct target_config configs[] = {{.width = 1},
                                                    {.width = 0.75},
                                                    {.width = 0.5},
@@ -106,7 +108,8 @@ static void test_printed_and_parsed(void **state) {
                                                    {.width = 0.01},
                                                    {.width = 1, .rank = 0.4},
                                                    {.width = 0.5, .rank = 0.25, .precision = bytes},
-                                                   {.width = 0.6, .precision = half}};
+                                                   {.width = 0.6, .precision = half},
+                                                   {.width = 0.7, .replace = separable, .nreplace = 2}};
     for (int i = 0; i < NNETS; i++)
         for (size_t k = 0; k < sizeof configs / sizeof *configs; k++) {
             struct graph *g = source_of(i);

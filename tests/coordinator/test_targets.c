@@ -161,6 +161,66 @@ static void test_widths(void **state) {
     close_source(&t);
 }
 
+/* Makes the kernel of a convolution, (3, 3, C, M), for each input channel a product of windows and outputs.
+ */
+static void lower_window(struct model *m, int layer, int multiplier) {
+    const struct shape *shape = &m->graph->layer[layer].weight[0].shape;
+    float *w = params_at(m->params, graph_first_param(m->graph, layer));
+    int64_t channels = shape->dim[2], each = channels * shape->dim[3];
+    for (int64_t t = multiplier; t < 9; t++)
+        for (int64_t i = 0; i < each; i++)
+            w[t * each + i] = w[(t % multiplier) * each + i] * (0.5f + (float)(t % 4) / 8);
+}
+
+/* A separable convolution computes what the plain one did, if its windows are products, or if the multiplier
+ * is the number of the window's positions, whatever they are. */
+static void test_replace(void **state) {
+    (void)state;
+    static char one[] = "a1 SeparableConv2D", two[] = "a2 SeparableConv2D 2", nine[] = "* SeparableConv2D 9",
+                stem[] = "stem SeparableConv2D 9";
+    char *few[] = {one, two}, *whole[] = {stem, nine};
+    for (int all = 0; all <= 1; all++) {
+        struct trial_source t;
+        make_source(&two_blocks, 13, &t);
+        if (!all) lower_window(t.source, graph_find_layer(t.source->graph, "a1"), 1);
+        if (!all) lower_window(t.source, graph_find_layer(t.source->graph, "a2"), 2);
+        write_and_open(&t);
+        compile_as(&t, &(struct target_config){.width = 1, .replace = all ? whole : few, .nreplace = 2});
+        const struct skeleton *s = t.compiled->skeleton;
+        int separable = 0;
+        for (int l = 0; l < s->graph->nlayers; l++) separable += s->part[l] == PART_SEPARABLE;
+        assert_int_equal(separable,
+                         all ? 1 : 2); /* with nine none gets smaller: only the one that is named */
+        build_ok(compile_choose(t.compiled, NULL));
+        struct model *model = migrated(&t, t.compiled->plan, t.compiled->target);
+        expect_same_function(&t, model, "separable");
+        model_destroy(&model);
+        model = migrated(&t, t.compiled->uncut, s->graph);
+        expect_same_function(&t, model, "separable, uncut");
+        model_destroy(&model);
+        close_source(&t);
+    }
+    struct trial_source t;
+    make_source(&two_blocks, 13, &t);
+    write_and_open(&t);
+    static const struct {
+        const char *text, *message;
+    } errors[] = {{"a1", "is no layer's name (or *), the class"},
+                  {"a1 SeparableConv2D 0", "is no layer's name (or *), the class"},
+                  {"a3 SeparableConv2D", "there is no layer \"a3\"; did you mean \"a1\"?"},
+                  {"a1 Dense", "cannot become a Dense; it can become a SeparableConv2D"},
+                  {"b1 SeparableConv2D", "layer \"b1\" (Conv2D) cannot become"},
+                  {"a1 SeparableConv2D 10", "the window of \"a1\" has 9 positions"}};
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s", errors[i].text);
+        char *list[] = {text};
+        refused(&t, &(struct target_config){.width = 1, .replace = list, .nreplace = 1}, STATUS_USAGE,
+                errors[i].message);
+    }
+    close_source(&t);
+}
+
 /* A new last layer; what comes before it is the source's. */
 static void test_head(void **state) {
     (void)state;
@@ -247,8 +307,9 @@ static void test_precision(void **state) {
 int main(int argc, char **argv) {
     status error = comm_start(&argc, &argv, &world);
     if (error) return 70;
-    const struct CMUnitTest tests[] = {IN_FOLDER(test_rank), IN_FOLDER(test_depth), IN_FOLDER(test_widths),
-                                       IN_FOLDER(test_head), IN_FOLDER(test_precision)};
+    const struct CMUnitTest tests[] = {IN_FOLDER(test_rank),   IN_FOLDER(test_depth),
+                                       IN_FOLDER(test_widths), IN_FOLDER(test_replace),
+                                       IN_FOLDER(test_head),   IN_FOLDER(test_precision)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     comm_stop(&world);
     return failed;

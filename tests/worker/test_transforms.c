@@ -261,6 +261,38 @@ static void test_low_rank(void **state) {
     free(right);
 }
 
+/* Each input channel's window by its outputs is a matrix, and the product of the two kernels its best
+ * approximation: the error is the singular values that it lacks. */
+static void test_separable(void **state) {
+    (void)state;
+    enum { T = 6, C = 4, M = 6, D = 2 };
+    const char *shapes[] = {"(2, 3, 4, 6)", "(2, 3, 4, 2)", "(1, 1, 8, 6)"};
+    float *whole = evaluated("", shapes[0], "source[\"conv/kernel\"]");
+    float *both = evaluated("", shapes[0], "separable(source[\"conv/kernel\"], 2)");
+    float *depthwise = evaluated("", shapes[1], "separable(source[\"conv/kernel\"], 2, part depthwise)");
+    float *pointwise = evaluated("", shapes[2], "separable(source[\"conv/kernel\"], 2, part pointwise)");
+    double lacking = 0, error = 0;
+    for (int c = 0; c < C; c++) {
+        double a[T * M], u[T * T], s[T], vt[T * M];
+        for (int t = 0; t < T; t++)
+            for (int m = 0; m < M; m++) {
+                double x = whole[(t * C + c) * M + m], y = both[(t * C + c) * M + m], product = 0;
+                for (int d = 0; d < D; d++)
+                    product += (double)depthwise[(t * C + c) * D + d] * pointwise[(c * D + d) * M + m];
+                assert_true(fabs(product - y) < 1e-6);
+                a[t * M + m] = x;
+                error += (x - y) * (x - y);
+            }
+        build_ok(singular_values(T, M, a, u, s, vt));
+        for (int i = D; i < T; i++) lacking += s[i] * s[i];
+    }
+    assert_true(lacking > 1e-3 && fabs(error - lacking) < 1e-5 * lacking);
+    free(whole);
+    free(both);
+    free(depthwise);
+    free(pointwise);
+}
+
 /* Numbers that the standards give: ties to even, subnormals, overflow. */
 static void test_cast(void **state) {
     (void)state;
@@ -332,6 +364,8 @@ static void test_refused(void **state) {
         {"(1,)", "fold_bn(source[\"conv/kernel\"], ^\"a/b\")", "is no batch norm, but a Dense"},
         {"(1,)", "^fold_bn(source[\"conv/kernel\"], \"norm\", axis 2)", "\"norm\" has 6 channels"},
         {"(1,)", "low_rank(source[\"a/b/kernel\"], ^6)", "a matrix of 6 by 5 has no rank 6"},
+        {"(1,)", "separable(source[\"conv/kernel\"], ^7)", "a window of 6 positions has no multiplier 7"},
+        {"(1,)", "^separable(source[\"a/b/kernel\"], 1)", "not of (6, 5)"},
         {"(1,)", "source[\"a/b/kernel\"][^4:7, :]", "4:7 is no part of axis 0, which has 6 positions"},
         {"(1,)", "source[\"a/b/kernel\"][:, ^[0 5]]", "position 5 is beyond axis 1, which has 5"},
         {"(1,)", "source[\"a/b/kernel\"][^k0, :]", "k0 keeps of 4 positions, but axis 0 has 6"},
@@ -375,8 +409,10 @@ static void test_all_are_tested(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values), cmocka_unit_test(test_low_rank), cmocka_unit_test(test_cast),
-        cmocka_unit_test(test_init),   cmocka_unit_test(test_refused),  cmocka_unit_test(test_all_are_tested),
+        cmocka_unit_test(test_values),         cmocka_unit_test(test_low_rank),
+        cmocka_unit_test(test_separable),      cmocka_unit_test(test_cast),
+        cmocka_unit_test(test_init),           cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_all_are_tested),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
