@@ -256,10 +256,9 @@ static status value_of(struct compiled *c, struct plan *plan, const struct targe
     const struct layer *l = &plan->target->layer[layer];
     if (plan == c->whole) return folded_weight(c->fold, plan, layer, weight, expr);
     STATUS_TRY(skeleton_weight(c->skeleton, plan, layer, weight, expr));
-    if (plan == c->uncut) return SUCCESS;
-    STATUS_TRY(index_expr(c, plan, layer, weight, expr));
+    if (plan != c->uncut) STATUS_TRY(index_expr(c, plan, layer, weight, expr));
     if (is_refit(c, l, layer, weight)) STATUS_TRY(refit_expr(plan, expr));
-    return finish_expr(config, plan, l, weight, expr);
+    return plan != c->uncut ? finish_expr(config, plan, l, weight, expr) : SUCCESS;
 }
 
 static status add_statements(struct compiled *c, struct plan *plan, const struct target_config *config,

@@ -154,6 +154,32 @@ static status execute_plan(struct migration_run *m, const struct plan *plan, boo
     return error;
 }
 
+static status refit_model(struct migration_run *m, struct model *model, struct plan *plan,
+                          const struct refit_config *config) {
+    const struct comm *world = m->job.session->world;
+    int *source_value = calloc((size_t)model->ops->nvalues + 1, sizeof *source_value);
+    STATUS_TRY(comm_agree(world, source_value ? SUCCESS : status_no_memory("a refit", 0)));
+    correspond(model, m->source, m->compiled->skeleton->origin, source_value);
+    struct refit task = {.config = config,
+                         .calibration = m->calibration,
+                         .source = m->source->ops,
+                         .target = model->ops,
+                         .source_value = source_value,
+                         .source_params = m->source->params,
+                         .target_params = model->params,
+                         .plan = plan};
+    status error = refit(&m->job.machine, &task);
+    free(source_value);
+    return error;
+}
+
+/* The full-width target, on which channels are measured, has to compute what the source does. */
+static status refit_uncut(struct migration_run *m) {
+    struct refit_config config = m->job.config->refit;
+    config.sweeps = 0;
+    return refit_model(m, m->uncut, m->compiled->uncut, &config);
+}
+
 /* Widths first, if there is a budget and the program is not given: that makes another target. */
 static status choose_channels(struct migration_run *m) {
     const struct config *c = m->job.config;
@@ -164,29 +190,14 @@ static status choose_channels(struct migration_run *m) {
                                  .calibration = m->calibration,
                                  .full = m->uncut ? m->uncut : m->source,
                                  .compiled = m->compiled};
-    if (budget_is_set(&c->target) && !m->plan_path && m->calibration->total) {
+    bool allot = budget_is_set(&c->target) && !m->plan_path && m->calibration->total;
+    bool measured = allot || (!compile_is_given(m->compiled) && m->calibration->total);
+    if (m->uncut && measured) STATUS_TRY(refit_uncut(m));
+    if (allot) {
         STATUS_TRY(channels_allot(&task));
         STATUS_TRY(comm_agree(m->job.session->world, create_target(m)));
     }
     return channels_choose(&task);
-}
-
-static status refit_target(struct migration_run *m) {
-    const struct comm *world = m->job.session->world;
-    int *source_value = calloc((size_t)m->target->ops->nvalues + 1, sizeof *source_value);
-    STATUS_TRY(comm_agree(world, source_value ? SUCCESS : status_no_memory("a refit", 0)));
-    correspond(m->target, m->source, m->compiled->skeleton->origin, source_value);
-    struct refit task = {.config = &m->job.config->refit,
-                         .calibration = m->calibration,
-                         .source = m->source->ops,
-                         .target = m->target->ops,
-                         .source_value = source_value,
-                         .source_params = m->source->params,
-                         .target_params = m->target->params,
-                         .plan = m->compiled->plan};
-    status error = refit(&m->job.machine, &task);
-    free(source_value);
-    return error;
 }
 
 /* ---- evaluate ---- */
@@ -322,7 +333,7 @@ static status run_phases(struct migration_run *m) {
     STATUS_TRY(execute_plan(m, m->compiled->plan, !strcmp(c->migration.mode, "dynamic"), m->target->params));
     if (c->refit.samples > 0) {
         next_phase(m, "refit");
-        STATUS_TRY(refit_target(m));
+        STATUS_TRY(refit_model(m, m->target, m->compiled->plan, &c->refit));
     }
     next_phase(m, "evaluate");
     m->report.source.accuracy = NAN;
