@@ -27,7 +27,7 @@ void compiled_destroy(struct compiled **compiled) {
 
 /* ---- what is asked for ---- */
 
-static status make_skeleton(struct compiled *c, const struct target_config *config) {
+static status edited_skeleton(struct compiled *c, const struct target_config *config) {
     const struct graph *folded = c->fold->graph;
     struct edit *edit = calloc((size_t)folded->nnodes + 1, sizeof *edit);
     if (!edit) return status_no_memory("a graph", (size_t)folded->nnodes * sizeof *edit);
@@ -36,8 +36,14 @@ static status make_skeleton(struct compiled *c, const struct target_config *conf
         if (target_kind_at(i)->edit) error = target_kind_at(i)->edit(config, folded, edit);
     if (!error) error = skeleton_create(c->fold, edit, &c->skeleton);
     free(edit);
-    if (!error) error = channel_map_create(c->skeleton->graph, &c->map);
     return error;
+}
+
+static status make_skeleton(struct compiled *c, const struct target_config *config) {
+    for (int i = 0; i < target_kind_count() && !c->skeleton; i++)
+        if (target_kind_at(i)->give) STATUS_TRY(target_kind_at(i)->give(config, c->fold, &c->skeleton));
+    if (!c->skeleton) STATUS_TRY(edited_skeleton(c, config));
+    return channel_map_create(c->skeleton->graph, &c->map);
 }
 
 /* All of every group. */
@@ -50,6 +56,32 @@ status compile_keep_all(struct compiled *c) {
     return SUCCESS;
 }
 
+/* As many as the topology that was given has. */
+static status keep_given(struct compiled *c) {
+    const struct graph *wide = c->skeleton->graph;
+    for (int i = 0; i < wide->nnodes; i++) {
+        int group = compile_whole_group(c, i);
+        if (group >= 0 && !channel_map_fixed(c->map, group)) c->kept[group] = (int)c->skeleton->given[i];
+    }
+    return SUCCESS;
+}
+
+/* Does the target now have the channels that were asked for? */
+static status check_given(const struct compiled *c) {
+    const struct graph *g = c->target;
+    for (int i = 0; i < g->nnodes && c->skeleton->given; i++) {
+        const struct shape *out = &g->node[i].out[0];
+        int64_t width = out->rank ? out->dim[out->rank - 1] : 0;
+        if (width != c->skeleton->given[i])
+            return status_fail(STATUS_UNSUPPORTED,
+                               "target.topology: \"%s\" would have %lld channels, not %lld: they are coupled "
+                               "with those of other layers",
+                               g->layer[g->node[i].layer].name, (long long)width,
+                               (long long)c->skeleton->given[i]);
+    }
+    return SUCCESS;
+}
+
 /* By factors, or within the budget. */
 static status choose_widths(struct compiled *c, const struct target_config *config,
                             const double *const *error) {
@@ -58,6 +90,7 @@ static status choose_widths(struct compiled *c, const struct target_config *conf
         return status_fail(STATUS_USAGE,
                            "target.widths and a budget (target.params, target.flops) exclude each other; "
                            "leave one out");
+    if (c->skeleton->given) return keep_given(c);
     if (budget_is_set(config)) return budget_allot(c, config, error, c->kept);
     for (int i = 0; i < target_kind_count(); i++)
         if (target_kind_at(i)->narrow)
@@ -354,6 +387,7 @@ status compile_widths(struct compiled *c, const struct target_config *config, co
     plan_destroy(&c->plan);
     STATUS_TRY(choose_widths(c, config, error));
     STATUS_TRY(compile_narrow(c, name));
+    STATUS_TRY(check_given(c));
     STATUS_TRY(plan_create(full->source, c->target, full->source_path, full->source_digest, &c->plan));
     return add_slices(c, c->plan, config);
 }

@@ -159,7 +159,7 @@ static status refit_model(struct migration_run *m, struct model *model, struct p
     const struct comm *world = m->job.session->world;
     int *source_value = calloc((size_t)model->ops->nvalues + 1, sizeof *source_value);
     STATUS_TRY(comm_agree(world, source_value ? SUCCESS : status_no_memory("a refit", 0)));
-    correspond(model, m->source, m->compiled->skeleton->origin, source_value);
+    correspond(model, m->source, m->compiled->skeleton->origin, m->compiled->skeleton->twin, source_value);
     struct refit task = {.config = config,
                          .calibration = m->calibration,
                          .source = m->source->ops,

@@ -33,13 +33,36 @@ static void show(struct log *log, const char *text, struct position at) {
     free(excerpt);
 }
 
+/* What the layers of a given topology stand for. */
+static void say_matches(struct log *log, const struct skeleton *s) {
+    int same = 0, anew = 0, alone = 0;
+    for (int l = 0; l < s->graph->nlayers && s->given; l++) {
+        const struct layer *layer = &s->graph->layer[l];
+        if (!layer->nweights) continue;
+        bool copied = s->part[l] == PART_WHOLE || s->part[l] == PART_SEPARABLE, none = s->folded_layer[l] < 0;
+        *(none ? &alone : copied ? &same : &anew) += 1;
+        log_line(log, LOG_DEBUG, "\"%s\" %s%s%s%s", layer->name,
+                 none ? "stands for no layer" : "stands for \"",
+                 none ? "" : s->fold->graph->layer[s->folded_layer[l]].name, none ? "" : "\"",
+                 copied || none ? "" : ", but starts anew");
+    }
+    if (s->given)
+        log_line(log, LOG_INFO,
+                 "topology: of its layers with weights, %d start as layers of the source, %d anew, fitted to "
+                 "the source's outputs, and %d stand for none",
+                 same, anew, alone);
+}
+
 status program_compile(const struct comm *world, struct log *log, const struct program_source *source,
                        const struct config *config, const char *path, struct compiled **compiled) {
     struct position at;
     char *text = NULL;
-    if (!path)
-        return compile_target(source->graph, source->path, source->digest, &config->target, config->name,
-                              compiled);
+    if (!path) {
+        STATUS_TRY(compile_target(source->graph, source->path, source->digest, &config->target, config->name,
+                                  compiled));
+        say_matches(log, (*compiled)->skeleton);
+        return SUCCESS;
+    }
     STATUS_TRY(read_text(world, path, &text));
     status error = compile_program(source->graph, source->path, source->digest, text, &config->target,
                                    config->name, compiled, &at);

@@ -12,8 +12,25 @@ void skeleton_destroy(struct skeleton **skeleton) {
     free(s->part);
     free(s->rank);
     free(s->origin);
+    free(s->twin);
+    free(s->given);
     free(s);
     *skeleton = NULL;
+}
+
+status skeleton_alloc(const struct fold *fold, int nlayers, int nnodes, struct skeleton **skeleton) {
+    size_t layers = (size_t)nlayers + 1, nodes = (size_t)nnodes + 1;
+    struct skeleton *s = calloc(1, sizeof *s);
+    *skeleton = s;
+    if (!s) return status_no_memory("a graph", sizeof *s);
+    s->fold = fold;
+    s->folded_layer = calloc(layers, sizeof *s->folded_layer);
+    s->part = calloc(layers, sizeof *s->part);
+    s->rank = calloc(layers, sizeof *s->rank);
+    s->origin = calloc(nodes, sizeof *s->origin);
+    s->twin = calloc(nodes, sizeof *s->twin);
+    bool whole = s->folded_layer && s->part && s->rank && s->origin && s->twin;
+    return whole ? SUCCESS : status_no_memory("a graph", (layers + nodes) * sizeof(int));
 }
 
 /* ---- factors ---- */
@@ -193,6 +210,7 @@ static status forget_origins(struct skeleton *s) {
         fresh[i] = s->part[n->layer] == PART_NEW;
         for (int k = 0; k < n->nin; k++) fresh[i] |= fresh[n->in[k].node];
         if (fresh[i]) s->origin[i] = -1;
+        s->twin[i] = s->origin[i];
     }
     free(fresh);
     return SUCCESS;
@@ -216,23 +234,15 @@ static status build(struct builder *b) {
 
 status skeleton_create(const struct fold *fold, const struct edit *edit, struct skeleton **skeleton) {
     const struct graph *from = fold->graph;
-    size_t layers = 2 * (size_t)from->nlayers + 1, nodes = 2 * (size_t)from->nnodes + 1;
-    struct skeleton *s = calloc(1, sizeof *s);
+    size_t layers = (size_t)from->nlayers + 1, nodes = (size_t)from->nnodes + 1;
+    struct skeleton *s = NULL;
+    status error = skeleton_alloc(fold, 2 * from->nlayers, 2 * from->nnodes, &s);
     struct builder b = {.s = s, .from = from, .edit = edit};
-    status error = SUCCESS;
     b.needed = calloc(nodes, sizeof *b.needed);
     b.node = calloc(nodes, sizeof *b.node);
     b.layer = calloc(layers, sizeof *b.layer);
     b.left = calloc(layers, sizeof *b.left);
-    if (s) {
-        s->fold = fold;
-        s->folded_layer = calloc(layers, sizeof *s->folded_layer);
-        s->part = calloc(layers, sizeof *s->part);
-        s->rank = calloc(layers, sizeof *s->rank);
-        s->origin = calloc(nodes, sizeof *s->origin);
-    }
-    if (!s || !s->folded_layer || !s->part || !s->rank || !s->origin || !b.needed || !b.node || !b.layer ||
-        !b.left)
+    if (!error && (!b.needed || !b.node || !b.layer || !b.left))
         error = status_no_memory("a graph", (layers + nodes) * sizeof(int));
     for (int i = 0; i < from->nnodes && s; i++) s->edited |= edit[i].kind != EDIT_KEEP;
     if (!error) error = graph_create(from->name, &s->graph);

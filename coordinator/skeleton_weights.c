@@ -68,13 +68,39 @@ static status reshape_expr(const struct plan *plan, const struct shape *shape, s
     return checked(plan, *expr);
 }
 
-/* Kernels as Glorot and Bengio (2010) start them, biases at zero. */
-static status new_expr(const struct plan *plan, const struct shape *shape, struct expr **expr) {
+/* Kernels as Glorot and Bengio (2010) start them, or as the identity if that is asked for; scales at one,
+ * biases and means at zero; each tensor has a seed of its own. */
+static status new_expr(const struct plan *plan, const struct weight *weight, const struct shape *shape,
+                       int64_t seed, bool identity, struct expr **expr) {
+    bool kernel = shape->rank >= 2,
+         scale = !strcmp(weight->name, "gamma") || strstr(weight->name, "variance");
+    identity = identity && kernel && shape->dim[shape->rank - 1] == shape->dim[shape->rank - 2];
+    const char *how = identity ? "identity" : kernel ? "glorot_uniform" : scale ? "ones" : "zeros";
     STATUS_TRY(expr_create(&transform_init, NULL, expr));
-    const char *how = shape->rank >= 2 ? "glorot_uniform" : "zeros";
-    (*expr)->operand[0] =
+    struct operand *operand = (*expr)->operand;
+    operand[0] =
         (struct operand){.present = true, .u.i = transform_choice(transform_init.operand[0].choices, how)};
-    (*expr)->operand[1] = (struct operand){.present = true, .u.shape = *shape};
+    operand[1] = (struct operand){.present = true, .u.shape = *shape};
+    if (kernel && !identity) operand[2] = (struct operand){.present = true, .u.i = seed};
+    return checked(plan, *expr);
+}
+
+/* A kernel's outputs projected on fewer or more; a bias starts at zero. */
+static status projected_expr(const struct skeleton *s, const struct plan *plan, int layer, int weight,
+                             struct expr **expr) {
+    const struct layer *folded = &s->fold->graph->layer[s->folded_layer[layer]];
+    const struct weight *w = &s->graph->layer[layer].weight[weight];
+    int from = find_weight(folded, w->name), last = w->shape.rank - 1;
+    int64_t seed = layer * LAYER_MAX_WEIGHTS + weight + 1;
+    if (w->shape.rank < 2 || w->out_axis != last) return new_expr(plan, w, &w->shape, seed, false, expr);
+    const struct node *node = &s->fold->graph->node[graph_layer_node(s->fold->graph, s->folded_layer[layer])];
+    struct shape shape = w->shape;
+    shape.dim[last] = node->out[0].dim[node->out[0].rank - 1];
+    if (from >= 0 && shape_equal(&folded->weight[from].shape, &shape))
+        STATUS_TRY(folded_weight(s->fold, plan, s->folded_layer[layer], from, expr));
+    else STATUS_TRY(new_expr(plan, w, &shape, seed, false, expr));
+    STATUS_TRY(expr_create(&transform_project, *expr, expr));
+    (*expr)->operand[0] = (struct operand){.present = true, .u.i = w->shape.dim[last]};
     return checked(plan, *expr);
 }
 
@@ -83,16 +109,22 @@ status skeleton_weight(const struct skeleton *s, const struct plan *plan, int la
     const struct layer *l = &s->graph->layer[layer];
     const struct weight *w = &l->weight[weight];
     int folded = s->folded_layer[layer];
-    if (s->part[layer] == PART_NEW) return new_expr(plan, &w->shape, expr);
+    enum skeleton_part part = s->part[layer];
     bool kernel = w->shape.rank >= 2;
-    int from = find_weight(&s->fold->graph->layer[folded],
-                           kernel && s->part[layer] == PART_SEPARABLE ? "kernel" : w->name);
+    if (part == PART_PROJECTED) return projected_expr(s, plan, layer, weight, expr);
+    int from = folded < 0 || part == PART_NEW || part == PART_FITTED || part == PART_REPEATED
+                   ? -1
+                   : find_weight(&s->fold->graph->layer[folded],
+                                 kernel && part == PART_SEPARABLE ? "kernel" : w->name);
+    if (from < 0)
+        return new_expr(plan, w, &w->shape, layer * LAYER_MAX_WEIGHTS + weight + 1, part == PART_REPEATED,
+                        expr);
     STATUS_TRY(folded_weight(s->fold, plan, folded, from, expr));
-    if (s->part[layer] == PART_WHOLE || !kernel) return SUCCESS;
-    if (s->part[layer] == PART_SEPARABLE)
+    if (part == PART_WHOLE || !kernel) return SUCCESS;
+    if (part == PART_SEPARABLE)
         return part_expr(plan, &transform_separable, s->rank[layer], weight == 0 ? "depthwise" : "pointwise",
                          expr);
-    STATUS_TRY(part_expr(plan, &transform_low_rank, s->rank[layer],
-                         s->part[layer] == PART_LEFT ? "left" : "right", expr));
+    STATUS_TRY(
+        part_expr(plan, &transform_low_rank, s->rank[layer], part == PART_LEFT ? "left" : "right", expr));
     return reshape_expr(plan, &w->shape, expr);
 }

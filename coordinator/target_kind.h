@@ -8,6 +8,10 @@
 #include "shared/channels.h"
 
 struct target_kind {
+    /* Gives the whole graph: *skeleton, owned by the caller, left alone if the description has none. May be
+     * NULL. */
+    status (*give)(const struct target_config *config, const struct fold *fold, struct skeleton **skeleton);
+
     /* Changes the graph: marks nodes of the folded source in edit[nodes]. May be NULL. USAGE error for what
      * the description names and the model does not have, UNSUPPORTED for what cannot be done. */
     status (*edit)(const struct target_config *config, const struct graph *folded, struct edit *edit);

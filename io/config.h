@@ -64,6 +64,7 @@ struct training_config {
 };
 
 struct target_config {
+    char *topology; /* JSON file or model with the target's whole graph; "": none */
     double width;  /* factor on the channels, (0, 1] */
     char **widths; /* "layer factor": others for some layers */
     int nwidths;

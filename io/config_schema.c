@@ -75,6 +75,9 @@ static const struct field data_fields[] = {
 TABLE(data, data_config);
 
 static const struct field target_fields[] = {
+    TEXT(target_config, topology, "", NULL,
+         "the target's whole graph, a JSON file or a model: its layers are matched with the source's by name "
+         "and place; nothing but precision goes with it"),
     REAL(target_config, width, 0.5, 0, 1, OPEN_MIN, "factor on the number of channels of each layer"),
     TEXTS(target_config, widths, "factors for some layers, by name: [\"conv_3 0.25\"]"),
     REAL(target_config, params, 0, 0, 1e15, 0,

@@ -224,6 +224,12 @@ bool plan_is_refit(const struct plan_statement *statement) {
     return plan_start(statement)->transform == &transform_refit;
 }
 
+bool plan_projects(const struct plan_statement *statement) {
+    const struct expr *expr = plan_start(statement);
+    while (expr->nargs == 1 && expr->transform != &transform_project) expr = expr->arg[0];
+    return expr->transform == &transform_project;
+}
+
 /* Which axis of its argument the positions on an axis are of; -1: they are computed. */
 static int axis_before(const struct expr *expr, int axis) {
     if (expr->transform->from_axis) return expr->transform->from_axis(expr, axis);

@@ -130,6 +130,9 @@ const struct expr *plan_start(const struct plan_statement *statement);
 /* Is that refit(...)? */
 bool plan_is_refit(const struct plan_statement *statement);
 
+/* Are its channels projections of the source's? */
+bool plan_projects(const struct plan_statement *statement);
+
 /* Which of the source's positions the positions along an axis of a statement's tensor come from: *position
  * (owned by the caller, [dimension of the axis]), NULL for all of them in their order. DATA error if that
  * cannot be told: what is on that axis was computed, not taken. */

@@ -55,7 +55,7 @@ const char *transform_nearest(const char *name); /* for "did you mean"; NULL if 
 /* Those that the compiler makes. */
 extern const struct transform transform_source, transform_index, transform_fold_bn, transform_fold_bn_bias,
     transform_init, transform_refit, transform_low_rank, transform_reshape, transform_cast,
-    transform_quantize, transform_separable;
+    transform_quantize, transform_separable, transform_project;
 
 /* Index of a word among choices like "mean|std|absmax"; -1 if it is none of them. */
 int transform_choice(const char *choices, const char *word);

@@ -27,7 +27,25 @@ static bool passes_channels(const struct op *op, int64_t inputs, int64_t outputs
     }
 }
 
-/* Channels of a value's last axis; owned. Values inside a layer follow the operation that makes them; of
+/* The node whose output a value becomes by nothing but activations, of which it has all channels; -1: none.
+ */
+static int node_after(const struct selection *s, int value) {
+    for (;;) {
+        int node = node_of(s, value), reader = -1, readers = 0;
+        if (node >= 0) return node;
+        for (int i = 0; i < s->ops->nops; i++)
+            for (int k = 0; k < s->ops->op[i].nin; k++)
+                if (s->ops->op[i].in[k] == value) {
+                    reader = i;
+                    readers++;
+                }
+        if (readers != 1 || s->ops->op[reader].kind != OP_ACTIVATION) return -1;
+        value = s->ops->op[reader].out;
+    }
+}
+
+/* Channels of a value's last axis; owned. Values inside a layer are those
+ * that its activation takes, or follow the operation that makes them; of
  * those of whose channels nothing is known the group is -1. */
 static status channels_of(const struct selection *s, int value, struct channel **channel) {
     const struct shape *shape = &s->ops->value[value];
@@ -35,7 +53,7 @@ static status channels_of(const struct selection *s, int value, struct channel *
     struct channel *c = malloc((size_t)(n + 1) * sizeof *c);
     if (!c) return status_no_memory("channels", (size_t)n * sizeof *c);
     *channel = c;
-    int node = node_of(s, value), width;
+    int node = node_after(s, value), width;
     if (node >= 0) {
         memcpy(c, channel_map_of(s->map, node, &width), (size_t)n * sizeof *c);
         return SUCCESS;

@@ -27,7 +27,8 @@ static status visit(const struct pass *p, int index, struct plan_statement *s) {
     if (!error && p->number > 0) error = refit_descend(p, index, s, &possible);
     int second = refit_second(p->r, &p->r->target->op[index]);
     if (!error && !possible && second >= 0) error = p->number ? SUCCESS : refit_factor(p, index, second, s);
-    else if (!error && !possible) error = refit_fit(p, index, s);
+    else if (!error && !possible && p->r->source_value[p->r->target->op[index].out] >= 0)
+        error = refit_fit(p, index, s);
     const char *layer = p->r->plan->target->layer[s->layer].name;
     return error ? status_context(error, "refit of \"%s\"", layer) : SUCCESS;
 }

@@ -40,7 +40,7 @@ static status next_outputs(const struct pass *p, int index, struct descent *d,
         bool read = false;
         for (int j = 0; j < op->nin; j++) read = read || reached[op->in[j]];
         if (!read) continue;
-        if (!refit_statement(p->r, op) || p->r->source_value[op->out] < 0) { /* or the first of two factors */
+        if (!refit_statement(p->r, op) || !refit_known(p->r, op)) { /* or the first of two factors */
             reached[op->out] = true;
             continue;
         }

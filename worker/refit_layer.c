@@ -1,4 +1,6 @@
 /* Refit of one layer towards the source's own outputs. */
+#include "shared/projection.h"
+#include "worker/directions.h"
 #include "worker/factor.h"
 #include "worker/fit.h"
 #include "worker/refit_pass.h"
@@ -31,7 +33,7 @@ int refit_second(const struct refit *r, const struct op *op) {
     bool alike = op->kind == OP_DEPTHWISE ? is_pointwise(second) && separable_fits(r->target, op)
                                           : patches_known(second) && second->kind == op->kind;
     bool plain = alike && second->param[0] != op->param[0];
-    return plain && r->source_value[second->out] >= 0 && refit_statement(r, second) ? reader : -1;
+    return plain && refit_known(r, second) && refit_statement(r, second) ? reader : -1;
 }
 
 /* The statement that refits this operation's kernel, or NULL. */
@@ -39,7 +41,12 @@ struct plan_statement *refit_statement(const struct refit *r, const struct op *o
     if (!patches_known(op)) return NULL;
     const struct param *p = &r->target->param[op->param[0]];
     struct plan_statement *s = plan_find(r->plan, p->layer, p->weight);
-    return s && plan_is_refit(s) && (r->source_value[op->out] >= 0 || refit_second(r, op) >= 0) ? s : NULL;
+    return s && plan_is_refit(s) ? s : NULL;
+}
+
+bool refit_known(const struct refit *r, const struct op *op) {
+    const struct plan_statement *s = refit_statement(r, op);
+    return r->source_value[op->out] >= 0 && !(s && plan_projects(s));
 }
 
 /* The source's output channels that the target's operation has; NULL with SUCCESS: all of them. Owned. */
@@ -142,6 +149,31 @@ static struct fit_data data_of(const struct calibration *c, int ncalls, const st
                              .held = calibration_held(c)};
 }
 
+/* Of the source's outputs those combinations that are wanted in their place: see shared/transforms/project.c.
+ * `part` are the calls' own outputs, replaced. */
+static status project_calls(const struct pass *p, int ncalls, struct fit_call *call, float **part) {
+    const struct opgraph *g = p->r->target;
+    const struct shape *out = &g->value[call->op->out];
+    int64_t m = call->width, n = out->dim[out->rank - 1], positions = shape_sample_count(out) / n;
+    struct fit_data data = data_of(p->r->calibration, 1, call, NULL);
+    struct directions d = {0};
+    status error = n < m ? directions_find(p->machine, &data, positions, m, n, &d) : SUCCESS;
+    for (int i = 0; i < ncalls && !error; i++) {
+        int64_t rows = data.n * shape_sample_count(&g->value[call[i].op->out]) / n;
+        float *z = NULL;
+        error = comm_agree(p->machine->world,
+                           memory_alloc("outputs", (size_t)(rows * n), sizeof *z, (void **)&z));
+        if (error) break;
+        if (n < m) directions_project(&d, rows, call[i].y, false, p->machine->threads, z);
+        for (int64_t r = 0; r < rows && n >= m; r++) projection_widen(m, call[i].y + r * m, n, z + r * n);
+        free(part[2 * i + 1]);
+        call[i].y = part[2 * i + 1] = z;
+    }
+    for (int i = 0; i < ncalls && !error; i++) call[i].width = n;
+    directions_free(&d);
+    return error;
+}
+
 static status fit_calls(const struct pass *p, const struct plan_statement *s, int ncalls, const int *calls,
                         struct fit_result *result) {
     const struct refit *r = p->r;
@@ -151,10 +183,14 @@ static status fit_calls(const struct pass *p, const struct plan_statement *s, in
     struct fit_call *call = calloc((size_t)ncalls, sizeof *call);
     float **part = calloc(2 * (size_t)ncalls, sizeof *part);
     int64_t *column = NULL;
-    status error = call && part ? refit_columns(r, op, s, &column) : status_no_memory("a refit", 0);
+    bool known = refit_known(r, op);
+    status error = call && part ? SUCCESS : status_no_memory("a refit", 0);
+    if (!error && known) error = refit_columns(r, op, s, &column);
     for (int i = 0; i < ncalls && !error; i++)
-        error = prepare_call(p, calls[i], ncalls == 1, column, &call[i], &part[2 * i], &part[2 * i + 1]);
+        error =
+            prepare_call(p, calls[i], known && ncalls == 1, column, &call[i], &part[2 * i], &part[2 * i + 1]);
     error = comm_agree(p->machine->world, error);
+    if (!error && !known) error = project_calls(p, ncalls, call, part);
     if (!error) {
         struct fit_data data = data_of(r->calibration, ncalls, call, column);
         float *bias = op->param[1] >= 0 ? params_at(r->target_params, op->param[1]) : NULL;

@@ -15,6 +15,8 @@ struct pass {
 
 /* ---- of the target's operations ---- */
 
+/* Does the source have what this operation gives, channel by channel? Not if it has projections of them. */
+bool refit_known(const struct refit *r, const struct op *op);
 /* The statement that refits this operation's kernel, or NULL. */
 struct plan_statement *refit_statement(const struct refit *r, const struct op *op);
 /* The operation that alone reads this one's output, with no other between, and gives what the source has:

@@ -2,13 +2,14 @@
  *
  * To add one: write coordinator/targets/<name>.c, which defines `const struct target_kind target_<name>`, and
  * add X(<name>) below; its fields in the configuration are lines of struct target_config (io/config.h) and of
- * its table in io/config_schema.c. Start from depth.c (changes the graph), width.c (numbers of channels) or
- * precision.c (weights). */
+ * its table in io/config_schema.c. Start from topology.c (gives the graph), depth.c (changes it), width.c
+ * (numbers of channels) or precision.c (weights). */
 #include "coordinator/target_kind.h"
 
 #include <math.h>
 
 #define TARGET_KINDS(X)                                                                                      \
+    X(topology)                                                                                              \
     X(depth)                                                                                                 \
     X(replace)                                                                                               \
     X(rank)                                                                                                  \

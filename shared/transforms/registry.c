@@ -20,6 +20,7 @@
     X(low_rank)                                                                                              \
     X(normalize)                                                                                             \
     X(offset)                                                                                                \
+    X(project)                                                                                               \
     X(quantize)                                                                                              \
     X(refit)                                                                                                 \
     X(reshape)                                                                                               \

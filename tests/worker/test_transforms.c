@@ -293,6 +293,32 @@ static void test_separable(void **state) {
     free(pointwise);
 }
 
+/* Onto fewer channels: the singular values and left singular vectors, so that columns are orthogonal and as
+ * long as the largest values. Onto more: the channels, and differences. */
+static void test_project(void **state) {
+    (void)state;
+    double a[30], u[30], s[5], vt[25];
+    for (int i = 0; i < 30; i++) a[i] = dense(i);
+    build_ok(singular_values(6, 5, a, u, s, vt));
+    float *few = evaluated("", "(6, 3)", "project(source[\"a/b/kernel\"], 3)");
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++) {
+            double product = 0;
+            for (int r = 0; r < 6; r++) product += (double)few[3 * r + i] * few[3 * r + j];
+            assert_true(fabs(product - (i == j ? s[i] * s[i] : 0)) < 1e-5 * s[0] * s[0]);
+        }
+    float *more = evaluated("", "(6, 12)", "project(source[\"a/b/kernel\"], 12)");
+    for (int r = 0; r < 6; r++)
+        for (int c = 0; c < 12; c++) {
+            static const int pair[12][2] = {{0, -1}, {1, -1}, {2, -1}, {3, -1}, {4, -1}, {0, 1},
+                                            {1, 2},  {2, 3},  {3, 4},  {4, 0},  {0, 2},  {1, 3}};
+            double x = dense(5 * r + pair[c][0]), y = pair[c][1] < 0 ? 0 : dense(5 * r + pair[c][1]);
+            assert_true(fabs(more[12 * r + c] - (x - y)) < 1e-6);
+        }
+    free(few);
+    free(more);
+}
+
 /* Numbers that the standards give: ties to even, subnormals, overflow. */
 static void test_cast(void **state) {
     (void)state;
@@ -365,6 +391,7 @@ static void test_refused(void **state) {
         {"(1,)", "^fold_bn(source[\"conv/kernel\"], \"norm\", axis 2)", "\"norm\" has 6 channels"},
         {"(1,)", "low_rank(source[\"a/b/kernel\"], ^6)", "a matrix of 6 by 5 has no rank 6"},
         {"(1,)", "separable(source[\"conv/kernel\"], ^7)", "a window of 6 positions has no multiplier 7"},
+        {"(1,)", "project(source[\"a/b/kernel\"], ^0)", "a projection is on one channel at least"},
         {"(1,)", "^separable(source[\"a/b/kernel\"], 1)", "not of (6, 5)"},
         {"(1,)", "source[\"a/b/kernel\"][^4:7, :]", "4:7 is no part of axis 0, which has 6 positions"},
         {"(1,)", "source[\"a/b/kernel\"][:, ^[0 5]]", "position 5 is beyond axis 1, which has 5"},
@@ -409,10 +436,10 @@ static void test_all_are_tested(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),         cmocka_unit_test(test_low_rank),
-        cmocka_unit_test(test_separable),      cmocka_unit_test(test_cast),
-        cmocka_unit_test(test_init),           cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_all_are_tested),
+        cmocka_unit_test(test_values),    cmocka_unit_test(test_low_rank),
+        cmocka_unit_test(test_separable), cmocka_unit_test(test_project),
+        cmocka_unit_test(test_cast),      cmocka_unit_test(test_init),
+        cmocka_unit_test(test_refused),   cmocka_unit_test(test_all_are_tested),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
