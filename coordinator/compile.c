@@ -229,31 +229,53 @@ static status checked(const struct plan *plan, struct expr *expr) {
     return expr_check(plan, expr, &at);
 }
 
-/* The keep lists of a tensor's axes: by its layer's input and output channels. */
+static status reshape_expr(const struct plan *plan, const struct shape *shape, struct expr **expr) {
+    STATUS_TRY(expr_create(&transform_reshape, *expr, expr));
+    (*expr)->operand[0] = (struct operand){.present = true, .u.shape = *shape};
+    return checked(plan, *expr);
+}
+
+/* The node whose channels an axis of a tensor is indexed by; -1: those of none. */
+static int node_of_axis(const struct graph *graph, const struct weight *w, int node, int axis) {
+    if (axis == w->out_axis || (axis == w->in_axis && w->feedback)) return node;
+    return axis == w->in_axis && graph->node[node].nin ? graph->node[node].in[0].node : -1;
+}
+
+/* The keep lists of a tensor's axes: by its layer's input and output channels. An axis that has these several
+ * times is seen as two. */
 static status index_expr(struct compiled *c, struct plan *plan, int layer, int weight, struct expr **expr) {
     const struct graph *wide = c->skeleton->graph;
     const struct weight *w = &wide->layer[layer].weight[weight],
                         *to = &plan->target->layer[layer].weight[weight];
-    int node = graph_layer_node(wide, layer), keep[SHAPE_MAX_RANK];
-    bool any = false;
-    for (int i = 0; i < SHAPE_MAX_RANK; i++) keep[i] = -1;
-    for (int axis = 0; axis < w->shape.rank && node >= 0; axis++) {
-        int of = axis == w->out_axis                          ? node
-                 : axis == w->in_axis && wide->node[node].nin ? wide->node[node].in[0].node
-                                                              : -1;
+    int node = graph_layer_node(wide, layer), keep[SHAPE_MAX_RANK], rank = w->shape.rank;
+    bool any = false, split = w->blocks > 1 && rank < SHAPE_MAX_RANK &&
+                              w->shape.dim[w->out_axis] != to->shape.dim[w->out_axis];
+    struct shape seen = {.rank = 0};
+    for (int axis = 0; axis < rank && node >= 0; axis++) {
+        int of = node_of_axis(wide, w, node, axis), width;
+        int64_t size = w->shape.dim[axis];
+        if (split && axis == w->out_axis) {
+            keep[seen.rank] = -1;
+            seen.dim[seen.rank++] = w->blocks;
+            size /= w->blocks;
+        }
+        int *list = &keep[seen.rank];
+        *list = -1;
+        seen.dim[seen.rank++] = size;
         if (of < 0 || w->shape.dim[axis] == to->shape.dim[axis]) continue;
-        int width;
         channel_map_of(c->map, of, &width);
-        STATUS_TRY(keep_of(c, plan, of, (int)(w->shape.dim[axis] / width), &keep[axis]));
-        any = any || keep[axis] >= 0;
+        STATUS_TRY(keep_of(c, plan, of, (int)(size / width), list));
+        any = any || *list >= 0;
     }
     if (any) {
+        if (split) STATUS_TRY(reshape_expr(plan, &seen, expr));
         STATUS_TRY(expr_create(&transform_index, *expr, expr));
-        (*expr)->index = calloc((size_t)w->shape.rank, sizeof *(*expr)->index);
-        if (!(*expr)->index) return status_no_memory("an index", (size_t)w->shape.rank);
-        for (int i = 0; i < w->shape.rank; i++)
+        (*expr)->index = calloc((size_t)seen.rank, sizeof *(*expr)->index);
+        if (!(*expr)->index) return status_no_memory("an index", (size_t)seen.rank);
+        for (int i = 0; i < seen.rank; i++)
             if (keep[i] >= 0) (*expr)->index[i] = (struct axis_index){.kind = INDEX_KEEP, .keep = keep[i]};
         STATUS_TRY(checked(plan, *expr));
+        if (split) STATUS_TRY(reshape_expr(plan, &to->shape, expr));
     }
     char a[SHAPE_TEXT_MAX], b[SHAPE_TEXT_MAX];
     if (!shape_equal(&(*expr)->shape, &to->shape))
@@ -268,11 +290,12 @@ static status refit_expr(const struct plan *plan, struct expr **expr) {
     return checked(plan, *expr);
 }
 
-/* Layers with a kernel are refitted, kernels and bias; others are only narrowed, and a new layer has nothing
+/* Layers with kernels are refitted, kernels and bias; others are only narrowed, and a new layer has nothing
  * to be fitted to. */
 static bool is_refit(const struct compiled *c, const struct layer *layer, int index, int weight) {
     enum skeleton_part part = c->skeleton->part[index];
-    return layer->kind->affine && layer->weight[weight].trainable && part != PART_NEW;
+    bool fitted = layer->kind->affine || layer->kind->fitted;
+    return fitted && layer->weight[weight].trainable && part != PART_NEW;
 }
 
 static status finish_expr(const struct target_config *config, const struct plan *plan,

@@ -37,8 +37,9 @@ static void widths_of_statements(struct compiled *c) {
             axis = w->out_axis;
         if (group < 0 || channel_map_fixed(c->map, group) || axis < 0 || s->shape.rank != w->shape.rank)
             continue;
-        if (c->kept[group] == w->shape.dim[axis] && s->shape.dim[axis] < w->shape.dim[axis])
-            c->kept[group] = (int)s->shape.dim[axis];
+        int64_t blocks = w->blocks > 1 ? w->blocks : 1;
+        if (c->kept[group] == w->shape.dim[axis] / blocks && s->shape.dim[axis] < w->shape.dim[axis])
+            c->kept[group] = (int)(s->shape.dim[axis] / blocks);
     }
 }
 

@@ -24,7 +24,8 @@ static int64_t width_of(const struct graph *g, int node) {
 
 /* Does the layer itself say how many channels it has? */
 static bool makes_channels(const struct layer *layer) {
-    return layer->kind->affine && layer->kind->set_width && layer->nweights > 0;
+    bool fitted = layer->kind->affine || layer->kind->fitted;
+    return fitted && layer->kind->set_width && layer->nweights > 0;
 }
 
 /* The group that is the node's channels, in order; -1: there is none. */
@@ -119,7 +120,7 @@ static enum skeleton_part part_of(const struct skeleton *s, int node, int twin) 
     bool first = from && !is_repeated(s, node);
     if (wide && first && has_weights(layer, from)) return PART_WHOLE;
     if (wide && first && is_separable_of(layer, from)) return PART_SEPARABLE;
-    if (from && !wide && makes_channels(layer)) return PART_PROJECTED;
+    if (from && !wide && layer->kind->affine && makes_channels(layer)) return PART_PROJECTED;
     if (wide && !first && layer->kind->affine) return PART_REPEATED;
     return layer->kind->affine ? PART_FITTED : PART_NEW;
 }

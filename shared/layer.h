@@ -86,9 +86,13 @@ struct weight {
                            same as `shape` if its rank is 0 */
     char path[48];      /* where Keras 3's .weights.h5 has it within the layer's group: "" or "cell" */
     bool trainable;
-    int in_axis;  /* axis indexed by the layer's input channels, -1 if none */
-    int out_axis; /* axis indexed by the layer's output channels, -1 if none. One axis may be both, */
-                  /* where channels pass straight through: batch norm, depthwise with multiplier 1 */
+    int in_axis;   /* axis indexed by the layer's input channels, -1 if none */
+    int out_axis;  /* axis indexed by the layer's output channels, -1 if none. One axis may be both, */
+                   /* where channels pass straight through: batch norm, depthwise with multiplier 1 */
+    int blocks;    /* out_axis has the output's channels so many times, one after the other, as the gates of a
+                      recurrent layer; 0: once */
+    bool feedback; /* in_axis is indexed by the layer's output channels instead, which it reads again: a
+                      recurrent kernel */
 };
 #define LAYER_MAX_WEIGHTS 16
 #define LAYER_MAX_OUTPUTS 8
@@ -121,6 +125,7 @@ struct layer_kind {
     int spatial; /* axes that it works along: 2 of images (N,H,W,C), 1 of sequences (N,T,C); 0: others */
     bool affine; /* but for its activation, the output is affine in the last kernel and the bias: a batch norm
                     after it can go into them, and they can be refitted */
+    bool fitted; /* it is not affine, but its trainable weights can be refitted all the same */
     bool positionwise; /* each position on the axes before the last (or before attribute "axis") is
                           computed on its own, whatever these axes are: TimeDistributed(Dense) is
                           Dense */

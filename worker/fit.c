@@ -159,14 +159,24 @@ enum pass {
     PASS_LAST   /* error on all blocks */
 };
 
+/* Rows that do not count become zero, and so does what is wanted of them. */
+static void leave_out(const struct fit *f, int c, int64_t first, int64_t n, int64_t columns, float *rows) {
+    const float *counts = f->data->call[c].counts;
+    for (int64_t r = 0; r < n && counts; r++)
+        if (counts[patches_position(&f->patches[c], first + r)] == 0)
+            memset(rows + r * columns, 0, (size_t)columns * sizeof *rows);
+}
+
 static void add_run(struct fit *f, int c, int64_t first, int64_t n, enum pass pass, bool held) {
     int threads = f->machine->threads;
     bool aware = pass == PASS_ROUND;
     patches_gather(&f->patches[c], f->data->call[c].x, first, n, f->stride, threads, f->u);
+    leave_out(f, c, first, n, f->stride, f->u);
     for (int64_t g = 0; g < f->groups; g++) {
         const float *u = f->groups == 1 ? f->u : f->gu, *w = f->wf + g * f->k * f->m;
         if (f->groups > 1) patches_group(&f->patches[c], g, n, f->stride, f->u, f->gu);
         gather_outputs(f, c, g, first, n);
+        leave_out(f, c, first, n, f->m, f->y);
         matmul(n, f->m, f->k, u, w, f->p, threads);
         compare_outputs(f, &f->data->call[c].outcome, n, aware, held);
         if (held) continue;

@@ -20,6 +20,7 @@ struct fit_call {
     const struct op *op; /* of the target */
     const float *x;      /* (n, in): inputs of the operation */
     const float *y;      /* (n, rows, width): wanted outputs before activation */
+    const float *counts; /* (n, rows): rows where it is zero do not count; NULL: all do */
     int64_t width;
     struct outcome outcome;
 };

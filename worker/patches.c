@@ -28,6 +28,22 @@ status patches_init(const struct opgraph *graph, const struct op *op, struct pat
     return SUCCESS;
 }
 
+void patches_of_steps(const struct shape *in, int64_t outputs, struct patches *p) {
+    static const struct op dense = {.kind = OP_DENSE};
+    int64_t channels = in->dim[in->rank - 1];
+    *p = (struct patches){.op = &dense,
+                          .in = *in,
+                          .out = *in,
+                          .step = 1,
+                          .columns = channels,
+                          .groups = 1,
+                          .inputs = channels,
+                          .outputs = outputs};
+    p->in.dim[0] = p->out.dim[0] = 1;
+    p->out.dim[p->out.rank - 1] = outputs;
+    p->rows = shape_sample_count(&p->in) / channels;
+}
+
 void patches_thin(struct patches *p, int64_t samples, int64_t wanted) {
     enum { STEP_MAX = 64, ROWS_A_COLUMN = 32 };
     if (wanted < ROWS_A_COLUMN * p->inputs) wanted = ROWS_A_COLUMN * p->inputs;

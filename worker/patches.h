@@ -23,6 +23,9 @@ bool patches_known(const struct op *op);
 status patches_init(const struct opgraph *graph, const struct op *op,
                     struct patches *patches) STATUS_MUST_USE;
 
+/* The same for a map of the last axis alone, to so many outputs, that no operation of its own makes. */
+void patches_of_steps(const struct shape *in, int64_t outputs, struct patches *patches);
+
 /* Takes fewer positions of each sample, others from sample to sample, as long as `samples` of them leave
  * `wanted` rows and several times as many as columns: neighbouring patches say much the same. */
 void patches_thin(struct patches *patches, int64_t samples, int64_t wanted);

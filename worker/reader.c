@@ -62,6 +62,11 @@ static status channels_of(const struct selection *s, int value, struct channel *
     int producer = opgraph_producer(s->ops, value);
     if (producer < 0) return SUCCESS;
     const struct op *op = &s->ops->op[producer];
+    if (op->kind == OP_RECURRENT && op->node >= 0) { /* all steps, of which its layer may give the last */
+        const struct channel *units = channel_map_of(s->map, op->node, &width);
+        if (width == n) memcpy(c, units, (size_t)n * sizeof *c);
+        return SUCCESS;
+    }
     const struct shape *in = &s->ops->value[op->in[0]];
     int64_t inputs = in->dim[in->rank - 1];
     struct channel *from = NULL;
@@ -83,22 +88,53 @@ bool reader_reads(const struct reader *r, int group) {
     return false;
 }
 
+/* Adds a reader, unless its patches are too large; its channels are owned by it, on failure too. */
+static status add_reader(const struct selection *s, struct reader *r, int *n) {
+    if (r->patches.columns > READER_MAX || r->patches.groups > 1) return SUCCESS;
+    patches_thin(&r->patches, s->calibration->total, GRAM_ROWS);
+    ++*n;
+    return channels_of(s, r->value, &r->channel);
+}
+
+/* The gates of a recurrent layer: by its inputs, and by its own outputs of the step before, unless these come
+ * with another state. */
+static status add_gates(const struct selection *s, const struct op *op, struct reader *reader, int *n) {
+    const struct opgraph *ops = s->ops;
+    const int value[2] = {op->in[0], op->out};
+    for (int i = 0; i < (op->u.recurrent.cell_state ? 1 : 2); i++) {
+        struct reader *r = &reader[*n];
+        const struct shape *out = &ops->value[op->out];
+        int64_t gates = ops->param[op->param[i]].shape.dim[1], units = out->dim[out->rank - 1];
+        int before = *n;
+        *r = (struct reader){.value = value[i], .kernel = op->param[i], .bias = -1};
+        patches_of_steps(&ops->value[value[i]], gates, &r->patches);
+        STATUS_TRY(add_reader(s, r, n));
+        if (*n == before) continue;
+        struct channel *unit = NULL;
+        STATUS_TRY(channels_of(s, op->out, &unit));
+        r->made = malloc((size_t)gates * sizeof *r->made);
+        for (int64_t j = 0; j < gates && r->made; j++) r->made[j] = unit[j % units];
+        free(unit);
+        if (!r->made) return status_no_memory("channels", (size_t)gates * sizeof *r->made);
+    }
+    return SUCCESS;
+}
+
 status readers_find(const struct selection *s, int *n, struct reader **reader) {
     const struct opgraph *ops = s->ops;
     *n = 0;
-    *reader = calloc((size_t)ops->nops + 1, sizeof **reader);
+    *reader = calloc(2 * (size_t)ops->nops + 1, sizeof **reader);
     if (!*reader) return status_no_memory("channels", (size_t)ops->nops * sizeof **reader);
     for (int i = 0; i < ops->nops; i++) {
         const struct op *op = &ops->op[i];
+        if (op->kind == OP_RECURRENT) STATUS_TRY(add_gates(s, op, *reader, n));
         if (op->kind == OP_DEPTHWISE || !patches_known(op)) continue;
         struct reader *r = &(*reader)[*n];
-        r->op = i;
+        int before = *n;
+        *r = (struct reader){.value = op->in[0], .kernel = op->param[0], .bias = op->param[1]};
         STATUS_TRY(patches_init(ops, op, &r->patches));
-        if (r->patches.columns > READER_MAX || r->patches.groups > 1) continue;
-        patches_thin(&r->patches, s->calibration->total, GRAM_ROWS);
-        ++*n;
-        STATUS_TRY(channels_of(s, op->in[0], &r->channel));
-        STATUS_TRY(channels_of(s, op->out, &r->made));
+        STATUS_TRY(add_reader(s, r, n));
+        if (*n > before) STATUS_TRY(channels_of(s, op->out, &r->made));
     }
     return SUCCESS;
 }

@@ -24,6 +24,11 @@ static status visit(const struct pass *p, int index, struct plan_statement *s) {
     status error = activations_advance(p->target, index);
     if (!error) error = activations_advance(p->source, source_frontier(p->r, index));
     error = comm_agree(p->machine->world, error);
+    const struct op *op = &p->r->target->op[index];
+    if (op->kind == OP_RECURRENT) {
+        if (!error && !p->number && refit_known(p->r, op)) error = refit_recurrent(p, index, s);
+        return status_context(error, "refit of \"%s\"", p->r->plan->target->layer[s->layer].name);
+    }
     if (!error && p->number > 0) error = refit_descend(p, index, s, &possible);
     int second = refit_second(p->r, &p->r->target->op[index]);
     if (!error && !possible && second >= 0) error = p->number ? SUCCESS : refit_factor(p, index, second, s);

@@ -8,8 +8,6 @@
 
 #include <stdlib.h>
 
-#define FIT_ROWS 65536 /* of patches that a fit is made from, or more if the patches are large */
-
 /* Each a map of the channels alone, of one position to one. */
 static bool is_pointwise(const struct op *op) {
     const struct window *w = &op->u.conv.window;
@@ -38,7 +36,7 @@ int refit_second(const struct refit *r, const struct op *op) {
 
 /* The statement that refits this operation's kernel, or NULL. */
 struct plan_statement *refit_statement(const struct refit *r, const struct op *op) {
-    if (!patches_known(op)) return NULL;
+    if (!patches_known(op) && op->kind != OP_RECURRENT) return NULL;
     const struct param *p = &r->target->param[op->param[0]];
     struct plan_statement *s = plan_find(r->plan, p->layer, p->weight);
     return s && plan_is_refit(s) ? s : NULL;
@@ -52,9 +50,13 @@ bool refit_known(const struct refit *r, const struct op *op) {
 /* The source's output channels that the target's operation has; NULL with SUCCESS: all of them. Owned. */
 status refit_columns(const struct refit *r, const struct op *op, const struct plan_statement *s,
                      int64_t **column) {
+    bool depthwise = op->kind == OP_DEPTHWISE, recurrent = op->kind == OP_RECURRENT;
+    if (recurrent) { /* whose recurrent kernel reads the outputs that the layer has */
+        const struct param *p = &r->target->param[op->param[1]];
+        s = plan_find(r->plan, p->layer, p->weight);
+    }
     const struct weight *w = &r->plan->target->layer[s->layer].weight[s->weight];
-    bool depthwise = op->kind == OP_DEPTHWISE;
-    int axis = depthwise ? w->in_axis : w->out_axis;
+    int axis = depthwise || recurrent ? w->in_axis : w->out_axis;
     int64_t *channel = NULL;
     *column = NULL;
     if (axis < 0) return SUCCESS;
@@ -137,8 +139,8 @@ void refit_report(const struct pass *p, const struct plan_statement *s, const ch
     LOG_EVENT(log, "refit", {"layer", 0, layer->name}, {"before", before, NULL}, {"after", after, NULL});
 }
 
-static struct fit_data data_of(const struct calibration *c, int ncalls, const struct fit_call *call,
-                               const int64_t *column) {
+struct fit_data refit_data(const struct calibration *c, int ncalls, const struct fit_call *call,
+                           const int64_t *column) {
     return (struct fit_data){.ncalls = ncalls,
                              .call = call,
                              .column = column,
@@ -155,7 +157,7 @@ static status project_calls(const struct pass *p, int ncalls, struct fit_call *c
     const struct opgraph *g = p->r->target;
     const struct shape *out = &g->value[call->op->out];
     int64_t m = call->width, n = out->dim[out->rank - 1], positions = shape_sample_count(out) / n;
-    struct fit_data data = data_of(p->r->calibration, 1, call, NULL);
+    struct fit_data data = refit_data(p->r->calibration, 1, call, NULL);
     struct directions d = {0};
     status error = n < m ? directions_find(p->machine, &data, positions, m, n, &d) : SUCCESS;
     for (int i = 0; i < ncalls && !error; i++) {
@@ -192,7 +194,7 @@ static status fit_calls(const struct pass *p, const struct plan_statement *s, in
     error = comm_agree(p->machine->world, error);
     if (!error && !known) error = project_calls(p, ncalls, call, part);
     if (!error) {
-        struct fit_data data = data_of(r->calibration, ncalls, call, column);
+        struct fit_data data = refit_data(r->calibration, ncalls, call, column);
         float *bias = op->param[1] >= 0 ? params_at(r->target_params, op->param[1]) : NULL;
         error = fit_operation(p->machine, r->target, &data, &options,
                               params_at(r->target_params, op->param[0]), bias, result);
@@ -260,7 +262,7 @@ status refit_factor(const struct pass *p, int index, int second, struct plan_sta
     if (!call.x) call.x = inputs;
     error = comm_agree(p->machine->world, error);
     if (!error) {
-        struct fit_data data = data_of(r->calibration, 1, &call, column);
+        struct fit_data data = refit_data(r->calibration, 1, &call, column);
         error = fit_two(p, &data, right, &result);
     }
     free(inputs);

@@ -4,7 +4,10 @@
 #define GODWIT_WORKER_REFIT_PASS_H
 
 #include "worker/activations.h"
+#include "worker/fit.h"
 #include "worker/refit.h"
+
+#define FIT_ROWS 65536 /* of patches that a fit is made from, or more if the patches are large */
 
 struct pass {
     const struct machine *machine;
@@ -33,6 +36,10 @@ status refit_columns(const struct refit *r, const struct op *op, const struct pl
 const struct op *refit_sum(const struct opgraph *g, int index, int *other);
 int64_t refit_width(const struct opgraph *g, int value); /* of a value's last axis */
 
+/* The calls, on these calibration samples. */
+struct fit_data refit_data(const struct calibration *calibration, int ncalls, const struct fit_call *call,
+                           const int64_t *column);
+
 /* ---- one operation; collective ---- */
 
 /* Fits all calls of its layer towards the source's outputs. */
@@ -40,6 +47,8 @@ status refit_fit(const struct pass *p, int index, struct plan_statement *s) STAT
 /* The first of two factors, or the depthwise part of a separable convolution, towards the source's outputs of
  * the second. */
 status refit_factor(const struct pass *p, int index, int second, struct plan_statement *s) STATUS_MUST_USE;
+/* All calls of a recurrent layer towards the source's gates, and then its outputs. */
+status refit_recurrent(const struct pass *p, int index, struct plan_statement *s) STATUS_MUST_USE;
 /* Towards the source's outputs of the next layers. False in *possible: nothing comes after the layer, or it
  * cannot be differentiated. */
 status refit_descend(const struct pass *p, int index, struct plan_statement *s,

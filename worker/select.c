@@ -38,7 +38,7 @@ static status add_samples(struct selector *l, int n, const int *which) {
     int64_t widest = 0;
     status error = values ? SUCCESS : status_no_memory("channels", (size_t)n * sizeof *values);
     for (int i = 0; i < n && !error; i++) {
-        values[i] = s->ops->op[l->reader[which[i]].op].in[0];
+        values[i] = l->reader[which[i]].value;
         if (l->reader[which[i]].patches.columns > widest) widest = l->reader[which[i]].patches.columns;
     }
     if (!error) error = opgraph_cut(s->ops, s->ops->ninputs, s->ops->input, n, values, &cut);
@@ -119,7 +119,7 @@ static status weigh_classes(struct selector *l, int group) {
     for (int i = 0; i < l->nreaders; i++) {
         const struct reader *r = &l->reader[i];
         if (!reader_reads(r, group)) continue;
-        const float *kernel = params_at(l->s->params, l->s->ops->op[r->op].param[0]);
+        const float *kernel = params_at(l->s->params, r->kernel);
         int64_t *out = NULL, m, channels = r->patches.in.dim[r->patches.in.rank - 1];
         status error = outputs_that_count(l, r, group, &out, &m);
         for (int64_t k = 0; k < r->patches.columns && !error; k++) {
@@ -144,7 +144,6 @@ static status weigh_classes(struct selector *l, int group) {
 /* A copy of the reader's equations, its entries classed for the group and its outputs weighed. */
 static status pursuit_reader_init(const struct selector *l, const struct reader *r, int group,
                                   struct pursuit_reader *p) {
-    const struct op *op = &l->s->ops->op[r->op];
     int64_t k = r->normal->k, m = r->normal->m, channels = r->patches.in.dim[r->patches.in.rank - 1];
     double *w = NULL;
     int *class = NULL;
@@ -164,9 +163,9 @@ static status pursuit_reader_init(const struct selector *l, const struct reader 
     memcpy(p->g, r->normal->g, (size_t)(k * k) * sizeof *p->g);
     for (int64_t i = 0; i < k - 1; i++)
         for (int64_t j = 0; j < m; j++)
-            w[i * m + j] = params_at(l->s->params, op->param[0])[patches_weight(&r->patches, 0, i, out[j])];
+            w[i * m + j] = params_at(l->s->params, r->kernel)[patches_weight(&r->patches, 0, i, out[j])];
     for (int64_t j = 0; j < m; j++)
-        w[(k - 1) * m + j] = op->param[1] >= 0 ? params_at(l->s->params, op->param[1])[out[j]] : 0;
+        w[(k - 1) * m + j] = r->bias >= 0 ? params_at(l->s->params, r->bias)[out[j]] : 0;
     for (int64_t i = 0; i < k; i++)
         for (int64_t j = 0; j < m; j++) w[i * m + j] *= sqrt(output_worth(l, r, group, out[j]));
     cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)k, (int)m, (int)k, 1, p->g, (int)k, w, (int)m,
@@ -206,13 +205,14 @@ static status choose_by_norm(const struct selector *l, int group, int64_t *chose
     if (!norm) return status_no_memory("a choice of channels", (size_t)width * sizeof *norm);
     for (int i = 0; i < s->ops->nops; i++) {
         const struct op *op = &s->ops->op[i];
-        if (op->kind != OP_DENSE && op->kind != OP_CONV && op->kind != OP_CONV_TRANSPOSE) continue;
+        bool gates = op->kind == OP_RECURRENT; /* one after the other, of all units each */
+        if (op->kind != OP_DENSE && op->kind != OP_CONV && op->kind != OP_CONV_TRANSPOSE && !gates) continue;
         const struct param *p = &s->ops->param[op->param[0]];
         const float *w = params_at(s->params, op->param[0]);
         int columns; /* the layer's own channels: its activation may be an operation of its own */
         const struct channel *channel = channel_map_of(s->map, op->node, &columns);
         int axis = p->shape.rank - (op->kind == OP_CONV_TRANSPOSE ? 2 : 1); /* of the output's channels */
-        if (columns != p->shape.dim[axis]) continue;
+        if (columns < 1 || (gates ? p->shape.dim[axis] % columns : columns != p->shape.dim[axis])) continue;
         int64_t inner = axis == p->shape.rank - 1 ? 1 : p->shape.dim[axis + 1];
         for (int64_t j = 0; j < p->count; j++) {
             const struct channel *c = &channel[j / inner % columns];

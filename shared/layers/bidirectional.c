@@ -128,6 +128,7 @@ static status weights(const struct layer *layer, const struct shape *in, int nin
     status error = inner_weights(&pair.way[0], "forward_layer", "forward/", in, 1, weight, &n);
     if (!error) error = inner_weights(&pair.way[1], "backward_layer", "backward/", in, 1, weight, &n);
     pair_clear(&pair);
+    inner_hide_outputs(weight, n);
     *nweights = n;
     return error;
 }
@@ -194,6 +195,7 @@ const struct layer_kind layer_kind_bidirectional = {
     .min_inputs = 1,
     .max_inputs = -1,
     .call_args = "sequences|initial_state",
+    .fitted = true,
     .check = check,
     .infer = infer,
     .weights = weights,

@@ -53,6 +53,15 @@ status inner_weights(const struct layer *inner, const char *path, const char *pr
     return SUCCESS;
 }
 
+void inner_hide_outputs(struct weight *weight, int n) {
+    for (int i = 0; i < n; i++) {
+        if (weight[i].feedback) weight[i].in_axis = -1;
+        weight[i].feedback = false;
+        weight[i].out_axis = -1;
+        weight[i].blocks = 0;
+    }
+}
+
 status inner_lower(const struct layer *inner, const struct lowering *outer, int nin, const int *in,
                    const int *mask, const int *param, struct lowering *result) {
     *result = (struct lowering){.graph = outer->graph,

@@ -14,6 +14,8 @@ status inner_check(const struct layer *inner) STATUS_MUST_USE;
  * many. */
 status inner_weights(const struct layer *inner, const char *path, const char *prefix, const struct shape *in,
                      int nin, struct weight *weight, int *nweights) STATUS_MUST_USE;
+/* The outer layer's output channels are not those of the inner one: these weights are indexed by none. */
+void inner_hide_outputs(struct weight *weight, int n);
 /* Lowers an inner layer on these values and parameters: *result is filled in, and its outputs are set. */
 status inner_lower(const struct layer *inner, const struct lowering *outer, int nin, const int *in,
                    const int *mask, const int *param, struct lowering *result) STATUS_MUST_USE;

@@ -64,29 +64,41 @@ static status infer(const struct layer *layer, const struct shape *in, int nin, 
     return SUCCESS;
 }
 
-static struct weight weight_of(const char *name, const struct shape *shape, int in_axis) {
-    return (struct weight){
-        .name = name, .shape = *shape, .path = "cell", .trainable = true, .in_axis = in_axis, .out_axis = -1};
+static struct weight weight_of(const char *name, const struct shape *shape, int in_axis, int gates) {
+    return (struct weight){.name = name,
+                           .shape = *shape,
+                           .path = "cell",
+                           .trainable = true,
+                           .in_axis = in_axis,
+                           .out_axis = shape->rank - 1,
+                           .blocks = gates};
 }
 
 static status weights(const struct layer *layer, const struct shape *in, int nin, struct weight *weight,
                       int *nweights) {
-    int64_t units = layer_int(layer, "units"), width = units * facts_of(layer)->gates;
-    int n = 0;
+    int gates = facts_of(layer)->gates, n = 0;
+    int64_t units = layer_int(layer, "units"), width = units * gates;
     (void)nin;
-    weight[n++] = weight_of("kernel", &SHAPE(in[0].dim[2], width), 0);
-    weight[n++] = weight_of("recurrent_kernel", &SHAPE(units, width), -1);
+    weight[n++] = weight_of("kernel", &SHAPE(in[0].dim[2], width), 0, gates);
+    weight[n] = weight_of("recurrent_kernel", &SHAPE(units, width), 0, gates);
+    weight[n++].feedback = true;
     if (layer_bool(layer, "use_bias"))
-        weight[n++] = weight_of("bias", resets_after(layer) ? &SHAPE(2, width) : &SHAPE(width), -1);
+        weight[n++] = weight_of("bias", resets_after(layer) ? &SHAPE(2, width) : &SHAPE(width), -1, gates);
     *nweights = n;
     return SUCCESS;
 }
 
-/* The first input's channels are free; states have a width of their own. */
+/* The first input's channels are free, and so are the units, unless states are given or read, which would
+ * have to go with them. */
 static status channels(const struct layer *layer, struct channels *c) {
-    (void)layer;
     for (int k = 1; k < c->nin; k++) channels_keep(c, k);
-    return channels_fresh_whole(c);
+    bool states = c->nin > 1 || layer_bool(layer, "return_state");
+    return states ? channels_fresh_whole(c) : channels_fresh(c);
+}
+
+static status set_width(struct layer *layer, int64_t n) {
+    layer_attr(layer, "units")->u.i = n;
+    return SUCCESS;
 }
 
 /* ---- lowering ---- */
@@ -183,11 +195,13 @@ static status lower(const struct layer *layer, struct lowering *lowering) {
         .max_inputs = 1 + (states),                                                                          \
         .call_args = "sequences|initial_state",                                                              \
         .becomes = other,                                                                                    \
+        .fitted = true,                                                                                      \
         .check = recurrent_check,                                                                            \
         .infer = infer,                                                                                      \
         .weights = weights,                                                                                  \
         .channels = channels,                                                                                \
         .lower = lower,                                                                                      \
+        .set_width = set_width,                                                                              \
     }
 
 RECURRENT_KIND(simple_rnn, "SimpleRNN", simple_attrs, 1, NULL);

@@ -177,6 +177,7 @@ static status stack_weights(const struct layer *layer, const struct stack *stack
         if (stacked) set_path(stack, i, weight + first, n - first);
         x.dim[2] = layer_int(stack->cell[i], "units");
     }
+    inner_hide_outputs(weight, n);
     *nweights = n;
     return SUCCESS;
 }
@@ -239,6 +240,7 @@ const struct layer_kind layer_kind_rnn = {
     .min_inputs = 1,
     .max_inputs = -1,
     .call_args = "sequences|initial_state",
+    .fitted = true,
     .check = check,
     .infer = infer,
     .weights = weights,

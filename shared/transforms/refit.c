@@ -11,7 +11,8 @@ const struct transform transform_refit = {
     .name = "refit",
     .usage = "refit(x)",
     .doc = "the closed-form fit of the layer to the source's outputs, of calibration samples; x is what it "
-           "starts from. A bias goes with its kernel. It is the outermost transform of a statement, but for "
+           "starts from. A bias goes with its kernel, and so does a "
+           "recurrent kernel. It is the outermost transform of a statement, but for "
            "cast and quantize",
     .min_args = 1,
     .max_args = 1,

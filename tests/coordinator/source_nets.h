@@ -267,6 +267,35 @@ static struct graph *passed(void) {
     return g;
 }
 
+/* Recurrent layers, read by a convolution, by each other and by dense layers. */
+static struct graph *recurrent(void) {
+    int x;
+    struct graph *g = begin("-1,7,3", &x);
+    x = on(g, "Conv1D", "c1", "filters=6 kernel_size=3 padding=same", x);
+    x = on(g, "LSTM", "lstm", "units=8 return_sequences=true", x);
+    x = on(g, "GRU", "gru", "units=8 return_sequences=true reset_after=true", x);
+    x = on(g, "Conv1D", "c2", "filters=6 kernel_size=2", x);
+    x = on(g, "GRU", "before", "units=6 return_sequences=true go_backwards=true use_bias=false", x);
+    x = on(g, "SimpleRNN", "rnn", "units=8", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+/* Both ways through a sequence: units are kept whole, what they read is not. */
+static struct graph *both_ways(void) {
+    int x;
+    struct graph *g = begin("-1,7,3", &x);
+    x = on(g, "Conv1D", "c1", "filters=8 kernel_size=3 padding=same", x);
+    x = on(g, "Bidirectional", "both", "merge_mode=concat", x);
+    build_inner(g, x, "layer", "LSTM", "units=4 return_sequences=true");
+    x = on(g, "Conv1D", "c2", "filters=6 kernel_size=2", x);
+    x = on(g, "GlobalAveragePooling1D", "pool", "", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
 static const struct net {
     const char *name;
     struct graph *(*build)(void);
@@ -285,6 +314,8 @@ static const struct net {
     {"sequence", sequence, 0},
     {"channels_come_first", channels_come_first, 1},
     {"passed", passed, 1},
+    {"recurrent", recurrent, 0},
+    {"both_ways", both_ways, 0},
 };
 #define NNETS (int)(sizeof nets / sizeof *nets)
 

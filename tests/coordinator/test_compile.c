@@ -66,6 +66,7 @@ static void make_dead(struct model *m, int layer, int64_t at) {
             inner = 1;
             n = s->dim[s->rank - 2] * s->dim[s->rank - 1];
         }
+        if (weight->blocks) n /= weight->blocks; /* gates, of all units each */
         for (int64_t i = 0; n && i < count; i++)
             if (i / inner % n == at) v[i] = 0;
     }

@@ -313,6 +313,34 @@ static void test_which_layers_channels_pass(void **state) {
     end(g, map);
 }
 
+/* Units are free where the layer has no states of which others know. */
+static void test_recurrent_units(void **state) {
+    (void)state;
+    struct graph *g = begin();
+    int x = build_input(g, "x", "?,7,3");
+    int a = on(g, "LSTM", "sequence", "units=6 return_sequences=true", x);
+    int b = on(g, "GRU", "last", "units=5", a);
+    int c = on(g, "LSTM", "states", "units=5 return_state=true", a);
+    int d = build_layer(g, "LSTM", "given", "units=5", 3, (int[]){a, b, b});
+    int e = build_layer(g, "Concatenate", "cat", "", 3, (int[]){b, c, d});
+    build_output(g, on(g, "Dense", "d", "units=3", e));
+    struct channel_map *map = map_of(g);
+    expect_straight(g, map, "sequence", 6);
+    assert_false(channel_map_fixed(map, group(g, map, "sequence")));
+    assert_true(channel_map_fixed(map, group(g, map, "last"))); /* it is a state */
+    assert_true(channel_map_fixed(map, group(g, map, "states")));
+    assert_true(channel_map_fixed(map, group(g, map, "given")));
+    end(g, map);
+    g = begin();
+    x = build_input(g, "x", "?,7,3");
+    a = on(g, "SimpleRNN", "rnn", "units=6", x);
+    build_output(g, on(g, "Dense", "d", "units=3", a));
+    map = map_of(g);
+    expect_straight(g, map, "rnn", 6);
+    assert_false(channel_map_fixed(map, group(g, map, "rnn")));
+    end(g, map);
+}
+
 static void test_unknown_width(void **state) {
     (void)state;
     struct graph *g = begin();
@@ -431,6 +459,7 @@ int main(void) {
         cmocka_unit_test(test_layer_called_twice),
         cmocka_unit_test(test_input_added_to_trunk_fixes_it),
         cmocka_unit_test(test_which_layers_channels_pass),
+        cmocka_unit_test(test_recurrent_units),
         cmocka_unit_test(test_unknown_width),
         cmocka_unit_test(test_pruning_random_graphs),
     };

@@ -170,6 +170,44 @@ static void test_states(void **state) {
     graph_destroy(&g);
 }
 
+/* Gates, one after the other, of all units each; the recurrent kernel reads the units again. */
+static void test_axes_of_channels(void **state) {
+    (void)state;
+    static const struct {
+        const char *class_name, *attrs;
+        int gates, bias_axis;
+    } cases[] = {
+        {"SimpleRNN", "units=5", 1, 0}, {"LSTM", "units=5", 4, 0},
+        {"GRU", "units=5", 3, 0},       {"GRU", "units=5 reset_after=true", 3, 1},
+        {"CuDNNGRU", "units=5", 3, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct graph *g = one_layer("?,7,3", cases[i].class_name, cases[i].attrs);
+        build_ok(graph_infer(g));
+        const struct layer *layer = &g->layer[g->node[1].layer];
+        const struct weight *kernel = &layer->weight[0], *again = &layer->weight[1],
+                            *bias = &layer->weight[2];
+        assert_int_equal(kernel->in_axis, 0);
+        assert_false(kernel->feedback);
+        assert_int_equal(again->in_axis, 0);
+        assert_true(again->feedback);
+        assert_int_equal(kernel->out_axis, 1);
+        assert_int_equal(again->out_axis, 1);
+        assert_int_equal(bias->in_axis, -1);
+        assert_int_equal(bias->out_axis, cases[i].bias_axis);
+        for (int w = 0; w < 3; w++) assert_int_equal(layer->weight[w].blocks, cases[i].gates);
+        graph_destroy(&g);
+    }
+    struct graph *g = one_layer("?,7,3", "LSTM", "units=5"); /* narrower */
+    build_ok(graph_infer(g));
+    struct layer *layer = &g->layer[g->node[1].layer];
+    build_ok(layer->kind->set_width(layer, 2));
+    build_ok(graph_infer(g));
+    build_shape_is(&g->node[1].out[0], &SHAPE(B, 2));
+    build_shape_is(&layer->weight[1].shape, &SHAPE(2, 8));
+    graph_destroy(&g);
+}
+
 /* CuDNN's layers are read as the others: tables of attributes must be alike. */
 static void test_becomes(void **state) {
     (void)state;
@@ -209,6 +247,7 @@ int main(void) {
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_lowering),
         cmocka_unit_test(test_states),
+        cmocka_unit_test(test_axes_of_channels),
         cmocka_unit_test(test_becomes),
         cmocka_unit_test(test_input_shape_of_tokens),
     };
