@@ -60,8 +60,10 @@ status compile_keep_all(struct compiled *c) {
 static status keep_given(struct compiled *c) {
     const struct graph *wide = c->skeleton->graph;
     for (int i = 0; i < wide->nnodes; i++) {
-        int group = compile_whole_group(c, i);
+        int group = compile_whole_group(c, i, false);
         if (group >= 0 && !channel_map_fixed(c->map, group)) c->kept[group] = (int)c->skeleton->given[i];
+        group = compile_whole_group(c, i, true);
+        if (group >= 0) c->kept[group] = (int)c->skeleton->given_inner[i];
     }
     return SUCCESS;
 }
@@ -98,12 +100,16 @@ static status choose_widths(struct compiled *c, const struct target_config *conf
     return SUCCESS;
 }
 
-/* Positions of a node's output that stay when the classes chosen[group] stay; NULL for a group: the first
- * kept[group]. `index` may be NULL, else has room for the node's width. */
-static int64_t kept_positions(const struct compiled *c, const int *kept, int node, int64_t *const *chosen,
-                              int64_t *index) {
+const struct channel *compile_channels(const struct compiled *c, int node, bool inner, int *width) {
+    return inner ? channel_map_inner(c->map, node, width) : channel_map_of(c->map, node, width);
+}
+
+/* Positions of a node's output, or of the channels inside it, that stay when the classes chosen[group] stay;
+ * NULL for a group: the first kept[group]. `index` may be NULL, else has room for the node's width. */
+static int64_t kept_positions(const struct compiled *c, const int *kept, int node, bool inner,
+                              int64_t *const *chosen, int64_t *index) {
     int width;
-    const struct channel *channel = channel_map_of(c->map, node, &width);
+    const struct channel *channel = compile_channels(c, node, inner, &width);
     int64_t n = 0;
     for (int i = 0; i < width; i++) {
         int g = channel[i].group;
@@ -124,8 +130,11 @@ status compile_narrowed(const struct compiled *c, const int *kept, struct graph 
         struct layer *l = &(*graph)->layer[(*graph)->node[i].layer];
         int width;
         channel_map_of(c->map, i, &width);
-        int64_t n = kept_positions(c, kept, i, NULL, NULL);
+        int64_t n = kept_positions(c, kept, i, false, NULL, NULL);
         if (l->kind->set_width && n < width) STATUS_TRY(l->kind->set_width(l, n));
+        channel_map_inner(c->map, i, &width);
+        n = kept_positions(c, kept, i, true, NULL, NULL);
+        if (l->kind->set_inner && n < width) STATUS_TRY(l->kind->set_inner(l, n));
     }
     return graph_infer(*graph);
 }
@@ -142,36 +151,37 @@ status compile_narrow(struct compiled *c, const char *name) {
 
 /* ---- keep lists ---- */
 
-/* The group whose classes are, in order, the node's channels; -1 if it is no such node. */
-int compile_whole_group(const struct compiled *c, int node) {
+int compile_whole_group(const struct compiled *c, int node, bool inner) {
     int width;
-    const struct channel *channel = channel_map_of(c->map, node, &width);
+    const struct channel *channel = compile_channels(c, node, inner, &width);
     if (!width || channel_map_width(c->map, channel[0].group) != width) return -1;
     for (int i = 0; i < width; i++)
         if (channel[i].group != channel[0].group || channel[i].index != i) return -1;
     return channel[0].group;
 }
 
-static bool is_list_of(const struct compiled *c, const struct keep *k, int node, int group) {
-    return k->node == node || (k->selected && group >= 0 && compile_whole_group(c, k->node) == group);
+static bool is_list_of(const struct compiled *c, const struct keep *k, int node, bool inner, int group) {
+    if (k->node == node && k->inner == inner) return true;
+    return k->selected && group >= 0 && compile_whole_group(c, k->node, k->inner) == group;
 }
 
 /* The list of what stays of a node's output, each position repeated; made at first use. -1: everything stays.
  */
-static status keep_of(struct compiled *c, struct plan *plan, int node, int repeat, int *index) {
-    int width, group = compile_whole_group(c, node);
-    channel_map_of(c->map, node, &width);
-    int64_t n = kept_positions(c, c->kept, node, NULL, NULL);
+static status keep_of(struct compiled *c, struct plan *plan, int node, bool inner, int repeat, int *index) {
+    int width, group = compile_whole_group(c, node, inner);
+    compile_channels(c, node, inner, &width);
+    int64_t n = kept_positions(c, c->kept, node, inner, NULL, NULL);
     *index = -1;
     if (n == width) return SUCCESS;
     for (int i = 0; i < plan->nkeeps; i++) {
         const struct keep *k = &plan->keep[i];
-        if (k->repeat == repeat && is_list_of(c, k, node, group)) {
+        if (k->repeat == repeat && is_list_of(c, k, node, inner, group)) {
             *index = i;
             return SUCCESS;
         }
     }
     struct keep keep = {.selected = group >= 0,
+                        .inner = inner,
                         .node = node,
                         .repeat = repeat,
                         .n = n * repeat,
@@ -186,10 +196,10 @@ static status keep_of(struct compiled *c, struct plan *plan, int node, int repea
 static status list_positions(const struct compiled *c, const struct keep *k, int64_t *const *chosen,
                              int64_t **index) {
     int width;
-    channel_map_of(c->map, k->node, &width);
+    compile_channels(c, k->node, k->inner, &width);
     *index = malloc(((size_t)width * (size_t)k->repeat + 1) * sizeof **index);
     if (!*index) return status_no_memory("a keep list", (size_t)width * sizeof **index);
-    int64_t n = kept_positions(c, c->kept, k->node, chosen, *index);
+    int64_t n = kept_positions(c, c->kept, k->node, k->inner, chosen, *index);
     if (n * k->repeat != k->n)
         return status_fail(STATUS_UNSUPPORTED,
                            "the choice of channels leaves %lld of \"%s\" instead of %lld: its channels "
@@ -235,8 +245,11 @@ static status reshape_expr(const struct plan *plan, const struct shape *shape, s
     return checked(plan, *expr);
 }
 
-/* The node whose channels an axis of a tensor is indexed by; -1: those of none. */
-static int node_of_axis(const struct graph *graph, const struct weight *w, int node, int axis) {
+/* The node whose channels an axis of a tensor is indexed by, `inner` if those inside it; -1: those of none.
+ */
+static int node_of_axis(const struct graph *graph, const struct weight *w, int node, int axis, bool *inner) {
+    *inner = w->inner_axes & 1U << axis;
+    if (*inner) return node;
     if (axis == w->out_axis || (axis == w->in_axis && w->feedback)) return node;
     return axis == w->in_axis && graph->node[node].nin ? graph->node[node].in[0].node : -1;
 }
@@ -252,7 +265,8 @@ static status index_expr(struct compiled *c, struct plan *plan, int layer, int w
                               w->shape.dim[w->out_axis] != to->shape.dim[w->out_axis];
     struct shape seen = {.rank = 0};
     for (int axis = 0; axis < rank && node >= 0; axis++) {
-        int of = node_of_axis(wide, w, node, axis), width;
+        bool inner;
+        int of = node_of_axis(wide, w, node, axis, &inner), width;
         int64_t size = w->shape.dim[axis];
         if (split && axis == w->out_axis) {
             keep[seen.rank] = -1;
@@ -263,8 +277,8 @@ static status index_expr(struct compiled *c, struct plan *plan, int layer, int w
         *list = -1;
         seen.dim[seen.rank++] = size;
         if (of < 0 || w->shape.dim[axis] == to->shape.dim[axis]) continue;
-        channel_map_of(c->map, of, &width);
-        STATUS_TRY(keep_of(c, plan, of, (int)(size / width), list));
+        compile_channels(c, of, inner, &width);
+        STATUS_TRY(keep_of(c, plan, of, inner, (int)(size / width), list));
         any = any || *list >= 0;
     }
     if (any) {

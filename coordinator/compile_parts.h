@@ -15,7 +15,10 @@ status compile_narrow(struct compiled *c, const char *name) STATUS_MUST_USE;
 /* The programs that give what the target is compared with. */
 status compile_full_programs(struct compiled *c, const struct graph *source, const char *path,
                              const char *digest) STATUS_MUST_USE;
-/* The group whose classes are, in order, the node's channels; -1 if it is no such node. */
-int compile_whole_group(const struct compiled *c, int node);
+/* The channels of a node's output, or those inside the node; borrowed, [*width]. */
+const struct channel *compile_channels(const struct compiled *c, int node, bool inner, int *width);
+/* The group whose classes are, in order, the node's channels, or those inside it; -1 if it is no such node.
+ */
+int compile_whole_group(const struct compiled *c, int node, bool inner);
 
 #endif

@@ -10,12 +10,12 @@ static status widths_of_program(struct compiled *c, struct position *at) {
     for (int i = 0; i < c->plan->nkeeps; i++) {
         const struct keep *k = &c->plan->keep[i];
         const char *name = c->skeleton->graph->layer[c->skeleton->graph->node[k->node].layer].name;
-        int width, group = compile_whole_group(c, k->node);
-        channel_map_of(c->map, k->node, &width);
+        int width, group = compile_whole_group(c, k->node, k->inner);
+        compile_channels(c, k->node, k->inner, &width);
         *at = k->at;
         if (k->of != (int64_t)width * k->repeat)
-            return status_fail(STATUS_DATA, "\"%s\" has %d channels, not %lld", name, width,
-                               (long long)(k->of / k->repeat));
+            return status_fail(STATUS_DATA, "\"%s\" has %d %s, not %lld", name, width,
+                               k->inner ? "heads" : "channels", (long long)(k->of / k->repeat));
         if (!k->selected) continue;
         if (group < 0 || (channel_map_fixed(c->map, group) && k->n != k->of))
             return status_fail(STATUS_DATA, "the channels of \"%s\" cannot be selected: %s", name,
@@ -27,19 +27,30 @@ static status widths_of_program(struct compiled *c, struct position *at) {
     return SUCCESS;
 }
 
+/* What a statement says of a group whose channels index an axis of its tensor, `each` positions for one. */
+static void width_of_axis(struct compiled *c, const struct plan_statement *s, int axis, int group,
+                          int64_t each) {
+    const struct shape *wide = &c->skeleton->graph->layer[s->layer].weight[s->weight].shape;
+    if (group < 0 || channel_map_fixed(c->map, group) || each < 1 || s->shape.rank != wide->rank) return;
+    if (c->kept[group] == wide->dim[axis] / each && s->shape.dim[axis] < wide->dim[axis])
+        c->kept[group] = (int)(s->shape.dim[axis] / each);
+}
+
 /* A group that has no keep list is as wide as the statements of its first layer say. */
 static void widths_of_statements(struct compiled *c) {
     const struct graph *wide = c->skeleton->graph;
     for (int i = 0; i < c->plan->nstatements; i++) {
         const struct plan_statement *s = &c->plan->statement[i];
         const struct weight *w = &wide->layer[s->layer].weight[s->weight];
-        int node = graph_layer_node(wide, s->layer), group = node < 0 ? -1 : compile_whole_group(c, node),
-            axis = w->out_axis;
-        if (group < 0 || channel_map_fixed(c->map, group) || axis < 0 || s->shape.rank != w->shape.rank)
-            continue;
-        int64_t blocks = w->blocks > 1 ? w->blocks : 1;
-        if (c->kept[group] == w->shape.dim[axis] / blocks && s->shape.dim[axis] < w->shape.dim[axis])
-            c->kept[group] = (int)(s->shape.dim[axis] / blocks);
+        int node = graph_layer_node(wide, s->layer), heads;
+        if (node < 0) continue;
+        if (w->out_axis >= 0)
+            width_of_axis(c, s, w->out_axis, compile_whole_group(c, node, false),
+                          w->blocks > 1 ? w->blocks : 1);
+        compile_channels(c, node, true, &heads);
+        for (int axis = 0; axis < w->shape.rank && heads; axis++)
+            if (w->inner_axes & 1U << axis)
+                width_of_axis(c, s, axis, compile_whole_group(c, node, true), w->shape.dim[axis] / heads);
     }
 }
 
@@ -80,7 +91,7 @@ bool compile_is_given(const struct compiled *c) {
 status compile_given(const struct compiled *c, int64_t **chosen) {
     for (int i = 0; i < c->plan->nkeeps; i++) {
         const struct keep *k = &c->plan->keep[i];
-        int group = k->selected && k->given ? compile_whole_group(c, k->node) : -1;
+        int group = k->selected && k->given ? compile_whole_group(c, k->node, k->inner) : -1;
         if (group < 0 || k->n == k->of) continue;
         int64_t n = k->n / k->repeat, *list = malloc((size_t)n * sizeof *list);
         if (!list) return status_no_memory("channels", (size_t)n * sizeof *list);

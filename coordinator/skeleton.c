@@ -14,6 +14,7 @@ void skeleton_destroy(struct skeleton **skeleton) {
     free(s->origin);
     free(s->twin);
     free(s->given);
+    free(s->given_inner);
     free(s);
     *skeleton = NULL;
 }

@@ -44,6 +44,7 @@ struct skeleton {
     int *twin;   /* [graph->nnodes] the folded source's node whose layer computes the same before its
                     activation, perhaps with other channels; -1: none */
     int64_t *given; /* [graph->nnodes] channels that the topology has there; NULL: no topology was given */
+    int64_t *given_inner; /* likewise, inside the nodes */
 };
 
 /* `edit` [nodes of the folded graph]. UNSUPPORTED for a factor of what is no Dense or plain convolution, and

@@ -14,6 +14,7 @@ struct widening {
     struct skeleton *s;
     const struct graph *given, *source;
     struct channel_map *map; /* of the given graph */
+    struct channel_map *source_map;
     int64_t *width;          /* [groups] of the source's channels; 0: nothing says so; -1: it stays */
 };
 
@@ -52,12 +53,24 @@ static void agree_on_width(struct widening *w, int node) {
     }
 }
 
+/* Of a layer of the same kind that has more channels inside, such as heads, the target has some. */
+static status widen_inside(const struct widening *w, int node, struct layer *layer) {
+    const struct graph *source = w->source;
+    int twin = w->s->twin[node], few, all;
+    if (twin < 0 || !layer->kind->set_inner) return SUCCESS;
+    channel_map_inner(w->map, node, &few);
+    channel_map_inner(w->source_map, twin, &all);
+    bool more = source->layer[source->node[twin].layer].kind == layer->kind && all > few && few > 0;
+    return more ? layer->kind->set_inner(layer, all) : SUCCESS;
+}
+
 static status widen_layers(struct widening *w, struct graph *wide) {
     for (int i = 0; i < wide->nnodes; i++) {
         struct layer *layer = &wide->layer[wide->node[i].layer];
         int group = layer->kind->set_width ? whole_group(w->map, i) : -1; /* a Reshape follows too */
         if (group >= 0 && w->width[group] > width_of(w->given, i))
             STATUS_TRY(layer->kind->set_width(layer, w->width[group]));
+        STATUS_TRY(widen_inside(w, i, layer));
     }
     return graph_infer(wide);
 }
@@ -173,15 +186,25 @@ status skeleton_of_topology(const struct fold *fold, const struct graph *topolog
         error = memory_alloc("widths", (size_t)w.given->nnodes + 1, sizeof *s->given, (void **)&s->given);
     }
     if (!error) error = topology_match(w.given, fold->graph, s->origin, s->twin);
+    if (!error)
+        error =
+            memory_alloc("widths", (size_t)w.given->nnodes + 1, sizeof *s->given, (void **)&s->given_inner);
     if (!error) error = channel_map_create(w.given, &w.map);
+    if (!error) error = channel_map_create(w.source, &w.source_map);
     if (!error) error = widen(&w);
     if (!error) error = topology_follow(s->graph, fold->graph, s->origin);
     if (!error) {
-        for (int i = 0; i < w.given->nnodes; i++) s->given[i] = width_of(w.given, i);
+        for (int i = 0; i < w.given->nnodes; i++) {
+            int inner;
+            channel_map_inner(w.map, i, &inner);
+            s->given[i] = width_of(w.given, i);
+            s->given_inner[i] = inner;
+        }
         find_parts(s);
         forget_others(s);
     }
     channel_map_destroy(&w.map);
+    channel_map_destroy(&w.source_map);
     fold_destroy(&folded);
     free(w.width);
     if (error) skeleton_destroy(&s);

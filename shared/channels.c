@@ -8,6 +8,9 @@ struct node_channels {
     int width;
     int *atom;               /* [width] */
     struct channel *channel; /* [width], filled last */
+    int inner;               /* how many there are inside the node, likewise: */
+    int *inner_atom;
+    struct channel *inner_channel;
 };
 
 struct channel_map {
@@ -15,7 +18,7 @@ struct channel_map {
     struct node_channels *node; /* [nnodes] */
     int natoms, room;
     int *parent;   /* [room] union-find over atoms */
-    int *producer; /* [room] node that made the atom */
+    int *producer; /* [room] node that made the atom; of those inside a node, the node plus nnodes */
     bool *whole;   /* [room] must be kept */
     int ngroups;
     int *group_width;  /* [ngroups] */
@@ -83,6 +86,16 @@ status channels_fresh(struct channels *c) {
 
 status channels_fresh_whole(struct channels *c) {
     return add_atoms(c->map, c->node, width_of(c->out), true, c->out_atom);
+}
+
+status channels_inner(struct channels *c, int n) {
+    struct node_channels *node = &c->map->node[c->node];
+    node->inner_atom = calloc((size_t)n + 1, sizeof *node->inner_atom);
+    node->inner_channel = calloc((size_t)n + 1, sizeof *node->inner_channel);
+    if (!node->inner_atom || !node->inner_channel)
+        return status_no_memory("channels", (size_t)n * sizeof *node->inner_channel);
+    node->inner = n;
+    return add_atoms(c->map, c->node + c->map->nnodes, n, false, node->inner_atom);
 }
 
 void channels_keep(struct channels *c, int input) {
@@ -163,6 +176,8 @@ static void tie_calls(struct channel_map *map, const struct graph *graph, int fi
         if (a->in[k].slot || width != width_of(&graph->node[b->in[k].node].out[b->in[k].slot])) continue;
         for (int i = 0; i < width; i++) tie(map->parent, map->node[a->in[k].node].atom[i], in_atom[k][i]);
     }
+    for (int i = 0; i < map->node[first].inner && i < map->node[again].inner; i++)
+        tie(map->parent, map->node[first].inner_atom[i], map->node[again].inner_atom[i]);
     if (map->node[first].width != map->node[again].width) return;
     for (int i = 0; i < map->node[first].width; i++)
         tie(map->parent, map->node[first].atom[i], map->node[again].atom[i]);
@@ -201,40 +216,47 @@ static status map_node(struct channel_map *map, const struct graph *graph, int n
     return error;
 }
 
+static struct channel channel_of_atom(const struct channel_map *map, const int *group_of, int *producers,
+                                      const int *index, int atom) {
+    int root = find(map->parent, atom);
+    return (struct channel){.group = group_of[find(producers, map->producer[root])], .index = index[root]};
+}
+
 /* Numbers groups and, within each, classes, both in the order of their first atoms. Two producers are in one
  * group if a class has atoms of both, directly or by way of others. */
 static status number_groups(struct channel_map *map) {
-    size_t natoms = (size_t)map->natoms, nnodes = (size_t)map->nnodes;
-    int *group_of_node = malloc((nnodes + 1) * sizeof *group_of_node);
-    int *producers = malloc((nnodes + 1) * sizeof *producers); /* union-find over nodes */
+    size_t natoms = (size_t)map->natoms, nproducers = 2 * (size_t)map->nnodes;
+    int *group_of = malloc((nproducers + 1) * sizeof *group_of);   /* a producer */
+    int *producers = malloc((nproducers + 1) * sizeof *producers); /* union-find over them */
     int *index = malloc((natoms + 1) * sizeof *index); /* of the class within its group, at the root */
-    map->group_width = calloc(nnodes + 1, sizeof *map->group_width);
-    map->group_fixed = calloc(nnodes + 1, sizeof *map->group_fixed);
-    if (!group_of_node || !producers || !index || !map->group_width || !map->group_fixed) {
-        free(group_of_node);
+    map->group_width = calloc(nproducers + 1, sizeof *map->group_width);
+    map->group_fixed = calloc(nproducers + 1, sizeof *map->group_fixed);
+    if (!group_of || !producers || !index || !map->group_width || !map->group_fixed) {
+        free(group_of);
         free(producers);
         free(index);
         return status_no_memory("channels", natoms * sizeof *index);
     }
-    for (int n = 0; n < map->nnodes; n++) {
+    for (int n = 0; n < (int)nproducers; n++) {
         producers[n] = n;
-        group_of_node[n] = -1;
+        group_of[n] = -1;
     }
     for (int a = 0; a < map->natoms; a++)
         tie(producers, map->producer[a], map->producer[find(map->parent, a)]);
     for (int a = 0; a < map->natoms; a++) {
-        int *group = &group_of_node[find(producers, map->producer[a])];
+        int *group = &group_of[find(producers, map->producer[a])];
         if (*group < 0) *group = map->ngroups++;
         if (find(map->parent, a) == a) index[a] = map->group_width[*group]++;
         if (map->whole[a]) map->group_fixed[*group] = true;
     }
-    for (int n = 0; n < map->nnodes; n++)
-        for (int i = 0; i < map->node[n].width; i++) {
-            int root = find(map->parent, map->node[n].atom[i]);
-            map->node[n].channel[i] = (struct channel){
-                .group = group_of_node[find(producers, map->producer[root])], .index = index[root]};
-        }
-    free(group_of_node);
+    for (int n = 0; n < map->nnodes; n++) {
+        struct node_channels *node = &map->node[n];
+        for (int i = 0; i < node->width; i++)
+            node->channel[i] = channel_of_atom(map, group_of, producers, index, node->atom[i]);
+        for (int i = 0; i < node->inner; i++)
+            node->inner_channel[i] = channel_of_atom(map, group_of, producers, index, node->inner_atom[i]);
+    }
+    free(group_of);
     free(producers);
     free(index);
     return SUCCESS;
@@ -275,6 +297,8 @@ void channel_map_destroy(struct channel_map **map) {
     for (int n = 0; m->node && n < m->nnodes; n++) {
         free(m->node[n].atom);
         free(m->node[n].channel);
+        free(m->node[n].inner_atom);
+        free(m->node[n].inner_channel);
     }
     free(m->node);
     free(m->parent);
@@ -301,4 +325,9 @@ int channel_map_width(const struct channel_map *map, int group) {
 const struct channel *channel_map_of(const struct channel_map *map, int node, int *width) {
     *width = map->node[node].width;
     return map->node[node].channel;
+}
+
+const struct channel *channel_map_inner(const struct channel_map *map, int node, int *width) {
+    *width = map->node[node].inner;
+    return map->node[node].inner_channel;
 }

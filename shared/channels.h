@@ -4,7 +4,7 @@
  * Layers make fresh atoms (Conv2D), pass them on (pooling), tie them (Add), line them up (Concatenate) or
  * repeat them (Flatten, depthwise). Atoms that have been tied form a class; classes made by the same
  * producers form a group. A group is pruned as one; what must be kept whole is fixed. Computed from each
- * layer kind's own rule (layer_kind.channels). */
+ * layer kind's own rule (layer_kind.channels). A layer may have channels inside, which no output carries. */
 #ifndef GODWIT_SHARED_CHANNELS_H
 #define GODWIT_SHARED_CHANNELS_H
 
@@ -36,6 +36,8 @@ status channels_concat(struct channels *c) STATUS_MUST_USE;
 status channels_tile(struct channels *c) STATUS_MUST_USE;
 /* ... or of input position i / (out/C) (depthwise multiplier). */
 status channels_repeat(struct channels *c) STATUS_MUST_USE;
+/* So many channels inside the layer besides, which it makes and reads itself: heads of attention. */
+status channels_inner(struct channels *c, int n) STATUS_MUST_USE;
 /* Keeps one input whole. */
 void channels_keep(struct channels *c, int input);
 /* Cannot be pruned: inputs and output are kept whole. */
@@ -54,5 +56,8 @@ struct channel {
     int group, index;
 };
 const struct channel *channel_map_of(const struct channel_map *map, int node, int *width);
+/* The same of the channels inside the node; *width is 0 if there are none. They are all of their group, in
+ * order, which has none of any output. */
+const struct channel *channel_map_inner(const struct channel_map *map, int node, int *width);
 
 #endif

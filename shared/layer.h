@@ -93,6 +93,8 @@ struct weight {
                       recurrent layer; 0: once */
     bool feedback; /* in_axis is indexed by the layer's output channels instead, which it reads again: a
                       recurrent kernel */
+    unsigned inner_axes; /* bit i: axis i is indexed by the channels inside the layer, several positions each
+                            if it is so many times as long; on at most one axis */
 };
 #define LAYER_MAX_WEIGHTS 16
 #define LAYER_MAX_OUTPUTS 8
@@ -151,6 +153,8 @@ struct layer_kind {
     /* Changes attributes so that the layer has `n` output channels (a width change). NULL: follows its
      * inputs. */
     status (*set_width)(struct layer *layer, int64_t n);
+    /* Likewise of the channels inside the layer; NULL: it has none. */
+    status (*set_inner)(struct layer *layer, int64_t n);
 };
 
 /* What lower() gets: the values that go in, the layer's parameters, and where to put what comes out. */

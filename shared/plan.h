@@ -12,9 +12,9 @@
  *     "conv2d/kernel" (3, 3, 1, 16) = refit(fold_bn(source["conv2d/kernel"], "bn")[:, :, :, k0])
  *   }
  *
- * A keep list is a selection of channels: chosen for a group of coupled channels (select), or what those
- * choices leave of a layer's output (channels). Once chosen, or by an author's hand, it has its positions in
- * it: select("conv2d", 4 of 32, [0 3 4 7]).
+ * A keep list is a selection of channels: chosen for a group of coupled channels (select) or for those inside
+ * a layer (heads), or what those choices leave of a layer's output (channels). Once chosen, or by an author's
+ * hand, it has its positions in it: select("conv2d", 4 of 32, [0 3 4 7]).
  *
  * The program refers to tensors by layer and weight number of the source and the target graph it was compiled
  * for, which it borrows. Expressions are made of transforms (shared/transform.h). */
@@ -67,7 +67,8 @@ struct expr {
 
 struct keep {
     char *name;     /* owned, "k0" */
-    bool selected;  /* select(): chosen for a group; else channels() */
+    bool selected;  /* select() and heads(): chosen for a group; else channels() */
+    bool inner;     /* heads(): of the channels inside the node, not of its output */
     int node;       /* the target's node whose output it indexes (for select: the first producer) */
     int repeat;     /* each position stands for this many consecutive ones (depthwise multiplier) */
     int64_t n, of;  /* kept, of so many */

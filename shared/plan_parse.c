@@ -127,10 +127,11 @@ static status parse_keep(struct parser *p) {
     status error = parser_text(p, TOKEN_NAME, "the name of a keep list", &k.name);
     if (!error) error = parser_mark(p, '=');
     if (!error) {
-        k.selected = token_is_word(parser_token(p), "select");
+        k.inner = token_is_word(parser_token(p), "heads");
+        k.selected = k.inner || token_is_word(parser_token(p), "select");
         error = k.selected || token_is_word(parser_token(p), "channels")
                     ? parser_next(p)
-                    : parser_expected(p, "select or channels");
+                    : parser_expected(p, "select, heads or channels");
     }
     if (!error) error = parser_mark(p, '(');
     if (!error) error = parse_kept(p, &k);

@@ -24,7 +24,7 @@ static void print_list(FILE *out, const int64_t *list, int64_t n) {
 
 static void print_keep(FILE *out, const struct plan *plan, const struct keep *k) {
     const char *layer = plan->target->layer[plan->target->node[k->node].layer].name;
-    fprintf(out, "keep %s = %s(", k->name, k->selected ? "select" : "channels");
+    fprintf(out, "keep %s = %s(", k->name, k->inner ? "heads" : k->selected ? "select" : "channels");
     print_name(out, layer, NULL);
     fprintf(out, ", %" PRId64 " of %" PRId64, k->n, k->of);
     if (k->repeat > 1) fprintf(out, ", repeat %d", k->repeat);

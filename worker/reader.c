@@ -81,6 +81,24 @@ static status channels_of(const struct selection *s, int value, struct channel *
     return error;
 }
 
+/* Of a kernel's rows or columns those inside the layer: of each of its channels there are as many, one after
+ * the other. Nothing changes if there are none. */
+static status channels_inside(const struct selection *s, const struct op *op, bool rows, int64_t n,
+                              struct channel **channel) {
+    const struct param *p = &s->ops->param[op->param[0]];
+    const struct weight *w = &s->graph->layer[p->layer].weight[p->weight];
+    int width;
+    if (op->kind != OP_DENSE || op->node < 0 || (rows ? !(w->inner_axes & 1) : w->inner_axes < 2))
+        return SUCCESS;
+    const struct channel *inner = channel_map_inner(s->map, op->node, &width);
+    if (!width || n % width) return SUCCESS;
+    free(*channel);
+    *channel = malloc((size_t)(n + 1) * sizeof **channel);
+    if (!*channel) return status_no_memory("channels", (size_t)n * sizeof **channel);
+    for (int64_t i = 0; i < n; i++) (*channel)[i] = inner[i / (n / width)];
+    return SUCCESS;
+}
+
 bool reader_reads(const struct reader *r, int group) {
     const struct shape *in = &r->patches.in;
     for (int64_t i = 0; i < in->dim[in->rank - 1]; i++)
@@ -134,7 +152,10 @@ status readers_find(const struct selection *s, int *n, struct reader **reader) {
         *r = (struct reader){.value = op->in[0], .kernel = op->param[0], .bias = op->param[1]};
         STATUS_TRY(patches_init(ops, op, &r->patches));
         STATUS_TRY(add_reader(s, r, n));
-        if (*n > before) STATUS_TRY(channels_of(s, op->out, &r->made));
+        if (*n == before) continue;
+        STATUS_TRY(channels_of(s, op->out, &r->made));
+        STATUS_TRY(channels_inside(s, op, true, r->patches.columns, &r->channel));
+        STATUS_TRY(channels_inside(s, op, false, r->patches.outputs, &r->made));
     }
     return SUCCESS;
 }

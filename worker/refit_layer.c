@@ -47,6 +47,22 @@ bool refit_known(const struct refit *r, const struct op *op) {
     return r->source_value[op->out] >= 0 && !(s && plan_projects(s));
 }
 
+/* Of a kernel that makes what is inside a layer, (features, heads, size): the places of the kept heads. */
+static status head_columns(const struct refit *r, const struct plan_statement *s, const struct weight *w,
+                           int64_t **column) {
+    int64_t *head = NULL, size = 1;
+    int axis = 1;
+    while (!(w->inner_axes & 1U << axis)) axis++;
+    for (int i = axis + 1; i < w->shape.rank; i++) size *= w->shape.dim[i];
+    STATUS_TRY(plan_positions(r->plan, s, axis, &head));
+    if (!head) return SUCCESS;
+    int64_t n = s->shape.dim[axis] * size;
+    status error = memory_alloc("a keep list", (size_t)n, sizeof **column, (void **)column);
+    for (int64_t i = 0; i < n && !error; i++) (*column)[i] = head[i / size] * size + i % size;
+    free(head);
+    return error;
+}
+
 /* The source's output channels that the target's operation has; NULL with SUCCESS: all of them. Owned. */
 status refit_columns(const struct refit *r, const struct op *op, const struct plan_statement *s,
                      int64_t **column) {
@@ -59,6 +75,7 @@ status refit_columns(const struct refit *r, const struct op *op, const struct pl
     int axis = depthwise || recurrent ? w->in_axis : w->out_axis;
     int64_t *channel = NULL;
     *column = NULL;
+    if (axis < 0 && w->inner_axes > 1) return head_columns(r, s, w, column);
     if (axis < 0) return SUCCESS;
     STATUS_TRY(plan_positions(r->plan, s, axis, &channel));
     const struct shape *wide = &r->source->value[r->source_value[op->out]],

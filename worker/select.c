@@ -197,6 +197,17 @@ static status choose_by_readers(const struct selector *l, int group, int64_t *ch
     return error;
 }
 
+/* What is inside a layer: by the kernel that reads it. */
+static void add_inner_norms(const struct selection *s, const struct op *op, int group, double *norm) {
+    const struct param *p = &s->ops->param[op->param[0]];
+    const struct weight *weight = &s->graph->layer[p->layer].weight[p->weight];
+    const float *w = params_at(s->params, op->param[0]);
+    int width = 0;
+    const struct channel *inner = op->node < 0 ? NULL : channel_map_inner(s->map, op->node, &width);
+    if (!(weight->inner_axes & 1) || !width || inner->group != group) return;
+    for (int64_t j = 0; j < p->count; j++) norm[inner[j / (p->count / width)].index] += (double)w[j] * w[j];
+}
+
 /* The classes with the largest kernels among the operations that make the group's channels. */
 static status choose_by_norm(const struct selector *l, int group, int64_t *chosen) {
     const struct selection *s = l->s;
@@ -209,6 +220,9 @@ static status choose_by_norm(const struct selector *l, int group, int64_t *chose
         if (op->kind != OP_DENSE && op->kind != OP_CONV && op->kind != OP_CONV_TRANSPOSE && !gates) continue;
         const struct param *p = &s->ops->param[op->param[0]];
         const float *w = params_at(s->params, op->param[0]);
+        const struct weight *weight = &s->graph->layer[p->layer].weight[p->weight];
+        if (weight->inner_axes) add_inner_norms(s, op, group, norm);
+        if (weight->inner_axes > 1) continue;
         int columns; /* the layer's own channels: its activation may be an operation of its own */
         const struct channel *channel = channel_map_of(s->map, op->node, &columns);
         int axis = p->shape.rank - (op->kind == OP_CONV_TRANSPOSE ? 2 : 1); /* of the output's channels */

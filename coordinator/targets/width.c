@@ -51,6 +51,13 @@ static int group_of(const struct graph *graph, const struct channel_map *map, in
     return width ? channel[0].group : -1;
 }
 
+/* The group inside a layer that has one: "widths" of attention are of its heads. */
+static int inner_group(const struct graph *graph, const struct channel_map *map, int layer) {
+    int node = graph_layer_node(graph, layer), width = 0;
+    const struct channel *channel = node < 0 ? NULL : channel_map_inner(map, node, &width);
+    return width ? channel[0].group : -1;
+}
+
 static status narrow(const struct target_config *config, const struct skeleton *skeleton,
                      const struct channel_map *map, int *kept) {
     for (int g = 0; g < channel_map_groups(map); g++)
@@ -60,7 +67,8 @@ static status narrow(const struct target_config *config, const struct skeleton *
         int layer = -1;
         double factor = 0;
         STATUS_TRY(parse(config->widths[i], skeleton->graph, &layer, &factor));
-        int group = group_of(skeleton->graph, map, layer);
+        int group = inner_group(skeleton->graph, map, layer);
+        if (group < 0) group = group_of(skeleton->graph, map, layer);
         if (group < 0 || (channel_map_fixed(map, group) && factor < 1))
             return status_fail(
                 STATUS_USAGE, "target.widths: the channels of \"%s\" %s", skeleton->graph->layer[layer].name,

@@ -142,10 +142,16 @@ static status infer(const struct layer *layer, const struct shape *in, int nin, 
     return SUCCESS;
 }
 
+/* `heads`: the axis of them. */
 static struct weight weight_of(const char *name, const char *path, struct shape shape, struct shape view,
-                               int in_axis) {
-    struct weight weight = {
-        .name = name, .shape = shape, .view = view, .trainable = true, .in_axis = in_axis, .out_axis = -1};
+                               int in_axis, int heads) {
+    struct weight weight = {.name = name,
+                            .shape = shape,
+                            .view = view,
+                            .trainable = true,
+                            .in_axis = in_axis,
+                            .out_axis = -1,
+                            .inner_axes = heads < 0 ? 0 : 1U << heads};
     for (int i = 0; path[i]; i++) weight.path[i] = path[i];
     return weight;
 }
@@ -169,10 +175,10 @@ static status weights(const struct layer *layer, const struct shape *in, int nin
         int64_t features = projections[i].in->dim[projections[i].in->rank - 1];
         int64_t heads = projections[i].heads, size = projections[i].size;
         weight[n++] = weight_of(projections[i].kernel, projections[i].path, SHAPE(features, heads, size),
-                                SHAPE(features, heads * size), 0);
+                                SHAPE(features, heads * size), 0, 1);
         if (bias)
             weight[n++] = weight_of(projections[i].bias, projections[i].path, SHAPE(heads, size),
-                                    SHAPE(heads * size), -1);
+                                    SHAPE(heads * size), -1, 0);
     }
     struct shape kernel = {.rank = 2 + h.nout, .dim = {h.query, h.value}}, features = {.rank = h.nout};
     int64_t width = 1;
@@ -181,20 +187,45 @@ static status weights(const struct layer *layer, const struct shape *in, int nin
         if (__builtin_mul_overflow(width, h.out[i], &width))
             return status_fail(STATUS_DATA, "output_shape is too large");
     }
+    int first = n;
     weight[n++] =
-        weight_of("attention_output/kernel", "output_dense", kernel, SHAPE(h.query * h.value, width), -1);
-    if (bias) weight[n++] = weight_of("attention_output/bias", "output_dense", features, SHAPE(width), -1);
+        weight_of("attention_output/kernel", "output_dense", kernel, SHAPE(h.query * h.value, width), -1, 0);
+    if (bias)
+        weight[n++] = weight_of("attention_output/bias", "output_dense", features, SHAPE(width), -1, -1);
+    for (int i = first; i < n && h.nout == 1; i++) weight[i].out_axis = weight[i].shape.rank - 1;
     *nweights = n;
     return SUCCESS;
 }
 
-/* Without an output_shape the output is as wide as the query. Kernels of key and value follow the query's
- * channels only where these inputs are the same. */
+/* An output_shape says how many features there are; without one the output has the query's, and the same
+ * ones, so that they stay as many. Kernels of key and value follow the query's channels only where these
+ * inputs are the same. Of heads those are chosen that keys and values have. */
 static status channels(const struct layer *layer, struct channels *c) {
-    if (is_grouped(layer) || !layer_attr(layer, "output_shape")->present) channels_keep(c, 0);
+    bool given = !is_grouped(layer) && layer_attr(layer, "output_shape")->present &&
+                 layer_attr(layer, "output_shape")->u.ints.n;
+    STATUS_TRY(
+        channels_inner(c, (int)layer_int(layer, is_grouped(layer) ? "num_key_value_heads" : "num_heads")));
     for (int k = 1; k < c->nin; k++)
         if (c->in_atom[k] != c->in_atom[0]) channels_keep(c, k);
-    return channels_fresh_whole(c);
+    if (!given) return channels_tile(c);
+    return layer_attr(layer, "output_shape")->u.ints.n == 1 ? channels_fresh(c) : channels_fresh_whole(c);
+}
+
+static status set_width(struct layer *layer, int64_t n) {
+    struct attr *out = is_grouped(layer) ? NULL : layer_attr(layer, "output_shape");
+    if (out && out->present && out->u.ints.n == 1) out->u.ints.v[0] = n;
+    return SUCCESS;
+}
+
+static status set_heads(struct layer *layer, int64_t n) {
+    if (!is_grouped(layer)) {
+        layer_attr(layer, "num_heads")->u.i = n;
+        return SUCCESS;
+    }
+    int64_t each = layer_int(layer, "num_query_heads") / layer_int(layer, "num_key_value_heads");
+    layer_attr(layer, "num_key_value_heads")->u.i = n;
+    layer_attr(layer, "num_query_heads")->u.i = n * each;
+    return SUCCESS;
 }
 
 /* ---- lowering ---- */
@@ -295,11 +326,14 @@ static status lower(const struct layer *layer, struct lowering *lowering) {
         .min_inputs = 2,                                                                                     \
         .max_inputs = 3,                                                                                     \
         .call_args = "query|value|key",                                                                      \
+        .fitted = true,                                                                                      \
         .check = check,                                                                                      \
         .infer = infer,                                                                                      \
         .weights = weights,                                                                                  \
         .channels = channels,                                                                                \
         .lower = lower,                                                                                      \
+        .set_width = set_width,                                                                              \
+        .set_inner = set_heads,                                                                              \
     }
 
 ATTENTION_KIND(multi_head_attention, "MultiHeadAttention", multi_attrs);

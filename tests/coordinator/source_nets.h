@@ -296,6 +296,44 @@ static struct graph *both_ways(void) {
     return g;
 }
 
+static int attend(struct graph *g, const char *class_name, const char *name, const char *attrs, int query,
+                  int value) {
+    return build_layer(g, class_name, name, attrs, 2, (int[]){query, value});
+}
+
+/* A transformer's encoder, but for its norms: what is added ties the model's channels, heads are of their
+ * own. */
+static struct graph *encoder(void) {
+    int x, y;
+    struct graph *g = begin("-1,6,5", &x);
+    x = on(g, "Dense", "embed", "units=8", x);
+    y = attend(g, "MultiHeadAttention", "mha", "num_heads=4 key_dim=3 value_dim=2", x, x);
+    x = join(g, "Add", "add", x, y);
+    y = on(g, "Dense", "d1", "units=12 activation=relu", x);
+    y = on(g, "Dense", "d2", "units=8", y);
+    x = join(g, "Add", "add2", x, y);
+    x = on(g, "GlobalAveragePooling1D", "pool", "", x);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
+/* Queries from elsewhere than keys and values; heads in groups; an output of its own width. */
+static struct graph *crossed(void) {
+    int x, a, b;
+    struct graph *g = begin("-1,6,5", &x);
+    a = on(g, "Dense", "a", "units=8", x);
+    b = on(g, "Dense", "b", "units=6", x);
+    a = attend(g, "MultiHeadAttention", "wide", "num_heads=2 key_dim=3 output_shape=10", a, b);
+    a = on(g, "Dense", "c", "units=8", a);
+    a = attend(g, "GroupedQueryAttention", "grouped",
+               "head_dim=2 num_query_heads=8 num_key_value_heads=4 use_bias=false", a, a);
+    x = on(g, "GlobalAveragePooling1D", "pool", "", a);
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
 static const struct net {
     const char *name;
     struct graph *(*build)(void);
@@ -316,6 +354,8 @@ static const struct net {
     {"passed", passed, 1},
     {"recurrent", recurrent, 0},
     {"both_ways", both_ways, 0},
+    {"encoder", encoder, 0},
+    {"crossed", crossed, 0},
 };
 #define NNETS (int)(sizeof nets / sizeof *nets)
 

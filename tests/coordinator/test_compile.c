@@ -72,6 +72,22 @@ static void make_dead(struct model *m, int layer, int64_t at) {
     }
 }
 
+/* The same of a channel inside a layer, of `n`: all that makes it and all that reads it. */
+static void make_dead_inside(struct model *m, int layer, int64_t at, int64_t n) {
+    const struct layer *l = &m->graph->layer[layer];
+    for (int w = 0; w < l->nweights; w++) {
+        const struct shape *s = &l->weight[w].shape;
+        float *v = params_at(m->params, graph_first_param(m->graph, layer) + w);
+        int64_t inner = 1, count = m->params->count[graph_first_param(m->graph, layer) + w];
+        int axis = l->weight[w].inner_axes & 1 ? 0 : 1;
+        if (!l->weight[w].inner_axes) continue;
+        for (int i = axis + 1; i < s->rank; i++) inner *= s->dim[i];
+        inner *= s->dim[axis] / n;
+        for (int64_t i = 0; i < count; i++)
+            if (i / inner % n == at) v[i] = 0;
+    }
+}
+
 /* Chooses kept[group] random classes of every pruned group. */
 static int64_t **choose(const struct compiled *c, uint64_t seed) {
     int groups = channel_map_groups(c->map);
@@ -120,6 +136,10 @@ static void kill_the_rest(struct trial_source *t, int64_t *const *chosen) {
             make_dead(t->source, graph_find_layer(source, folded->layer[l].name), i);
             if (norm >= 0) make_dead(t->source, graph_find_layer(source, t->graph->layer[norm].name), i);
         }
+        channel = channel_map_inner(c->map, graph_layer_node(folded, l), &width);
+        for (int i = 0; i < width; i++)
+            if (!is_chosen(c, chosen, channel[i]))
+                make_dead_inside(t->source, graph_find_layer(source, folded->layer[l].name), i, width);
     }
 }
 
