@@ -135,16 +135,8 @@ static inline struct model *model_of(const struct graph *graph) {
     return model;
 }
 
-static inline void set_up(struct fixture *f, const struct net *net, double width, const char *select) {
-    *f = (struct fixture){.raw = model_random(net->build(), 40)};
-    build_ok(compile_target(f->raw->graph, "source", NULL, &(struct target_config){.width = width}, "small",
-                            &f->compiled));
-    f->source = model_of(f->compiled->fold->graph);
-    f->target = model_of(f->compiled->target);
-    fold_params(f);
-    int64_t sample = net_count(f->raw->ops, f->raw->ops->input[0], 1);
-    f->x = random_floats(SAMPLES * sample, 5);
-    f->fresh = random_floats(TESTS * sample, 6);
+/* Chooses the channels, and starts with what the source has of them. */
+static inline void choose_anew(struct fixture *f, const char *select) {
     int groups = channel_map_groups(f->compiled->map);
     int64_t **chosen = calloc((size_t)groups + 1, sizeof *chosen);
     assert_non_null(chosen);
@@ -163,6 +155,23 @@ static inline void set_up(struct fixture *f, const struct net *net, double width
     for (int g = 0; g < groups; g++) free(chosen[g]);
     free(chosen);
     start_params(f);
+}
+
+static inline void set_up_to(struct fixture *f, const struct net *net, const struct target_config *config,
+                             const char *select) {
+    *f = (struct fixture){.raw = model_random(net->build(), 40)};
+    build_ok(compile_target(f->raw->graph, "source", NULL, config, "small", &f->compiled));
+    f->source = model_of(f->compiled->fold->graph);
+    f->target = model_of(f->compiled->target);
+    fold_params(f);
+    int64_t sample = net_count(f->raw->ops, f->raw->ops->input[0], 1);
+    f->x = random_floats(SAMPLES * sample, 5);
+    f->fresh = random_floats(TESTS * sample, 6);
+    choose_anew(f, select);
+}
+
+static inline void set_up(struct fixture *f, const struct net *net, double width, const char *select) {
+    set_up_to(f, net, &(struct target_config){.width = width}, select);
 }
 
 static inline void tear_down(struct fixture *f) {

@@ -341,6 +341,56 @@ static void test_recurrent_units(void **state) {
     end(g, map);
 }
 
+static void expect_heads(const struct graph *g, const struct channel_map *map, const char *layer, int heads,
+                         int *group) {
+    int n;
+    const struct channel *c = channel_map_inner(map, build_node(g, layer), &n);
+    assert_int_equal(n, heads);
+    assert_int_equal(channel_map_width(map, c[0].group), heads);
+    assert_false(channel_map_fixed(map, c[0].group));
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(c[i].group, c[0].group);
+        assert_int_equal(c[i].index, i);
+    }
+    *group = c[0].group;
+}
+
+/* Heads are a group of their own for each layer, which its calls share; features are the query's, or as many
+ * as the layer says. */
+static void test_heads(void **state) {
+    (void)state;
+    struct graph *g = begin();
+    int x = build_input(g, "x", "?,7,3"), groups[3], n;
+    int a = on(g, "Dense", "a", "units=8", x), b = on(g, "Dense", "b", "units=6", x);
+    int c = build_layer(g, "MultiHeadAttention", "tied", "num_heads=4 key_dim=2", 2, (int[]){a, b});
+    int d, e = build_layer(g, "MultiHeadAttention", "wide", "num_heads=2 key_dim=2 output_shape=9", 2,
+                           (int[]){c, c});
+    build_ok(graph_add_node(g, graph_find_layer(g, "wide"), 2, (struct edge[]){{c, 0}, {c, 0}}, &d));
+    int f = build_layer(g, "GroupedQueryAttention", "grouped",
+                        "head_dim=2 num_query_heads=6 num_key_value_heads=3", 2, (int[]){d, d});
+    int h = build_layer(g, "Concatenate", "cat", "", 2, (int[]){e, f});
+    build_output(g, on(g, "Dense", "d", "units=3", h));
+    struct channel_map *map = map_of(g);
+    expect_heads(g, map, "tied", 4, &groups[0]);
+    expect_heads(g, map, "wide", 2, &groups[1]);
+    expect_heads(g, map, "grouped", 3, &groups[2]);
+    const struct channel *second = channel_map_inner(map, d, &n);
+    assert_int_equal(n, 2);
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(second[i].group, groups[1]);
+        assert_int_equal(second[i].index, i);
+    }
+    assert_true(groups[0] != groups[1] && groups[1] != groups[2] && groups[0] != groups[2]);
+    assert_int_equal(group(g, map, "tied"), group(g, map, "a"));
+    assert_false(channel_map_fixed(map, group(g, map, "a")));
+    assert_true(channel_map_fixed(map, group(g, map, "b"))); /* not the query */
+    assert_int_equal(group(g, map, "grouped"), group(g, map, "wide"));
+    assert_false(channel_map_fixed(map, group(g, map, "wide")));
+    channel_map_inner(map, a, &n);
+    assert_int_equal(n, 0);
+    end(g, map);
+}
+
 static void test_unknown_width(void **state) {
     (void)state;
     struct graph *g = begin();
@@ -460,6 +510,7 @@ int main(void) {
         cmocka_unit_test(test_input_added_to_trunk_fixes_it),
         cmocka_unit_test(test_which_layers_channels_pass),
         cmocka_unit_test(test_recurrent_units),
+        cmocka_unit_test(test_heads),
         cmocka_unit_test(test_unknown_width),
         cmocka_unit_test(test_pruning_random_graphs),
     };

@@ -167,6 +167,43 @@ static void assert_ops(const struct opgraph *ops, int n, const enum op_kind *kin
     assert_int_equal(ops->nops, n);
 }
 
+/* Which axes are of heads, and of features; fewer heads. */
+static void test_axes_of_heads(void **state) {
+    (void)state;
+    static const unsigned axes[] = {2, 1, 2, 1, 2, 1, 1, 0};
+    static const int out_axes[] = {-1, -1, -1, -1, -1, -1, 2, 0};
+    struct graph *g = on_inputs("?,7,16 ?,9,16", "MultiHeadAttention", "num_heads=4 key_dim=3 value_dim=5");
+    build_ok(graph_infer(g));
+    struct layer *layer = &g->layer[g->node[last_node(g)].layer];
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(layer->weight[i].inner_axes, axes[i]);
+        assert_int_equal(layer->weight[i].out_axis, out_axes[i]);
+    }
+    build_ok(layer->kind->set_inner(layer, 3));
+    build_ok(graph_infer(g));
+    build_shape_is(&layer->weight[0].shape, &SHAPE(16, 3, 3));
+    build_shape_is(&layer->weight[6].shape, &SHAPE(3, 5, 16));
+    build_shape_is(&g->node[last_node(g)].out[0], &SHAPE(B, 7, 16));
+    graph_destroy(&g);
+    g = on_inputs("?,7,16 ?,9,16", "GroupedQueryAttention",
+                  "head_dim=2 num_query_heads=12 num_key_value_heads=4");
+    build_ok(graph_infer(g));
+    layer = &g->layer[g->node[last_node(g)].layer];
+    build_ok(layer->kind->set_inner(layer, 3));
+    build_ok(graph_infer(g));
+    build_shape_is(&layer->weight[0].shape, &SHAPE(16, 9, 2)); /* three queries for each */
+    build_shape_is(&layer->weight[2].shape, &SHAPE(16, 3, 2));
+    build_shape_is(&layer->weight[6].shape, &SHAPE(9, 2, 16));
+    graph_destroy(&g);
+    g = on_inputs("?,7,16 ?,9,16", "MultiHeadAttention", "num_heads=4 key_dim=3 output_shape=10");
+    build_ok(graph_infer(g));
+    layer = &g->layer[g->node[last_node(g)].layer];
+    build_ok(layer->kind->set_width(layer, 6));
+    build_ok(graph_infer(g));
+    build_shape_is(&g->node[last_node(g)].out[0], &SHAPE(B, 7, 6));
+    graph_destroy(&g);
+}
+
 static void test_multi_head_lowering(void **state) {
     (void)state;
     static const enum op_kind kinds[] = {
@@ -263,8 +300,8 @@ static void test_attention_lowering(void **state) {
     graph_destroy(&g);
 }
 
-/* Without an output_shape the output is as wide as the query, so both stay; with one the query's channels are
- * free if they are key's and value's as well. */
+/* Without an output_shape the output has the query's channels, so that both stay where it is the model's;
+ * with one the query's channels are free if they are key's and value's as well. */
 static void test_channels(void **state) {
     (void)state;
     static const struct {
@@ -297,9 +334,10 @@ static void test_channels(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes_and_weights),  cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_multi_head_lowering), cmocka_unit_test(test_grouped_lowering),
-        cmocka_unit_test(test_attention_lowering),  cmocka_unit_test(test_channels),
+        cmocka_unit_test(test_shapes_and_weights), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_axes_of_heads),      cmocka_unit_test(test_multi_head_lowering),
+        cmocka_unit_test(test_grouped_lowering),   cmocka_unit_test(test_attention_lowering),
+        cmocka_unit_test(test_channels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
