@@ -365,6 +365,7 @@ static void run_program(const struct graph *g, struct compiled *c) {
 static void pick_piece(const char *text, char *piece, size_t size) {
     static const char *const pieces[] = {"transpose(",
                                          "reshape(",
+                                         "heads(",
                                          "concat(",
                                          "normalize(",
                                          "scale(",
