@@ -282,6 +282,21 @@ static struct graph *recurrent(void) {
     return g;
 }
 
+/* States that are given, and read: units are kept whole, what they read is not. */
+static struct graph *with_states(void) {
+    int x, pool, h, c;
+    struct graph *g = begin("-1,7,3", &x);
+    x = on(g, "Conv1D", "c1", "filters=8 kernel_size=3 padding=same", x);
+    pool = on(g, "GlobalAveragePooling1D", "pool", "", x);
+    h = on(g, "Dense", "h", "units=6 activation=tanh", pool);
+    c = on(g, "Dense", "c", "units=6", pool);
+    x = build_layer(g, "LSTM", "lstm", "units=6 return_sequences=true return_state=true go_backwards=true", 3,
+                    (int[]){x, h, c});
+    x = on(g, "Dense", "d", "units=3", x);
+    build_output(g, x);
+    return g;
+}
+
 /* Both ways through a sequence: units are kept whole, what they read is not. */
 static struct graph *both_ways(void) {
     int x;
@@ -353,6 +368,7 @@ static const struct net {
     {"channels_come_first", channels_come_first, 1},
     {"passed", passed, 1},
     {"recurrent", recurrent, 0},
+    {"with_states", with_states, 0},
     {"both_ways", both_ways, 0},
     {"encoder", encoder, 0},
     {"crossed", crossed, 0},

@@ -126,6 +126,42 @@ static void test_recurrent_kernel_is_the_sum(void **state) {
     all_true(worst < 5e-3);
 }
 
+/* One layer, called for two sequences of different lengths: one fit of all steps of both. */
+static struct graph *called_twice(void) {
+    int x, a, b;
+    struct graph *g = begin("-1,9,3", &x);
+    a = on(g, "Conv1D", "a", "filters=5 kernel_size=3", x);
+    b = on(g, "Conv1D", "b", "filters=5 kernel_size=2 strides=2", x);
+    a = on(g, "GRU", "cell", "units=8 reset_after=true", a);
+    b = again(g, "cell", b);
+    x = join(g, "Concatenate", "cat", a, b);
+    x = on(g, "Dense", "d", "units=5", x);
+    build_output(g, x);
+    return g;
+}
+
+static void test_layer_called_twice(void **state) {
+    (void)state;
+    static char half[] = "cell 0.5";
+    char *widths[] = {half};
+    const struct target_config config = {.width = 1, .widths = widths, .nwidths = 1};
+    const struct net net = {.name = "called twice", .build = called_twice};
+    struct fixture f;
+    double largest;
+    with_mask = false;
+    set_up_to(&f, &net, &config, "first");
+    make_twins(f.raw);
+    make_twins(f.source);
+    start_params(&f);
+    double before = output_error(&f, &largest);
+    build_ok(refitted(&f, world, 2, 0));
+    double after = output_error(&f, &largest);
+    bool right = before > 1e-3 && after < 1e-5 * before;
+    if (!right) print_error("error %g, then %g\n", before, after);
+    tear_down(&f);
+    all_true(right);
+}
+
 /* Units that are not twins: better than sliced, and the outputs of the layer no worse, whatever the states
  * that the fit was made with; the same bytes on any number of ranks. */
 static void test_outputs_get_better(void **state) {
@@ -190,6 +226,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_twins_are_merged),
         cmocka_unit_test(test_recurrent_kernel_is_the_sum),
+        cmocka_unit_test(test_layer_called_twice),
         cmocka_unit_test(test_outputs_get_better),
         cmocka_unit_test(test_what_the_layer_reads_itself_counts),
     };
