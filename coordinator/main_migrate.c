@@ -11,6 +11,7 @@
 #include "io/digest.h"
 #include "io/keras.h"
 #include "io/registry.h"
+#include "worker/agreement.h"
 #include "worker/correspondence.h"
 #include "worker/evaluate.h"
 #include "worker/finish.h"
@@ -202,16 +203,41 @@ static status choose_channels(struct migration_run *m) {
 
 /* ---- evaluate ---- */
 
+static bool is_new_task(const struct migration_run *m) {
+    return m->job.config->target.head > 0;
+}
+
 static status accuracy_of(struct migration_run *m, const struct opgraph *logits, struct params *params,
                           const char *what, double *accuracy) {
     struct evaluation e = {0};
+    *accuracy = NAN;
+    if (!dataset_classes(m->job.data)) return SUCCESS; /* without labels */
     STATUS_TRY(evaluate(&m->job.machine, logits, params, m->job.data, DATASET_TEST, &e));
-    *accuracy = e.samples ? e.accuracy : NAN;
+    if (e.samples) *accuracy = e.accuracy;
     if (e.samples)
         log_line(m->job.session->log, LOG_INFO, "%s: test accuracy %.2f %% (%lld of %lld)", what,
                  100 * e.accuracy, (long long)e.correct, (long long)e.samples);
     LOG_EVENT(m->job.session->log, "test", {"model", 0, what}, {"accuracy", e.accuracy, NULL},
               {"loss", e.loss, NULL});
+    return SUCCESS;
+}
+
+/* How often the target gives the class that the source gives. */
+static status agreement_of(struct migration_run *m, const char *what, double *share) {
+    const struct computation source = {m->source_logits, m->source->params},
+                             target = {m->target_logits, m->target->params};
+    struct agreement a = {0};
+    *share = NAN;
+    if (is_new_task(m) || shape_sample_count(&m->target_logits->value[m->target_logits->output[0]]) < 2)
+        return SUCCESS;
+    STATUS_TRY(agreement_measure(&m->job.machine, &source, &target, m->job.data, DATASET_TEST, &a));
+    if (!a.samples) return SUCCESS;
+    *share = a.share;
+    log_line(m->job.session->log, LOG_INFO,
+             "%s: the source's class for %.2f %% of the test samples (%lld of %lld)", what, 100 * a.share,
+             (long long)a.same, (long long)a.samples);
+    LOG_EVENT(m->job.session->log, "agreement", {"model", 0, what}, {"share", a.share, NULL},
+              {"error", a.error, NULL});
     return SUCCESS;
 }
 
@@ -236,10 +262,6 @@ static void warn_if_worse(const struct migration_run *m) {
                  "fine-tuning made the target worse; lower training.schedule.rate, or set "
                  "data.holdout so that the best weights are kept (the refitted ones are in %s/refit.h5)",
                  run_folder_path(m->job.folder));
-}
-
-static bool is_new_task(const struct migration_run *m) {
-    return m->job.config->target.head > 0;
 }
 
 static status fine_tune(struct migration_run *m) {
@@ -299,6 +321,8 @@ static status publish(struct migration_run *m, char **path) {
         struct provenance_metric metrics[] = {{"source_test_accuracy", r->source.accuracy},
                                               {"refit_test_accuracy", r->refit_accuracy},
                                               {"test_accuracy", r->target.accuracy},
+                                              {"refit_agreement", r->refit_agreement},
+                                              {"agreement", r->agreement},
                                               {"source_parameters", (double)r->source.parameters},
                                               {"parameters", (double)r->target.parameters},
                                               {"source_flops", r->source.flops},
@@ -341,7 +365,9 @@ static status run_phases(struct migration_run *m) {
         STATUS_TRY(accuracy_of(m, m->source_logits, m->source->params, "source", &m->report.source.accuracy));
     STATUS_TRY(
         accuracy_of(m, m->target_logits, m->target->params, "target after refit", &m->report.refit_accuracy));
+    STATUS_TRY(agreement_of(m, "target after refit", &m->report.refit_agreement));
     m->report.target.accuracy = m->report.refit_accuracy;
+    m->report.agreement = m->report.refit_agreement;
     if (c->training.epochs > 0) {
         next_phase(m, "fine-tune");
         STATUS_TRY(keep_refitted(m));
@@ -352,6 +378,7 @@ static status run_phases(struct migration_run *m) {
     if (c->training.epochs > 0 || plan_finishes(m->compiled->plan)) {
         next_phase(m, "final evaluation");
         STATUS_TRY(accuracy_of(m, m->target_logits, m->target->params, "target", &m->report.target.accuracy));
+        STATUS_TRY(agreement_of(m, "target", &m->report.agreement));
     }
     if (c->training.epochs > 0) warn_if_worse(m);
     STATUS_TRY(describe(m, m->source, m->source_graph, &m->report.source));

@@ -34,6 +34,13 @@ static void print_percent(FILE *out, const char *what, double source, double tar
     print_row(out, what, a, b, c);
 }
 
+static void print_agreement(FILE *out, const char *what, double share) {
+    char text[32];
+    if (isnan(share)) return;
+    snprintf(text, sizeof text, "%.1f %%", 100 * share);
+    print_row(out, what, "", "", text);
+}
+
 static void print_number(FILE *out, const char *what, const char *format, double source, double target) {
     char a[32], b[32], c[32];
     if (!(source > 0)) return;
@@ -56,6 +63,8 @@ void report_print(FILE *out, const struct report *r) {
     print_number(out, "MFLOP a sample", "%.2f", r->source.flops / 1e6, r->target.flops / 1e6);
     print_percent(out, "test accuracy, refit only", r->source.accuracy, r->refit_accuracy);
     print_percent(out, "test accuracy", r->source.accuracy, r->target.accuracy);
+    print_agreement(out, "same class, refit only", r->refit_agreement);
+    print_agreement(out, "same class as the source", r->agreement);
     print_number(out, "latency of one sample, ms", "%.3f", 1e3 * r->source.latency_s,
                  1e3 * r->target.latency_s);
     double total = 0;

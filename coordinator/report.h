@@ -22,6 +22,9 @@ struct report_phase {
 struct report {
     struct report_model source, target;
     double refit_accuracy; /* of the target before fine-tuning, NAN if unknown */
+    double
+        refit_agreement; /* share of the test samples for which it gives the source's class; NAN if unknown */
+    double agreement;    /* of the target in the end, likewise */
     int nphases;
     const struct report_phase *phase;
 };

@@ -26,6 +26,8 @@ static void test_table(void **state) {
     const struct report r = {.source = {1297450, 30.5e6, 0.925, 0.001},
                              .target = {75002, 10e6, 0.92, 0.00025},
                              .refit_accuracy = 0.9,
+                             .refit_agreement = 0.91,
+                             .agreement = 0.956,
                              .nphases = 2,
                              .phase = phase};
     char *text = printed(&r);
@@ -34,6 +36,8 @@ static void test_table(void **state) {
                               "MFLOP a sample                        30.50          10.00       0.33\n"
                               "test accuracy, refit only           92.50 %        90.00 %     97.3 %\n"
                               "test accuracy                       92.50 %        92.00 %     99.5 %\n"
+                              "same class, refit only                                         91.0 %\n"
+                              "same class as the source                                       95.6 %\n"
                               "latency of one sample, ms             1.000          0.250       0.25\n"
                               "\n"
                               "phase                               seconds\n"
@@ -46,11 +50,16 @@ static void test_table(void **state) {
 /* Without test samples there is no accuracy, without known shapes no FLOP count. */
 static void test_unknown(void **state) {
     (void)state;
-    const struct report r = {.source = {999, -1, NAN, 0}, .target = {0, -1, NAN, 0}, .refit_accuracy = NAN};
+    const struct report r = {.source = {999, -1, NAN, 0},
+                             .target = {0, -1, NAN, 0},
+                             .refit_accuracy = NAN,
+                             .refit_agreement = NAN,
+                             .agreement = NAN};
     char *text = printed(&r);
     assert_non_null(strstr(text, "            999              0       0.00\n"));
     assert_null(strstr(text, "accuracy"));
     assert_null(strstr(text, "MFLOP"));
+    assert_null(strstr(text, "same class"));
     assert_null(strstr(text, "nan"));
     free(text);
 }
