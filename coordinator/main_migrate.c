@@ -269,6 +269,9 @@ static status fine_tune(struct migration_run *m) {
     struct teacher *teacher = NULL;
     struct training_config training = c->training;
     if (is_new_task(m)) training.loss.distillation = 0; /* the source knows nothing of it */
+    if (!dataset_classes(m->job.data) && training.loss.distillation > 0)
+        log_line(m->job.session->log, LOG_INFO,
+                 "the data has no labels: the source's classes take their place");
     bool augment = c->data.flip || c->data.shift > 0, distil = training.loss.distillation > 0;
     int ranks = comm_size(m->job.session->world);
     int64_t batch = (c->training.batch + ranks - 1) / ranks;

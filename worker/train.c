@@ -116,6 +116,11 @@ static status run_steps(struct run *r) {
     return comm_agree(t->machine->world, error);
 }
 
+/* Samples that say which weights are the best: they need labels. */
+static bool has_holdout(const struct dataset *data) {
+    return dataset_size(data, DATASET_HOLDOUT) > 0 && dataset_classes(data) > 0;
+}
+
 static void report_epoch(const struct run *r, const struct evaluation *holdout, double accuracy,
                          double seconds) {
     struct log *log = r->trainer.machine->log;
@@ -142,7 +147,7 @@ static status run_epoch(struct run *r) {
     r->result->steps += t->steps_per_epoch;
 
     struct evaluation e = {0};
-    bool holdout = dataset_size(task->data, DATASET_HOLDOUT) > 0;
+    bool holdout = has_holdout(task->data);
     const struct params *now = t->average ? weight_average_params(t->average) : task->params;
     size_t nbytes = (size_t)now->total * sizeof(float);
     memcpy(r->candidate->data, now->data, nbytes);
@@ -169,7 +174,7 @@ static status run_epochs(struct run *r) {
     bool found;
     STATUS_TRY(resume(r, &found));
     int64_t begin = r->epoch;
-    if (!found && dataset_size(task->data, DATASET_HOLDOUT) > 0) {
+    if (!found && has_holdout(task->data)) {
         struct evaluation e;
         STATUS_TRY(evaluate(r->trainer.machine, task->graph, r->best, task->data, DATASET_HOLDOUT, &e));
         r->result->holdout_accuracy = e.accuracy;

@@ -311,6 +311,23 @@ static void replace_kernel(const char *name, hid_t type, int rank, const hsize_t
     H5Fclose(file);
 }
 
+/* Without labels there is no accuracy, but the source's classes to learn from and to compare with. */
+static void test_without_labels(void **state) {
+    (void)state;
+    write_set("bare", 240, SIDE, 0);
+    for (int i = 0; i < 2; i++)
+        unlink(in_folder(i ? "bare/train-labels-idx1-ubyte" : "bare/t10k-labels-idx1-ubyte"));
+    succeeds(run(2, "%s migrate migrate.json --set data.path=bare --set output=bare.h5", GODWIT_PROGRAM),
+             "migrate without labels");
+    assert_non_null(strstr(err, "the data has no labels: the source's classes take their place"));
+    const char *row = strstr(out, "same class as the source");
+    assert_non_null(row);
+    assert_true(strtod(row + strlen("same class as the source"), NULL) > 90);
+    assert_null(strstr(out, "accuracy"));
+    fails(run(0, "%s train train.json --set data.path=bare", GODWIT_PROGRAM), 65, "has no labels");
+    fails(run(0, "%s evaluate bare.h5 --data bare", GODWIT_PROGRAM), 65, "has no labels");
+}
+
 static void test_bad_source(void **state) {
     (void)state;
     migrate_fails(3, 74, "none.h5", "--set source=none.h5");
@@ -483,9 +500,10 @@ int main(void) {
         cmocka_unit_test(test_migrate),           cmocka_unit_test(test_verify),
         cmocka_unit_test(test_run_inference),     cmocka_unit_test(test_ranks_do_not_matter),
         cmocka_unit_test(test_same_again),        cmocka_unit_test(test_without_refit),
-        cmocka_unit_test(test_bad_source),        cmocka_unit_test(test_bad_data),
-        cmocka_unit_test(test_bad_configuration), cmocka_unit_test(test_unwritable_output),
-        cmocka_unit_test(test_full_disk),         cmocka_unit_test(test_killed_rank),
+        cmocka_unit_test(test_without_labels),    cmocka_unit_test(test_bad_source),
+        cmocka_unit_test(test_bad_data),          cmocka_unit_test(test_bad_configuration),
+        cmocka_unit_test(test_unwritable_output), cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_killed_rank),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
