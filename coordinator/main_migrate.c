@@ -1,6 +1,7 @@
 /* godwit migrate CONFIG: the main job. */
 #include "coordinator/command.h"
 #include "coordinator/budget.h"
+#include "coordinator/freeze.h"
 #include "coordinator/main_channels.h"
 #include "coordinator/main_commands.h"
 #include "coordinator/main_dry_run.h"
@@ -267,6 +268,7 @@ static void warn_if_worse(const struct migration_run *m) {
 static status fine_tune(struct migration_run *m) {
     const struct config *c = m->job.config;
     struct teacher *teacher = NULL;
+    int64_t *thaw = NULL;
     struct training_config training = c->training;
     if (is_new_task(m)) training.loss.distillation = 0; /* the source knows nothing of it */
     if (!dataset_classes(m->job.data) && training.loss.distillation > 0)
@@ -278,17 +280,20 @@ static status fine_tune(struct migration_run *m) {
     if (distil)
         STATUS_TRY(teacher_create(&m->job.machine, m->source_logits, m->source->params, m->job.data, !augment,
                                   batch, &teacher));
+    status error = comm_agree(m->job.session->world, freeze_parse(&training, m->target->graph, &thaw));
     struct train_task task = {.config = &training,
                               .seed = (uint64_t)c->seed,
                               .data = m->job.data,
                               .augment = augment,
                               .graph = m->target_logits,
                               .params = m->target->params,
+                              .thaw = thaw,
                               .teacher = teacher,
                               .checkpoint = m->job.checkpoint,
                               .checkpoint_key = m->job.checkpoint_key};
     struct train_result result;
-    status error = train(&m->job.machine, &task, &result);
+    if (!error) error = train(&m->job.machine, &task, &result);
+    free(thaw);
     teacher_destroy(&teacher);
     return error;
 }

@@ -57,7 +57,9 @@ struct training_config {
     int64_t epochs;
     int64_t batch;    /* global: split over the ranks */
     char *batch_norm; /* "batch" or "frozen" */
-    int64_t average;  /* steps over which weights are averaged exponentially (decay 1 - 1/steps); 0: off */
+    char **freeze;    /* "layer epochs": not trained, for so many epochs or at all */
+    int nfreeze;
+    int64_t average; /* steps over which weights are averaged exponentially (decay 1 - 1/steps); 0: off */
     struct schedule_config schedule;
     struct optimizer_config optimizer;
     struct loss_config loss;
@@ -65,8 +67,8 @@ struct training_config {
 
 struct target_config {
     char *topology; /* JSON file or model with the target's whole graph; "": none */
-    double width;  /* factor on the channels, (0, 1] */
-    char **widths; /* "layer factor": others for some layers */
+    double width;   /* factor on the channels, (0, 1] */
+    char **widths;  /* "layer factor": others for some layers */
     int nwidths;
     double params; /* most parameters; up to 1: a fraction of the source's; 0: no limit */
     double flops;  /* most operations of a sample, likewise */

@@ -155,6 +155,9 @@ static const struct field training_fields[] = {
     INT(training_config, batch, 128, 1, 16777216, "samples of a step, over all ranks"),
     TEXT(training_config, batch_norm, "batch", "batch|frozen",
          "statistics of batch normalisation: of the batch, or the moving ones"),
+    TEXTS(training_config, freeze,
+          "layers that are not trained, or not in the first epochs: [\"conv_0\", \"conv_* 2\"]; of several "
+          "that fit the last counts"),
     INT(training_config, average, 0, 0, 1e9,
         "steps over which weights are averaged exponentially; 0: no averaging"),
     OBJECT(training_config, schedule, "learning rate"),

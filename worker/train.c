@@ -97,8 +97,9 @@ static status run_steps(struct run *r) {
     const struct train_task *task = t->task;
     struct log *log = t->machine->log;
     char what[64], note[64];
-    status error =
-        comm_agree(t->machine->world, dataset_order(task->data, DATASET_TRAIN, (uint64_t)r->epoch, t->order));
+    status error = dataset_order(task->data, DATASET_TRAIN, (uint64_t)r->epoch, t->order);
+    if (!error) error = trainer_begin_epoch(t, r->epoch);
+    error = comm_agree(t->machine->world, error);
     snprintf(what, sizeof what, "epoch %lld/%lld", (long long)r->epoch + 1, (long long)task->config->epochs);
     log_progress_begin(log, what, "samples", (double)(t->steps_per_epoch * task->config->batch));
     while (r->step < t->steps_per_epoch && !error) {

@@ -101,6 +101,17 @@ status trainer_open(struct trainer *t) {
     return exec_set_params(t->exec, task->params);
 }
 
+status trainer_begin_epoch(struct trainer *t, int64_t epoch) {
+    const struct opgraph *graph = t->task->graph;
+    bool *trained = NULL;
+    if (!t->task->thaw) return SUCCESS;
+    STATUS_TRY(memory_alloc("frozen weights", (size_t)graph->nparams, sizeof *trained, (void **)&trained));
+    for (int i = 0; i < graph->nparams; i++) trained[i] = epoch >= t->task->thaw[i];
+    optimizer_hold(t->optimizer, graph, t->task->params, trained);
+    free(trained);
+    return SUCCESS;
+}
+
 /* ---- one step ---- */
 
 /* Forward, loss and backward of this rank's samples. */

@@ -311,6 +311,24 @@ static void replace_kernel(const char *name, hid_t type, int rank, const hsize_t
     H5Fclose(file);
 }
 
+/* What is frozen all the time is not trained: the same file as without training. */
+static void test_frozen(void **state) {
+    (void)state;
+    succeeds(
+        run(2, "%s migrate migrate.json --set training.epochs=0 --set output=untrained.h5", GODWIT_PROGRAM),
+        "migrate");
+    succeeds(run(2, "%s migrate migrate.json --set 'training.freeze=[\"*\"]' --set output=frozen.h5",
+                 GODWIT_PROGRAM),
+             "migrate, frozen");
+    succeeds(run(2, "%s migrate migrate.json --set 'training.freeze=[\"* 1\"]' --set output=thawed.h5",
+                 GODWIT_PROGRAM),
+             "migrate, frozen for an epoch");
+    assert_int_equal(run(0, "cmp untrained.h5 frozen.h5"), 0);
+    assert_int_equal(run(0, "cmp untrained.h5 thawed.h5"), 1);
+    fails(run(0, "%s migrate migrate.json --set 'training.freeze=[\"conv9\"]'", GODWIT_PROGRAM), 2,
+          "training.freeze: no layer with weights is called \"conv9\"; did you mean \"conv1\"?");
+}
+
 /* Without labels there is no accuracy, but the source's classes to learn from and to compare with. */
 static void test_without_labels(void **state) {
     (void)state;
@@ -500,10 +518,10 @@ int main(void) {
         cmocka_unit_test(test_migrate),           cmocka_unit_test(test_verify),
         cmocka_unit_test(test_run_inference),     cmocka_unit_test(test_ranks_do_not_matter),
         cmocka_unit_test(test_same_again),        cmocka_unit_test(test_without_refit),
-        cmocka_unit_test(test_without_labels),    cmocka_unit_test(test_bad_source),
-        cmocka_unit_test(test_bad_data),          cmocka_unit_test(test_bad_configuration),
-        cmocka_unit_test(test_unwritable_output), cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_killed_rank),
+        cmocka_unit_test(test_without_labels),    cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_bad_source),        cmocka_unit_test(test_bad_data),
+        cmocka_unit_test(test_bad_configuration), cmocka_unit_test(test_unwritable_output),
+        cmocka_unit_test(test_full_disk),         cmocka_unit_test(test_killed_rank),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
