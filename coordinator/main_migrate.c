@@ -336,8 +336,11 @@ static status run_phases(struct migration_run *m) {
         STATUS_TRY(keep_refitted(m));
         STATUS_TRY(fine_tune(m));
     }
-    if (plan_finishes(m->compiled->plan))
-        STATUS_TRY(comm_agree(world, finish_params(m->compiled->plan, m->target->params)));
+    if (plan_finishes(m->compiled->plan)) {
+        next_phase(m, "finish");
+        const struct finish task = {m->compiled->plan, m->target->ops, m->target->params, m->calibration};
+        STATUS_TRY(finish(&m->job.machine, &task));
+    }
     if (c->training.epochs > 0 || plan_finishes(m->compiled->plan)) {
         next_phase(m, "final evaluation");
         STATUS_TRY(accuracy_of(m, m->target_logits, m->target->params, "target", &m->report.target.accuracy));

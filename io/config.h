@@ -73,7 +73,7 @@ struct target_config {
     int ndepth;
     double rank;     /* factor on the rank of kernels, which become products; 1: they stay */
     int64_t head;    /* classes of a new task; 0: the source's */
-    char *precision; /* "float32", "bfloat16", "int8" */
+    char *precision; /* "float32", "bfloat16", "int8", "int4"; the last two also with "_gptq" */
 };
 
 struct refit_config {

@@ -88,8 +88,10 @@ static const struct field target_fields[] = {
          "stay"),
     INT(target_config, head, 0, 0, 16777216,
         "classes of another task: the last layer starts anew and learns from labels; 0: the source's"),
-    TEXT(target_config, precision, "float32", "float32|bfloat16|int8",
-         "what kernels are rounded to: float32 is not, int8 has a scale for each output channel"),
+    TEXT(target_config, precision, "float32", "float32|bfloat16|int8|int8_gptq|int4|int4_gptq",
+         "what kernels are rounded to: float32 is not, int8 and int4 have a scale for each output channel; "
+         "gptq: "
+         "so that the layers' outputs change least, on the calibration samples"),
 };
 TABLE(target, target_config);
 

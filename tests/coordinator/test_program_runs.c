@@ -8,11 +8,13 @@
  * printed before. */
 static void test_program_again(void **state) {
     (void)state;
-    static const char settings[] = "--set training.epochs=0 --set threads=1 --set runs=r6";
+    static const char settings[] =
+        "--set training.epochs=0 --set threads=1 --set runs=r6 --set target.precision=int4_gptq";
     static const int ranks[] = {2, 1, 2, 3, 1};
     struct model *first = NULL;
     char plan[1 << 14], again[1 << 14];
-    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json -o printed.txt"), "plan");
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json --set target.precision=int4_gptq -o printed.txt"),
+             "plan");
     for (int i = 0; i < 5; i++) {
         char name[64], program[64] = "";
         if (i) snprintf(program, sizeof program, "--plan %s", i == 4 ? "printed.txt" : "p0/small/1/plan.txt");
@@ -24,6 +26,7 @@ static void test_program_again(void **state) {
         snprintf(name, sizeof name, "p%d/small/1/plan.txt", i);
         read_into(in_folder(name), i ? again : plan, sizeof plan);
         if (i) assert_string_equal(again, plan);
+        else assert_non_null(strstr(plan, "int4, axis 3, rounding gptq)"));
         if (i)
             assert_memory_equal(model->params->data, first->params->data,
                                 (size_t)first->params->total * sizeof(float));
