@@ -356,5 +356,6 @@ status compile_widths(struct compiled *c, const struct target_config *config, co
     STATUS_TRY(choose_widths(c, config, error));
     STATUS_TRY(compile_narrow(c, name));
     STATUS_TRY(plan_create(full->source, c->target, full->source_path, full->source_digest, &c->plan));
+    for (int i = 0; i < config->ndepth; i++) STATUS_TRY(plan_add_bypassed(c->plan, config->depth[i]));
     return add_slices(c, c->plan, config);
 }

@@ -1,6 +1,7 @@
 /* godwit migrate CONFIG: the main job. */
 #include "coordinator/command.h"
 #include "coordinator/budget.h"
+#include "coordinator/main_blocks.h"
 #include "coordinator/main_channels.h"
 #include "coordinator/main_commands.h"
 #include "coordinator/main_dry_run.h"
@@ -123,13 +124,19 @@ static status create_models(struct migration_run *m) {
     return create_target(m);
 }
 
+static status compile_again(struct migration_run *m) {
+    const struct comm *world = m->job.session->world;
+    const struct program_source source = {m->source_graph, m->source_path, m->source_digest};
+    compiled_destroy(&m->compiled);
+    return comm_agree(world, program_compile(world, m->job.session->log, &source, m->job.config, m->plan_path,
+                                             &m->compiled));
+}
+
 static status compile(struct migration_run *m) {
     const struct comm *world = m->job.session->world;
     STATUS_TRY(locate_source(m));
     STATUS_TRY(comm_agree(world, open_source(m)));
-    const struct program_source source = {m->source_graph, m->source_path, m->source_digest};
-    STATUS_TRY(comm_agree(world, program_compile(world, m->job.session->log, &source, m->job.config,
-                                                 m->plan_path, &m->compiled)));
+    STATUS_TRY(compile_again(m));
     STATUS_TRY(comm_agree(world, create_models(m)));
     log_line(m->job.session->log, LOG_INFO, "compiled: %d slices, %d statements", m->compiled->plan->nslices,
              m->compiled->plan->nstatements);
@@ -154,11 +161,32 @@ static status execute_plan(struct migration_run *m, const struct plan *plan, boo
     return error;
 }
 
+static status calibrate(struct migration_run *m) {
+    const struct config *c = m->job.config;
+    if (m->calibration) return SUCCESS;
+    return calibration_create(&m->job.machine, m->job.data, c->refit.samples, (uint64_t)c->seed,
+                              &m->calibration);
+}
+
+/* Before anything else is made of the target: that makes another one. */
+static status leave_out_blocks(struct migration_run *m) {
+    STATUS_TRY(calibrate(m));
+    const struct blocks_task task = {.machine = &m->job.machine,
+                                     .config = &m->job.config->target,
+                                     .calibration = m->calibration,
+                                     .source = m->source};
+    STATUS_TRY(blocks_choose(&task));
+    STATUS_TRY(compile_again(m));
+    model_destroy(&m->uncut);
+    status error = m->compiled->uncut ? create_model(m->compiled->skeleton->graph, &m->uncut) : SUCCESS;
+    if (!error) error = create_target(m);
+    return comm_agree(m->job.session->world, error);
+}
+
 /* Widths first, if there is a budget and the program is not given: that makes another target. */
 static status choose_channels(struct migration_run *m) {
     const struct config *c = m->job.config;
-    STATUS_TRY(calibration_create(&m->job.machine, m->job.data, c->refit.samples, (uint64_t)c->seed,
-                                  &m->calibration));
+    STATUS_TRY(calibrate(m));
     struct channels_task task = {.machine = &m->job.machine,
                                  .config = c,
                                  .calibration = m->calibration,
@@ -315,6 +343,10 @@ static status run_phases(struct migration_run *m) {
     STATUS_TRY(job_open_data(&m->job, m->target));
     next_phase(m, "read source");
     STATUS_TRY(execute_plan(m, m->compiled->whole, false, m->source->params));
+    if (c->target.blocks_removed > 0 && !m->plan_path) {
+        next_phase(m, "residual blocks");
+        STATUS_TRY(leave_out_blocks(m));
+    }
     if (m->uncut) STATUS_TRY(execute_plan(m, m->compiled->uncut, false, m->uncut->params));
     next_phase(m, "select");
     STATUS_TRY(choose_channels(m));

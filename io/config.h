@@ -71,9 +71,11 @@ struct target_config {
     double flops;  /* most operations of a sample, likewise */
     char **depth;  /* Adds whose residual blocks are left out */
     int ndepth;
-    double rank;     /* factor on the rank of kernels, which become products; 1: they stay */
-    int64_t head;    /* classes of a new task; 0: the source's */
-    char *precision; /* "float32", "bfloat16", "int8", "int4"; the last two also with "_gptq" */
+    double
+        blocks_removed; /* residual blocks left out besides, by measured cost; below 1: a fraction of them */
+    double rank;        /* factor on the rank of kernels, which become products; 1: they stay */
+    int64_t head;       /* classes of a new task; 0: the source's */
+    char *precision;    /* "float32", "bfloat16", "int8", "int4"; the last two also with "_gptq" */
 };
 
 struct refit_config {

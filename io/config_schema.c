@@ -83,6 +83,10 @@ static const struct field target_fields[] = {
          "the source's; 0: no limit"),
     REAL(target_config, flops, 0, 0, 1e18, 0, "most operations of a sample, likewise"),
     TEXTS(target_config, depth, "names of the Adds whose residual blocks are left out"),
+    REAL(target_config, blocks_removed, 0, 0, 1e6, 0,
+         "how many more residual blocks are left out: those without which the outputs change least; below 1: "
+         "a "
+         "fraction of all; 0: none"),
     REAL(target_config, rank, 1, 0, 1, OPEN_MIN,
          "factor on the rank of kernels of Dense and convolutions, which become products of two; 1: they "
          "stay"),

@@ -81,6 +81,76 @@ static void test_new_head(void **state) {
     assert_non_null(strstr(out, "= init(glorot_uniform, "));
 }
 
+/* Three residual blocks of one convolution each. */
+static char *residual_topology(void) {
+    static char text[1 << 13];
+    size_t n = 0, size = sizeof text;
+    n += (size_t)snprintf(
+        text, size,
+        "{\"class_name\":\"Functional\",\"config\":{\"name\":\"r\",\"layers\":[{\"class_name\":"
+        "\"InputLayer\","
+        "\"name\":\"x\",\"config\":{\"name\":\"x\",\"batch_input_shape\":[null,8,8,1],\"dtype\":\"float32\"},"
+        "\"inbound_nodes\":[]},{\"class_name\":\"Conv2D\",\"name\":\"add0\",\"config\":{\"name\":\"add0\","
+        "\"filters\":6,\"kernel_size\":[3,3],\"activation\":\"relu\"},\"inbound_nodes\":[[[\"x\",0,0,{}]]]}");
+    for (int i = 1; i <= 3; i++)
+        n += (size_t)snprintf(
+            text + n, size - n,
+            ",{\"class_name\":\"Conv2D\",\"name\":\"c%d\",\"config\":{\"name\":\"c%d\",\"filters\":6,"
+            "\"kernel_size\":[3,3],\"padding\":\"same\",\"activation\":\"relu\"},\"inbound_nodes\":"
+            "[[[\"add%d\",0,0,{}]]]},{\"class_name\":\"Add\",\"name\":\"add%d\",\"config\":{\"name\":\"add%"
+            "d\"},"
+            "\"inbound_nodes\":[[[\"add%d\",0,0,{}],[\"c%d\",0,0,{}]]]}",
+            i, i, i - 1, i, i, i - 1, i);
+    snprintf(text + n, size - n,
+             ",{\"class_name\":\"Flatten\",\"name\":\"f\",\"config\":{\"name\":\"f\"},\"inbound_nodes\":"
+             "[[[\"add3\",0,0,{}]]]},{\"class_name\":\"Dense\",\"name\":\"d\",\"config\":{\"name\":\"d\","
+             "\"units\":3,\"activation\":\"softmax\"},\"inbound_nodes\":[[[\"f\",0,0,{}]]]}],"
+             "\"input_layers\":[[\"x\",0,0]],\"output_layers\":[[\"d\",0,0]]}}");
+    return text;
+}
+
+/* Blocks left out by what they cost: the program says which, and runs again wherever. */
+static void test_blocks(void **state) {
+    (void)state;
+    static const char settings[] = "--set source=res.h5 --set target.width=1 --set training.epochs=0 "
+                                   "--set threads=1 --set runs=r10 --set target.blocks_removed=2";
+    char plan[1 << 14], again[1 << 14];
+    write_text("res.json", residual_topology());
+    succeeds(run(2, GODWIT_PROGRAM " train train.json --set topology=res.json --set output=res.h5"), "train");
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json %s", settings), "plan");
+    assert_non_null(strstr(err, "2 of 3 residual blocks are to be left out of this program"));
+    succeeds(run(2, GODWIT_PROGRAM " migrate migrate.json --set models=b0 %s", settings), "migrate");
+    assert_non_null(strstr(err, "is left out: error of the outputs "));
+    read_into(in_folder("b0/small/1/plan.txt"), plan, sizeof plan);
+    int left = 0, kernels = 0;
+    for (const char *at = plan; (at = strstr(at, "\nbypass \"add")); at++) left++;
+    for (const char *at = plan; (at = strstr(at, "/kernel\" (3, 3, 6, 6) = ")); at++) kernels++;
+    assert_int_equal(left, 2);
+    assert_int_equal(kernels, 1);
+    struct model *first = read_model("b0/small/1/model.h5");
+    static const int ranks[] = {0, 3, 1};
+    for (int i = 0; i < 3; i++) { /* measured again, on other ranks; then the program itself */
+        char models[8], name[64];
+        snprintf(models, sizeof models, "b%d", i + 1);
+        succeeds(run(ranks[i], GODWIT_PROGRAM " migrate migrate.json --set models=%s %s %s", models, settings,
+                     i == 2 ? "--plan b0/small/1/plan.txt" : ""),
+                 "migrate again");
+        snprintf(name, sizeof name, "%s/small/1/plan.txt", models);
+        read_into(in_folder(name), again, sizeof again);
+        assert_string_equal(plan, again);
+        snprintf(name, sizeof name, "%s/small/1/model.h5", models);
+        struct model *model = read_model(name);
+        assert_memory_equal(model->params->data, first->params->data,
+                            (size_t)first->params->total * sizeof(float));
+        model_destroy(&model);
+    }
+    model_destroy(&first);
+    migrate_fails(0, 2, "the model has 3 residual blocks",
+                  "--set source=res.h5 --set target.blocks_removed=4");
+    migrate_fails(2, 2, "measured on calibration samples; raise refit.samples",
+                  "--set source=res.h5 --set target.blocks_removed=1 --set refit.samples=0");
+}
+
 /* What would be done, and nothing is. */
 static void test_dry_run(void **state) {
     (void)state;
@@ -106,6 +176,6 @@ static void test_dry_run(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_program_again),
                                        cmocka_unit_test(test_edited_program), cmocka_unit_test(test_new_head),
-                                       cmocka_unit_test(test_dry_run)};
+                                       cmocka_unit_test(test_blocks), cmocka_unit_test(test_dry_run)};
     return cmocka_run_group_tests(tests, begin, end);
 }
