@@ -69,6 +69,7 @@ struct migration_run {
     struct model *target;
     struct opgraph *source_logits, *target_logits;
     struct calibration *calibration;
+    double latency_limit_s; /* of the target; 0: none */
     struct report report;
     struct report_phase phase[PHASES_MAX];
 };
@@ -190,10 +191,12 @@ static status choose_channels(struct migration_run *m) {
     struct channels_task task = {.machine = &m->job.machine,
                                  .config = c,
                                  .calibration = m->calibration,
+                                 .source = m->source,
                                  .full = m->uncut ? m->uncut : m->source,
                                  .compiled = m->compiled};
-    if (budget_is_set(&c->target) && !m->plan_path && m->calibration->total) {
-        STATUS_TRY(channels_allot(&task));
+    bool measures = m->calibration->total || budget_needs_latency(&c->target);
+    if (budget_is_set(&c->target) && !m->plan_path && measures) {
+        STATUS_TRY(channels_allot(&task, &m->latency_limit_s));
         STATUS_TRY(comm_agree(m->job.session->world, create_target(m)));
     }
     return channels_choose(&task);
@@ -301,6 +304,19 @@ static status describe(struct migration_run *m, const struct model *model, const
     return comm_agree(world, error);
 }
 
+static bool is_fast_enough(const struct migration_run *m) {
+    return m->report.target.latency_s <= m->latency_limit_s;
+}
+
+/* Timings differ from run to run, the last one too from those that chose the widths. */
+static void report_latency(const struct migration_run *m) {
+    if (!(m->latency_limit_s > 0) || !comm_is_root(m->job.session->world)) return;
+    bool within = is_fast_enough(m);
+    log_line(m->job.session->log, within ? LOG_INFO : LOG_WARN,
+             "latency of the target: %.4g ms, %s the %.4g ms that are allowed",
+             1e3 * m->report.target.latency_s, within ? "within" : "above", 1e3 * m->latency_limit_s);
+}
+
 static status publish(struct migration_run *m, char **path) {
     const struct report *r = &m->report;
     const struct comm *world = m->job.session->world;
@@ -321,13 +337,16 @@ static status publish(struct migration_run *m, char **path) {
                                               {"source_flops", r->source.flops},
                                               {"flops", r->target.flops},
                                               {"source_latency_s", r->source.latency_s},
-                                              {"latency_s", r->target.latency_s}};
+                                              {"latency_s", r->target.latency_s},
+                                              {"latency_limit_s", m->latency_limit_s},
+                                              {"latency_within_limit", is_fast_enough(m)}};
+        int nmetrics = (int)(sizeof metrics / sizeof *metrics) - (m->latency_limit_s > 0 ? 0 : 2);
         struct job_result result = {.model = m->target,
                                     .source = m->source_path,
                                     .source_digest = m->source_digest,
                                     .plan = text,
                                     .metric = metrics,
-                                    .nmetrics = (int)(sizeof metrics / sizeof *metrics)};
+                                    .nmetrics = nmetrics};
         error = job_publish(&m->job, &result, path);
     }
     free(text);
@@ -380,6 +399,7 @@ static status run_phases(struct migration_run *m) {
     if (c->training.epochs > 0) warn_if_worse(m);
     STATUS_TRY(describe(m, m->source, m->source_graph, &m->report.source));
     STATUS_TRY(describe(m, m->target, m->target->graph, &m->report.target));
+    report_latency(m);
     next_phase(m, "publish");
     char *path = NULL;
     STATUS_TRY(publish(m, &path));

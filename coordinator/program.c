@@ -1,6 +1,7 @@
 #include "coordinator/program.h"
 
 #include "coordinator/blocks.h"
+#include "coordinator/budget.h"
 #include "io/file.h"
 #include "shared/transform.h"
 
@@ -37,6 +38,11 @@ static void show(struct log *log, const char *text, struct position at) {
 /* What a run is to measure first. */
 static status report_unmeasured(struct log *log, const struct config *config, const struct compiled *c) {
     int wanted, of;
+    if (budget_needs_latency(&config->target))
+        log_line(
+            log, LOG_INFO,
+            "what widths keep the target's latency within the limit, godwit migrate measures; this program "
+            "minds the other limits only");
     if (!(config->target.blocks_removed > 0)) return SUCCESS;
     STATUS_TRY(blocks_wanted(&config->target, c->fold->graph, &wanted, &of));
     log_line(

@@ -82,6 +82,12 @@ static const struct field target_fields[] = {
          "fraction of "
          "the source's; 0: no limit"),
     REAL(target_config, flops, 0, 0, 1e18, 0, "most operations of a sample, likewise"),
+    REAL(target_config, latency_ms, 0, 0, 1e9, 0,
+         "most milliseconds for one sample, measured with the run's engine and threads of a rank, likewise; "
+         "0: no "
+         "limit"),
+    REAL(target_config, latency_ratio, 0, 0, 1, 0,
+         "most time for one sample as a fraction of the source's, likewise; 0: no limit"),
     TEXTS(target_config, depth, "names of the Adds whose residual blocks are left out"),
     REAL(target_config, blocks_removed, 0, 0, 1e6, 0,
          "how many more residual blocks are left out: those without which the outputs change least; below 1: "

@@ -151,6 +151,47 @@ static void test_blocks(void **state) {
                   "--set source=res.h5 --set target.blocks_removed=1 --set refit.samples=0");
 }
 
+/* Measured widths: what is said of them agrees with itself; how long anything takes is no matter. */
+static void test_latency(void **state) {
+    (void)state;
+    char plan[1 << 14], json[1 << 16];
+    succeeds(run(0, GODWIT_PROGRAM " plan migrate.json --set target.latency_ms=1"), "plan");
+    assert_non_null(strstr(err, "godwit migrate measures"));
+    fails(run(2, GODWIT_PROGRAM " migrate migrate.json --set target.latency_ms=1e-9 --set runs=r11"), 2,
+          "as narrow as it can be the target takes");
+    for (int i = 0; i < 4; i++) {
+        static const char *const settings[] = {
+            "latency_ms=1e6", "latency_ratio=0.7", "latency_ratio=0.8 --set refit.samples=0",
+            "latency_ratio=0.9 --set target.params=0.5 --set engine=openblas"};
+        char models[8], name[64];
+        snprintf(models, sizeof models, "l%d", i);
+        int code = run(i % 3,
+                       GODWIT_PROGRAM " migrate migrate.json --set training.epochs=0 --set models=%s "
+                                      "--set runs=r12 --set target.%s",
+                       models, settings[i]);
+        if (i && code == 2) { /* the machine was busy with something else just then */
+            fails(code, 2, "as narrow as it can be the target takes");
+            continue;
+        }
+        succeeds(code, "migrate within a latency");
+        assert_true(strstr(err, "widths allotted within ") || strstr(err, "no widths were found within "));
+        snprintf(name, sizeof name, "%s/small/1/model.json", models);
+        read_into(in_folder(name), json, sizeof json);
+        double limit = figure(json, "latency_limit_s"), is = figure(json, "latency_s");
+        assert_true(limit > 0 && is > 0);
+        assert_true(figure(json, "latency_within_limit") == (is <= limit));
+        assert_non_null(strstr(err, is <= limit ? " within the " : " above the "));
+        assert_true(i == 0 || figure(json, "parameters") <= figure(json, "source_parameters"));
+        if (i == 0) {
+            assert_true(is <= limit);
+            snprintf(name, sizeof name, "%s/small/1/plan.txt", models);
+            read_into(in_folder(name), plan, sizeof plan);
+            assert_null(strstr(plan, "\nkeep ")); /* nothing is narrowed */
+        }
+        if (i == 3) assert_true(figure(json, "parameters") <= 0.5 * figure(json, "source_parameters"));
+    }
+}
+
 /* What would be done, and nothing is. */
 static void test_dry_run(void **state) {
     (void)state;
@@ -174,8 +215,9 @@ static void test_dry_run(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_program_again),
-                                       cmocka_unit_test(test_edited_program), cmocka_unit_test(test_new_head),
-                                       cmocka_unit_test(test_blocks), cmocka_unit_test(test_dry_run)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_program_again), cmocka_unit_test(test_edited_program),
+        cmocka_unit_test(test_new_head),      cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_latency),       cmocka_unit_test(test_dry_run)};
     return cmocka_run_group_tests(tests, begin, end);
 }

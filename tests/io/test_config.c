@@ -84,11 +84,12 @@ static const struct {
     {"{\"training\": {\"loss\": {\"temprature\": 3}}}",
      "c.json: unknown key \"training.loss.temprature\"; did you mean \"temperature\"? (allowed here: kind, "
      "label_smoothing, distillation, temperature)"},
-    {"{\"target\": {\"zzz\": 3}}", "c.json: unknown key \"target.zzz\" (allowed here: width, widths, params, "
-                                   "flops, depth, blocks_removed, rank, head, precision)"},
-    {"{\"target\": {\"Width\": 3}}",
-     "c.json: unknown key \"target.Width\"; did you mean \"width\"? (allowed "
-     "here: width, widths, params, flops, depth, blocks_removed, rank, head, precision)"},
+    {"{\"target\": {\"zzz\": 3}}",
+     "c.json: unknown key \"target.zzz\" (allowed here: width, widths, params, "
+     "flops, latency_ms, latency_ratio, depth, blocks_removed, rank, head, precision)"},
+    {"{\"target\": {\"Width\": 3}}", "c.json: unknown key \"target.Width\"; did you mean \"width\"? (allowed "
+                                     "here: width, widths, params, flops, latency_ms, latency_ratio, depth, "
+                                     "blocks_removed, rank, head, precision)"},
     {"{\"\": 3, \"x\": 1}",
      "c.json: unknown key \"\" (allowed here: name, source, topology, output, models, runs, engine, "
      "threads, seed, data, target, migration, refit, training)"},
