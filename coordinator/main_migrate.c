@@ -308,8 +308,16 @@ static bool is_fast_enough(const struct migration_run *m) {
     return m->report.target.latency_s <= m->latency_limit_s;
 }
 
-/* Timings differ from run to run, the last one too from those that chose the widths. */
-static void report_latency(const struct migration_run *m) {
+/* Timings differ from run to run, the last one too from those that chose the widths. A program that was given
+ * has the configuration's limit. */
+static void report_latency(struct migration_run *m) {
+    const struct target_config *c = &m->job.config->target;
+    double ratio_s = c->latency_ratio * m->report.source.latency_s;
+    if (!(m->latency_limit_s > 0)) {
+        m->latency_limit_s = c->latency_ms / 1e3;
+        if (ratio_s > 0 && !(m->latency_limit_s > 0 && m->latency_limit_s < ratio_s))
+            m->latency_limit_s = ratio_s;
+    }
     if (!(m->latency_limit_s > 0) || !comm_is_root(m->job.session->world)) return;
     bool within = is_fast_enough(m);
     log_line(m->job.session->log, within ? LOG_INFO : LOG_WARN,

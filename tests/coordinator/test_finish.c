@@ -27,7 +27,18 @@ static struct graph *recurrent(void) {
     return g;
 }
 
-static const struct net with_lstm = {"recurrent", recurrent, 0};
+static struct graph *attending(void) {
+    int x;
+    struct graph *g = begin("-1,6,8", &x);
+    x = build_layer(g, "MultiHeadAttention", "m", "num_heads=2 key_dim=3", 2, (int[]){x, x});
+    x = on(g, "Conv1D", "c", "filters=6 kernel_size=3 groups=2 activation=relu", x);
+    x = on(g, "Dense", "d", "units=4", x);
+    build_output(g, x);
+    return g;
+}
+
+static const struct net more[] = {{"attending", attending, 0}, {"recurrent", recurrent, 0}};
+#define ALL (NNETS + 2)
 
 static bool agreed(bool mine) {
     bool any = false;
@@ -114,9 +125,10 @@ static void test_nets(void **state) {
     static char gptq[] = "int4_gptq", plain[] = "int4";
     double logs = 0;
     int better = 0;
-    for (int i = 0; i <= NNETS; i++) {
+    for (int i = 0; i < ALL; i++) {
         struct trial_source t;
-        make_source(i < NNETS ? &nets[i] : &with_lstm, 20 + (uint64_t)i, &t);
+        const struct net *net = i < NNETS ? &nets[i] : &more[i - NNETS];
+        make_source(net, 20 + (uint64_t)i, &t);
         write_and_open(&t);
         float *x = random_floats(net_count(t.source->ops, t.source->ops->input[0], SAMPLES), 5);
         struct model *nearest = made(&t, plain, self, x, 0), *none = made(&t, gptq, self, x, 0),
@@ -136,10 +148,10 @@ static void test_nets(void **state) {
                 assert_true(agreed(is_rounded(params_at(alone->params, p), rows, columns, c)));
         }
         double with = distance(alone, &t, x, SAMPLES), without = distance(nearest, &t, x, SAMPLES);
-        print_message("%s: %.4f, to the nearest %.4f\n", nets[i % NNETS].name, with, without);
+        print_message("%s: %.4f, to the nearest %.4f\n", net->name, with, without);
         better += with < without;
-        logs += log(with / without) / (NNETS + 1);
-        if (i == NNETS) { /* of the LSTM's kernels no Gram matrix is known */
+        logs += log(with / without) / ALL;
+        if (i == ALL - 1) { /* of the LSTM's kernels no Gram matrix is known */
             const char *const names[] = {"kernel", "recurrent_kernel"};
             for (int k = 0; k < 2; k++) {
                 int p = model_param(alone->graph, "lstm", names[k]);
@@ -154,7 +166,7 @@ static void test_nets(void **state) {
         free(x);
         close_source(&t);
     }
-    assert_true(agreed(better >= NNETS - 2 && logs < log(0.6)));
+    assert_true(agreed(better >= ALL - 3 && logs < log(0.6)));
 }
 
 /* What is asked for stands in the program, and a program's text may ask for it. */

@@ -187,6 +187,12 @@ static void test_latency(void **state) {
             snprintf(name, sizeof name, "%s/small/1/plan.txt", models);
             read_into(in_folder(name), plan, sizeof plan);
             assert_null(strstr(plan, "\nkeep ")); /* nothing is narrowed */
+            succeeds(run(1,
+                         GODWIT_PROGRAM " migrate migrate.json --plan l0/small/1/plan.txt --set models=l0 "
+                                        "--set runs=r12 --set training.epochs=0 --set target.latency_ms=1e6"),
+                     "migrate --plan");
+            assert_null(strstr(err, "widths allotted")); /* the program says them */
+            assert_non_null(strstr(err, " within the 1e+06 ms that are allowed"));
         }
         if (i == 3) assert_true(figure(json, "parameters") <= 0.5 * figure(json, "source_parameters"));
     }
