@@ -10,7 +10,7 @@
 #define COLUMNS 32   /* outputs that are rounded together */
 
 /* Scales that are tried, relative to the one that holds the largest weight. */
-static const double factors[] = {1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5};
+static const double factors[] = {1, 0.99, 0.98, 0.96, 0.93, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5};
 #define FACTORS (int)(sizeof factors / sizeof *factors)
 
 struct work {
@@ -18,6 +18,7 @@ struct work {
     int64_t *order;             /* [k] inputs in the order in which they are rounded */
     double *u;                  /* (k, k) upper factor of the inverse, in that order */
     double *cost;               /* (FACTORS, m) squared errors */
+    bool *reaches;              /* (FACTORS, m) has the output a weight at the end of its rounding? */
     double *nearest;            /* (k, m) */
     double *near_error, *error; /* [m] */
     int threads;
@@ -27,6 +28,7 @@ static void close_work(struct work *w) {
     free(w->order);
     free(w->u);
     free(w->cost);
+    free(w->reaches);
     free(w->nearest);
     free(w->near_error);
     free(w->error);
@@ -37,6 +39,7 @@ static status open_work(struct work *w) {
     STATUS_TRY(memory_alloc("rounding", k, sizeof *w->order, (void **)&w->order));
     STATUS_TRY(memory_alloc("rounding", k * k, sizeof *w->u, (void **)&w->u));
     STATUS_TRY(memory_alloc("rounding", FACTORS * m, sizeof *w->cost, (void **)&w->cost));
+    STATUS_TRY(memory_alloc("rounding", FACTORS * m, sizeof *w->reaches, (void **)&w->reaches));
     STATUS_TRY(memory_alloc("rounding", k * m, sizeof *w->nearest, (void **)&w->nearest));
     STATUS_TRY(memory_alloc("rounding", m, sizeof *w->near_error, (void **)&w->near_error));
     return memory_alloc("rounding", m, sizeof *w->error, (void **)&w->error);
@@ -143,6 +146,20 @@ static void round_piece(const struct work *w, const struct piece *p, double fact
         memcpy(q + w->order[i] * t->m + p->first, p->w + i * p->n, (size_t)p->n * sizeof *q);
 }
 
+/* Is a weight of the output, in w, at the end of its rounding? Then its scale can be told from the largest
+ * weight. With a zero point the scale says less, and any will do. */
+static bool reaches_end(const struct work *w, const struct piece *p, int64_t j, double factor) {
+    const struct gptq *t = w->task;
+    for (int64_t i = 0; i < t->k; i++) {
+        int64_t input = w->order[i];
+        if (input >= t->rounded) continue;
+        const struct rounding *r = &t->rounding[t->group[input * t->m + p->first + j]];
+        double end = r->highest * r->scale * factor;
+        if (r->lowest != -r->highest || fabs(p->w[i * p->n + j]) >= end * (1 - 1e-9)) return true;
+    }
+    return false;
+}
+
 /* Squared errors of the outputs with the weights q, and without any. */
 static void measure_piece(const struct work *w, const struct piece *p, const double *q, double *error) {
     const struct gptq *t = w->task;
@@ -167,7 +184,11 @@ static void visit_piece(const struct work *w, const struct piece *p, enum stage 
                         double *base) {
     const struct gptq *t = w->task;
     if (stage == STAGE_COSTS) {
-        for (int f = 0; f < FACTORS; f++) round_piece(w, p, factors[f], w->cost + f * t->m + p->first, NULL);
+        for (int f = 0; f < FACTORS; f++) {
+            round_piece(w, p, factors[f], w->cost + f * t->m + p->first, NULL);
+            for (int64_t j = 0; j < p->n; j++)
+                w->reaches[f * t->m + p->first + j] = reaches_end(w, p, j, factors[f]);
+        }
         return;
     }
     round_piece(w, p, 1, w->cost + p->first, q);
@@ -197,21 +218,30 @@ static status visit(const struct work *w, enum stage stage, double *q, double *b
     return failed ? status_no_memory("rounding", (size_t)(t->k * COLUMNS) * sizeof(double)) : SUCCESS;
 }
 
-/* The scale of each group that costs least; all its outputs have the same. */
-static status narrow(const struct work *w) {
+/* The scale of each group that costs least of those that its largest weight tells; all its outputs have the
+ * same. Where there is none, *hopeless [groups] is set. */
+static status narrow(const struct work *w, bool *hopeless) {
     const struct gptq *t = w->task;
     double *sum = NULL;
-    STATUS_TRY(memory_alloc("rounding", (size_t)t->ngroups * FACTORS, sizeof *sum, (void **)&sum));
-    for (int f = 0; f < FACTORS; f++)
-        for (int64_t j = 0; j < t->m; j++) sum[t->group[j] * FACTORS + f] += w->cost[f * t->m + j];
-    for (int g = 0; g < t->ngroups; g++) {
-        int best = 0;
-        for (int f = 1; f < FACTORS; f++)
-            if (sum[g * FACTORS + f] < sum[g * FACTORS + best]) best = f;
-        t->rounding[g].scale *= factors[best];
+    bool *reaches = NULL;
+    size_t all = (size_t)t->ngroups * FACTORS;
+    STATUS_TRY(memory_alloc("rounding", all, sizeof *sum, (void **)&sum));
+    status error = memory_alloc("rounding", all, sizeof *reaches, (void **)&reaches);
+    for (int f = 0; f < FACTORS && !error; f++)
+        for (int64_t j = 0; j < t->m; j++) {
+            sum[t->group[j] * FACTORS + f] += w->cost[f * t->m + j];
+            reaches[t->group[j] * FACTORS + f] |= w->reaches[f * t->m + j];
+        }
+    for (int g = 0; g < t->ngroups && !error; g++) {
+        int best = -1;
+        for (int f = 0, at = g * FACTORS; f < FACTORS; f++)
+            if (reaches[at + f] && (best < 0 || sum[at + f] < sum[at + best])) best = f;
+        hopeless[g] = best < 0;
+        if (best >= 0) t->rounding[g].scale *= factors[best];
     }
     free(sum);
-    return SUCCESS;
+    free(reaches);
+    return error;
 }
 
 /* Where the nearest values are better they are taken: for all outputs of a group whose scale was narrowed, or
@@ -231,19 +261,30 @@ static status take_better(const struct work *w, double *q) {
     return SUCCESS;
 }
 
+static status round_all(struct work *w, bool *hopeless, double *q, double *base) {
+    const struct gptq *t = w->task;
+    if (t->narrows) {
+        STATUS_TRY(visit(w, STAGE_COSTS, NULL, NULL));
+        STATUS_TRY(narrow(w, hopeless));
+    }
+    STATUS_TRY(visit(w, STAGE_ROUND, q, base));
+    for (int64_t j = 0; j < t->m; j++)
+        if (hopeless[t->group[j]]) w->error[j] = INFINITY;
+    return take_better(w, q);
+}
+
 static status run(struct work *w, double *q, double *base) {
     const struct gptq *t = w->task;
+    bool *hopeless = NULL;
     openblas_set_num_threads(1); /* pieces are shared out over threads */
     STATUS_TRY(order_inputs(w));
     STATUS_TRY(factor(w));
     for (int64_t i = 0; i < t->k; i++)
         for (int64_t j = 0; j < t->m; j++) w->nearest[i * t->m + j] = rounded(w, i, j, 1, t->w[i * t->m + j]);
-    if (t->narrows) {
-        STATUS_TRY(visit(w, STAGE_COSTS, NULL, NULL));
-        STATUS_TRY(narrow(w));
-    }
-    STATUS_TRY(visit(w, STAGE_ROUND, q, base));
-    return take_better(w, q);
+    STATUS_TRY(memory_alloc("rounding", (size_t)t->ngroups, sizeof *hopeless, (void **)&hopeless));
+    status error = round_all(w, hopeless, q, base);
+    free(hopeless);
+    return error;
 }
 
 status gptq_round(const struct gptq *gptq, int threads, double *q, struct gptq_errors *errors) {

@@ -20,7 +20,9 @@ struct gptq {
     int ngroups;
     struct rounding *rounding; /* [ngroups] that hold the largest weights */
     bool narrows; /* scales may be made smaller, where clipping the largest weights costs less than
-                     it gains: all weights of an output have one rounding, which no others have */
+                     it gains: all weights of an output have one rounding, which no others have.
+                              Some weight then is at the end of each rounding, so that whoever takes a scale
+                              from the largest weight finds the same values again */
 };
 
 /* Squared errors of the outputs over all samples. */

@@ -181,6 +181,13 @@ static void test_no_worse(void **state) {
                 wide &= fabs(b - floor(b + 0.5)) < 1e-6 && fabs(b) < p.wide[j].highest + 1e-6;
             }
             assert_true(wide || (narrows && narrow));
+            double largest = 0; /* tells the scale */
+            for (int i = 0; i < p.rounded; i++) largest = fmax(largest, fabs(p.q[i * p.m + j]));
+            for (int i = 0; i < p.rounded && narrows; i++) {
+                double level = p.q[i * p.m + j] / (largest / p.wide[j].highest);
+                if (!(fabs(level - floor(level + 0.5)) < 1e-6))
+                    fail_msg("trial %d, output %d: a weight is %g steps of the largest", trial, j, level);
+            }
         }
         assert_true(sum < 0.7 * near);
     }
