@@ -92,19 +92,15 @@ static struct model *made(struct trial_source *t, char *precision, const struct 
     return model;
 }
 
-/* At most 15 values in each channel, multiples of one number. */
+/* Whole multiples of a seventh of the channel's largest weight. */
 static bool is_rounded(const float *w, int64_t rows, int64_t columns, int64_t column) {
-    float seen[16], step = INFINITY;
-    int n = 0;
-    for (int64_t r = 0; r < rows; r++) {
-        int i = 0;
-        while (i < n && seen[i] != w[r * columns + column]) i++;
-        if (i == n && n == 15) return false;
-        if (i == n) seen[n++] = w[r * columns + column];
+    double largest = 0;
+    for (int64_t r = 0; r < rows; r++) largest = fmax(largest, fabs(w[r * columns + column]));
+    for (int64_t r = 0; r < rows && largest > 0; r++) {
+        double level = w[r * columns + column] / (largest / 7);
+        if (!(fabs(level - rint(level)) < 1e-4)) return false;
     }
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < i; j++) step = fminf(step, fabsf(seen[i] - seen[j]));
-    return n == 1 || step > 1e-6f;
+    return true;
 }
 
 static double distance(const struct model *a, const struct trial_source *t, const float *x, int64_t n) {
