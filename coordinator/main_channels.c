@@ -1,5 +1,7 @@
 #include "coordinator/main_channels.h"
 
+#include "coordinator/budget.h"
+#include "coordinator/main_latency.h"
 #include "shared/log.h"
 #include "worker/select.h"
 
@@ -45,25 +47,44 @@ static status prepare_errors(const struct channels_task *t, int *kept, double **
     return SUCCESS;
 }
 
-status channels_allot(const struct channels_task *t) {
-    size_t groups = (size_t)channel_map_groups(t->compiled->map) + 1;
-    int *kept = calloc(groups, sizeof *kept);
-    double **error = calloc(groups, sizeof *error);
-    int64_t **chosen = calloc(groups, sizeof *chosen);
-    status failed = kept && error && chosen ? prepare_errors(t, kept, error)
-                                            : status_no_memory("errors", groups * sizeof *error);
+/* What narrowing each group costs in error. */
+static status measure_errors(const struct channels_task *t, int *kept, double **error) {
+    int64_t **chosen = calloc((size_t)channel_map_groups(t->compiled->map) + 1, sizeof *chosen);
+    status failed = chosen ? prepare_errors(t, kept, error) : status_no_memory("errors", 0);
     failed = comm_agree(t->machine->world, failed);
     if (!failed) {
         struct selection selection = selection_of(t, kept, error);
         failed = select_channels(t->machine, &selection, chosen);
     }
-    if (!failed)
-        failed = comm_agree(t->machine->world, compile_widths(t->compiled, &t->config->target,
-                                                              (const double *const *)error, t->config->name));
-    if (!failed)
+    free_lists(t, (void **)chosen);
+    return failed;
+}
+
+static status allot(const struct channels_task *t, const double *const *error, int *kept, double *latency_s) {
+    const struct target_config *config = &t->config->target;
+    if (!budget_needs_latency(config))
+        return comm_agree(t->machine->world, compile_widths(t->compiled, config, error, t->config->name));
+    const struct latency_task task = {.machine = t->machine,
+                                      .config = config,
+                                      .compiled = t->compiled,
+                                      .source = t->source,
+                                      .error = error};
+    STATUS_TRY(latency_allot(&task, kept, latency_s));
+    return comm_agree(t->machine->world, compile_kept(t->compiled, config, kept, t->config->name));
+}
+
+status channels_allot(const struct channels_task *t, double *latency_s) {
+    size_t groups = (size_t)channel_map_groups(t->compiled->map) + 1;
+    int *kept = calloc(groups, sizeof *kept);
+    double **error = calloc(groups, sizeof *error);
+    bool measured = t->calibration->total > 0;
+    status failed = kept && error ? SUCCESS : status_no_memory("errors", groups * sizeof *error);
+    failed = comm_agree(t->machine->world, failed);
+    if (!failed && measured) failed = measure_errors(t, kept, error);
+    if (!failed) failed = allot(t, measured ? (const double *const *)error : NULL, kept, latency_s);
+    if (!failed && measured)
         log_line(t->machine->log, LOG_INFO, "widths allotted by their errors on %lld samples",
                  (long long)t->calibration->total);
-    free_lists(t, (void **)chosen);
     free_lists(t, (void **)error);
     free(kept);
     return failed;

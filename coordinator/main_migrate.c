@@ -2,6 +2,7 @@
 #include "coordinator/command.h"
 #include "coordinator/budget.h"
 #include "coordinator/freeze.h"
+#include "coordinator/main_blocks.h"
 #include "coordinator/main_channels.h"
 #include "coordinator/main_commands.h"
 #include "coordinator/main_dry_run.h"
@@ -70,6 +71,7 @@ struct migration_run {
     struct model *target;
     struct opgraph *source_logits, *target_logits;
     struct calibration *calibration;
+    double latency_limit_s; /* of the target; 0: none */
     struct report report;
     struct report_phase phase[PHASES_MAX];
 };
@@ -125,13 +127,19 @@ static status create_models(struct migration_run *m) {
     return create_target(m);
 }
 
+static status compile_again(struct migration_run *m) {
+    const struct comm *world = m->job.session->world;
+    const struct program_source source = {m->source_graph, m->source_path, m->source_digest};
+    compiled_destroy(&m->compiled);
+    return comm_agree(world, program_compile(world, m->job.session->log, &source, m->job.config, m->plan_path,
+                                             &m->compiled));
+}
+
 static status compile(struct migration_run *m) {
     const struct comm *world = m->job.session->world;
     STATUS_TRY(locate_source(m));
     STATUS_TRY(comm_agree(world, open_source(m)));
-    const struct program_source source = {m->source_graph, m->source_path, m->source_digest};
-    STATUS_TRY(comm_agree(world, program_compile(world, m->job.session->log, &source, m->job.config,
-                                                 m->plan_path, &m->compiled)));
+    STATUS_TRY(compile_again(m));
     STATUS_TRY(comm_agree(world, create_models(m)));
     log_line(m->job.session->log, LOG_INFO, "compiled: %d slices, %d statements", m->compiled->plan->nslices,
              m->compiled->plan->nstatements);
@@ -182,21 +190,44 @@ static status refit_uncut(struct migration_run *m) {
     return refit_model(m, m->uncut, m->compiled->uncut, &config);
 }
 
+static status calibrate(struct migration_run *m) {
+    const struct config *c = m->job.config;
+    if (m->calibration) return SUCCESS;
+    return calibration_create(&m->job.machine, m->job.data, c->refit.samples, (uint64_t)c->seed,
+                              &m->calibration);
+}
+
+/* Before anything else is made of the target: that makes another one. */
+static status leave_out_blocks(struct migration_run *m) {
+    STATUS_TRY(calibrate(m));
+    const struct blocks_task task = {.machine = &m->job.machine,
+                                     .config = &m->job.config->target,
+                                     .calibration = m->calibration,
+                                     .source = m->source};
+    STATUS_TRY(blocks_choose(&task));
+    STATUS_TRY(compile_again(m));
+    model_destroy(&m->uncut);
+    status error = m->compiled->uncut ? create_model(m->compiled->skeleton->graph, &m->uncut) : SUCCESS;
+    if (!error) error = create_target(m);
+    return comm_agree(m->job.session->world, error);
+}
+
 /* Widths first, if there is a budget and the program is not given: that makes another target. */
 static status choose_channels(struct migration_run *m) {
     const struct config *c = m->job.config;
-    STATUS_TRY(calibration_create(&m->job.machine, m->job.data, c->refit.samples, (uint64_t)c->seed,
-                                  &m->calibration));
+    STATUS_TRY(calibrate(m));
     struct channels_task task = {.machine = &m->job.machine,
                                  .config = c,
                                  .calibration = m->calibration,
+                                 .source = m->source,
                                  .full = m->uncut ? m->uncut : m->source,
                                  .compiled = m->compiled};
-    bool allot = budget_is_set(&c->target) && !m->plan_path && m->calibration->total;
-    bool measured = allot || (!compile_is_given(m->compiled) && m->calibration->total);
-    if (m->uncut && measured) STATUS_TRY(refit_uncut(m));
+    bool allot = budget_is_set(&c->target) && !m->plan_path &&
+                 (m->calibration->total || budget_needs_latency(&c->target));
+    if (m->uncut && m->calibration->total && (allot || !compile_is_given(m->compiled)))
+        STATUS_TRY(refit_uncut(m));
     if (allot) {
-        STATUS_TRY(channels_allot(&task));
+        STATUS_TRY(channels_allot(&task, &m->latency_limit_s));
         STATUS_TRY(comm_agree(m->job.session->world, create_target(m)));
     }
     return channels_choose(&task);
@@ -314,6 +345,27 @@ static status describe(struct migration_run *m, const struct model *model, const
     return comm_agree(world, error);
 }
 
+static bool is_fast_enough(const struct migration_run *m) {
+    return m->report.target.latency_s <= m->latency_limit_s;
+}
+
+/* Timings differ from run to run, the last one too from those that chose the widths. A program that was given
+ * has the configuration's limit. */
+static void report_latency(struct migration_run *m) {
+    const struct target_config *c = &m->job.config->target;
+    double ratio_s = c->latency_ratio * m->report.source.latency_s;
+    if (!(m->latency_limit_s > 0)) {
+        m->latency_limit_s = c->latency_ms / 1e3;
+        if (ratio_s > 0 && !(m->latency_limit_s > 0 && m->latency_limit_s < ratio_s))
+            m->latency_limit_s = ratio_s;
+    }
+    if (!(m->latency_limit_s > 0) || !comm_is_root(m->job.session->world)) return;
+    bool within = is_fast_enough(m);
+    log_line(m->job.session->log, within ? LOG_INFO : LOG_WARN,
+             "latency of the target: %.4g ms, %s the %.4g ms that are allowed",
+             1e3 * m->report.target.latency_s, within ? "within" : "above", 1e3 * m->latency_limit_s);
+}
+
 static status publish(struct migration_run *m, char **path) {
     const struct report *r = &m->report;
     const struct comm *world = m->job.session->world;
@@ -336,13 +388,16 @@ static status publish(struct migration_run *m, char **path) {
                                               {"source_flops", r->source.flops},
                                               {"flops", r->target.flops},
                                               {"source_latency_s", r->source.latency_s},
-                                              {"latency_s", r->target.latency_s}};
+                                              {"latency_s", r->target.latency_s},
+                                              {"latency_limit_s", m->latency_limit_s},
+                                              {"latency_within_limit", is_fast_enough(m)}};
+        int nmetrics = (int)(sizeof metrics / sizeof *metrics) - (m->latency_limit_s > 0 ? 0 : 2);
         struct job_result result = {.model = m->target,
                                     .source = m->source_path,
                                     .source_digest = m->source_digest,
                                     .plan = text,
                                     .metric = metrics,
-                                    .nmetrics = (int)(sizeof metrics / sizeof *metrics)};
+                                    .nmetrics = nmetrics};
         error = job_publish(&m->job, &result, path);
     }
     free(text);
@@ -358,6 +413,10 @@ static status run_phases(struct migration_run *m) {
     STATUS_TRY(job_open_data(&m->job, m->target));
     next_phase(m, "read source");
     STATUS_TRY(execute_plan(m, m->compiled->whole, false, m->source->params));
+    if (c->target.blocks_removed > 0 && !m->plan_path) {
+        next_phase(m, "residual blocks");
+        STATUS_TRY(leave_out_blocks(m));
+    }
     if (m->uncut) STATUS_TRY(execute_plan(m, m->compiled->uncut, false, m->uncut->params));
     next_phase(m, "select");
     STATUS_TRY(choose_channels(m));
@@ -381,8 +440,11 @@ static status run_phases(struct migration_run *m) {
         STATUS_TRY(keep_refitted(m));
         STATUS_TRY(fine_tune(m));
     }
-    if (plan_finishes(m->compiled->plan))
-        STATUS_TRY(comm_agree(world, finish_params(m->compiled->plan, m->target->params)));
+    if (plan_finishes(m->compiled->plan)) {
+        next_phase(m, "finish");
+        const struct finish task = {m->compiled->plan, m->target->ops, m->target->params, m->calibration};
+        STATUS_TRY(finish(&m->job.machine, &task));
+    }
     if (c->training.epochs > 0 || plan_finishes(m->compiled->plan)) {
         next_phase(m, "final evaluation");
         STATUS_TRY(accuracy_of(m, m->target_logits, m->target->params, "target", &m->report.target.accuracy));
@@ -391,6 +453,7 @@ static status run_phases(struct migration_run *m) {
     if (c->training.epochs > 0) warn_if_worse(m);
     STATUS_TRY(describe(m, m->source, m->source_graph, &m->report.source));
     STATUS_TRY(describe(m, m->target, m->target->graph, &m->report.target));
+    report_latency(m);
     next_phase(m, "publish");
     char *path = NULL;
     STATUS_TRY(publish(m, &path));

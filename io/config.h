@@ -70,15 +70,19 @@ struct target_config {
     double width;   /* factor on the channels, (0, 1] */
     char **widths;  /* "layer factor": others for some layers */
     int nwidths;
-    double params; /* most parameters; up to 1: a fraction of the source's; 0: no limit */
-    double flops;  /* most operations of a sample, likewise */
-    char **depth;  /* Adds whose residual blocks are left out */
+    double params;        /* most parameters; up to 1: a fraction of the source's; 0: no limit */
+    double flops;         /* most operations of a sample, likewise */
+    double latency_ms;    /* most milliseconds for one sample, on the machine at hand; 0: no limit */
+    double latency_ratio; /* the same as a fraction of the source's */
+    char **depth;         /* Adds whose residual blocks are left out */
     int ndepth;
-    char **replace; /* "layer class multiplier": what takes the place of a layer */
+    double
+        blocks_removed; /* residual blocks left out besides, by measured cost; below 1: a fraction of them */
+    char **replace;     /* "layer class multiplier": what takes the place of a layer */
     int nreplace;
     double rank;     /* factor on the rank of kernels, which become products; 1: they stay */
     int64_t head;    /* classes of a new task; 0: the source's */
-    char *precision; /* "float32", "bfloat16", "int8" */
+    char *precision; /* "float32", "bfloat16", "int8", "int4"; the last two also with "_gptq" */
 };
 
 struct refit_config {

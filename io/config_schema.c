@@ -85,7 +85,17 @@ static const struct field target_fields[] = {
          "fraction of "
          "the source's; 0: no limit"),
     REAL(target_config, flops, 0, 0, 1e18, 0, "most operations of a sample, likewise"),
+    REAL(target_config, latency_ms, 0, 0, 1e9, 0,
+         "most milliseconds for one sample, measured with the run's engine and threads of a rank, likewise; "
+         "0: no "
+         "limit"),
+    REAL(target_config, latency_ratio, 0, 0, 1, 0,
+         "most time for one sample as a fraction of the source's, likewise; 0: no limit"),
     TEXTS(target_config, depth, "names of the Adds whose residual blocks are left out"),
+    REAL(target_config, blocks_removed, 0, 0, 1e6, 0,
+         "how many more residual blocks are left out: those without which the outputs change least; below 1: "
+         "a "
+         "fraction of all; 0: none"),
     TEXTS(target_config, replace,
           "convolutions that become separable ones: [\"conv_3 SeparableConv2D\"], with a depth multiplier "
           "[\"conv_3 SeparableConv2D 2\"], all for which it is worth it [\"* SeparableConv2D\"]"),
@@ -94,8 +104,10 @@ static const struct field target_fields[] = {
          "stay"),
     INT(target_config, head, 0, 0, 16777216,
         "classes of another task: the last layer starts anew and learns from labels; 0: the source's"),
-    TEXT(target_config, precision, "float32", "float32|bfloat16|int8",
-         "what kernels are rounded to: float32 is not, int8 has a scale for each output channel"),
+    TEXT(target_config, precision, "float32", "float32|bfloat16|int8|int8_gptq|int4|int4_gptq",
+         "what kernels are rounded to: float32 is not, int8 and int4 have a scale for each output channel; "
+         "gptq: "
+         "so that the layers' outputs change least, on the calibration samples"),
 };
 TABLE(target, target_config);
 

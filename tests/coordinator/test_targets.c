@@ -275,7 +275,9 @@ static void test_precision(void **state) {
     struct params *before = NULL;
     build_ok(params_create(model->ops, &before));
     memcpy(before->data, model->params->data, (size_t)before->total * sizeof(float));
-    build_ok(finish_params(t.compiled->plan, model->params));
+    struct machine machine = {.world = world, .engine = t.engine, .threads = 1};
+    struct finish task = {t.compiled->plan, model->ops, model->params, &(struct calibration){0}};
+    build_ok(finish(&machine, &task));
     for (int p = 0; p < model->ops->nparams; p++) {
         const struct shape *shape = &model->ops->param[p].shape;
         const float *a = params_at(before, p), *b = params_at(model->params, p);
