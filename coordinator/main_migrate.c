@@ -4,17 +4,11 @@
 #include "coordinator/main_channels.h"
 #include "coordinator/main_commands.h"
 #include "coordinator/main_dry_run.h"
-#include "coordinator/main_job.h"
-#include "coordinator/program.h"
-#include "coordinator/report.h"
+#include "coordinator/main_migration.h"
 
-#include "io/digest.h"
-#include "io/keras.h"
-#include "io/registry.h"
 #include "worker/correspondence.h"
 #include "worker/evaluate.h"
 #include "worker/finish.h"
-#include "worker/migrate.h"
 #include "worker/refit.h"
 #include "worker/train.h"
 
@@ -22,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PHASES_MAX 16
 #define LATENCY_SECONDS 0.5
 
 struct options {
@@ -55,52 +48,6 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     }
 }
 
-/* One migration, as all ranks hold it. */
-struct migration_run {
-    struct job job;
-    const char *plan_path; /* of a program to run; NULL: what the configuration gives */
-    char *source_path, *source_digest;
-    struct keras_file *file;
-    struct graph *source_graph;
-    struct compiled *compiled;
-    struct model *source; /* batch norms folded */
-    struct model *uncut;  /* the target at full width; NULL if that is the source */
-    struct model *target;
-    struct opgraph *source_logits, *target_logits;
-    struct calibration *calibration;
-    struct report report;
-    struct report_phase phase[PHASES_MAX];
-};
-
-static void next_phase(struct migration_run *m, const char *name) {
-    const char *ending = log_current_phase(m->job.session->log);
-    double seconds = job_phase(&m->job, name);
-    if (m->report.nphases < PHASES_MAX)
-        m->phase[m->report.nphases++] = (struct report_phase){ending, seconds};
-}
-
-/* ---- compile ---- */
-
-static status locate_source(struct migration_run *m) {
-    const struct comm *world = m->job.session->world;
-    const struct config *c = m->job.config;
-    char *path = NULL, *digest = NULL;
-    status error = config_require(c, "source");
-    if (!error && comm_is_root(world)) error = registry_resolve(c->models, c->source.model, &path);
-    if (!error && comm_is_root(world)) error = file_digest(path, &digest);
-    error = comm_agree(world, error);
-    if (!error) error = comm_bcast_text(world, 0, path, &m->source_path);
-    if (!error) error = comm_bcast_text(world, 0, digest, &m->source_digest);
-    free(path);
-    free(digest);
-    return error;
-}
-
-static status open_source(struct migration_run *m) {
-    const struct keras_options keras = config_keras_options(m->job.config);
-    return keras_open(m->source_path, &keras, &m->file, &m->source_graph);
-}
-
 static status create_model(const struct graph *graph, struct model **model) {
     struct graph *copy = NULL;
     STATUS_TRY(graph_clone(graph, &copy));
@@ -124,34 +71,35 @@ static status create_models(struct migration_run *m) {
 }
 
 static status compile(struct migration_run *m) {
-    const struct comm *world = m->job.session->world;
-    STATUS_TRY(locate_source(m));
-    STATUS_TRY(comm_agree(world, open_source(m)));
-    const struct program_source source = {m->source_graph, m->source_path, m->source_digest};
-    STATUS_TRY(comm_agree(world, program_compile(world, m->job.session->log, &source, m->job.config,
-                                                 m->plan_path, &m->compiled)));
-    STATUS_TRY(comm_agree(world, create_models(m)));
-    log_line(m->job.session->log, LOG_INFO, "compiled: %d slices, %d statements", m->compiled->plan->nslices,
-             m->compiled->plan->nstatements);
-    return SUCCESS;
+    STATUS_TRY(migration_compile(m));
+    return comm_agree(m->job.session->world, create_models(m));
 }
 
 /* ---- migrate ---- */
 
-static status execute_plan(struct migration_run *m, const struct plan *plan, bool dynamic,
-                           struct params *params) {
-    const struct config *c = m->job.config;
-    struct partition *partition = NULL;
-    STATUS_TRY(comm_agree(m->job.session->world,
-                          program_partition(plan, comm_size(m->job.session->world), &partition)));
-    struct migration migration = {.file = m->file,
-                                  .plan = plan,
-                                  .partition = partition,
-                                  .chunk_bytes = dynamic ? (int64_t)(c->migration.chunk_mib * 1048576) : 0,
-                                  .folder = run_folder_path(m->job.folder)};
+/* A model at full width, into memory. */
+static status read_model(struct migration_run *m, const struct plan *plan, struct params *params) {
+    struct migration migration;
+    STATUS_TRY(migration_prepare(m, plan, &migration));
     status error = migrate(&m->job.machine, &migration, params);
-    partition_destroy(&partition);
+    migration_release(&migration);
     return error;
+}
+
+/* Through a file in the folder of the run folders, which a run that was killed finds again. */
+static status stream_target(struct migration_run *m) {
+    const struct config *c = m->job.config;
+    char *path = NULL;
+    int length = asprintf(&path, "%s/%s.migration", c->runs, c->name);
+    STATUS_TRY(comm_agree(m->job.session->world, length < 0 ? status_no_memory("a path", 0) : SUCCESS));
+    status error = migration_stream(m, &(struct stream_task){.path = path, .params = m->target->params});
+    free(path);
+    return error;
+}
+
+static status migrate_target(struct migration_run *m) {
+    return migration_chunk_bytes(m->job.config) ? stream_target(m)
+                                                : read_model(m, m->compiled->plan, m->target->params);
 }
 
 /* Widths first, if there is a budget and the program is not given: that makes another target. */
@@ -259,118 +207,62 @@ static status fine_tune(struct migration_run *m) {
 
 /* ---- report and publish ---- */
 
-static status describe(struct migration_run *m, const struct model *model, const struct graph *graph,
-                       struct report_model *r) {
-    struct graph_counts counts;
+static status latency_of(struct migration_run *m, const struct model *model, double *latency_s) {
     const struct comm *world = m->job.session->world;
-    status error = graph_count(graph, &counts);
-    r->latency_s = 0;
-    if (!error && comm_is_root(world))
-        error =
-            measure_latency(&m->job.machine, model->ops, model->params, 1, LATENCY_SECONDS, &r->latency_s);
-    r->parameters = counts.params;
-    r->flops = counts.flops;
+    status error = SUCCESS;
+    *latency_s = 0;
+    if (comm_is_root(world))
+        error = measure_latency(&m->job.machine, model->ops, model->params, 1, LATENCY_SECONDS, latency_s);
     return comm_agree(world, error);
 }
 
-static status publish(struct migration_run *m, char **path) {
-    const struct report *r = &m->report;
-    const struct comm *world = m->job.session->world;
-    char *text = NULL, *preprocessing = NULL;
-    status error = plan_print(m->compiled->plan, &text);
-    if (!error) error = dataset_preprocessing(m->job.data, &preprocessing);
-    if (!error && comm_is_root(world)) error = run_folder_write(m->job.folder, "plan.txt", text);
-    error = comm_agree(world, error);
-    if (!error) {
-        free(m->target->preprocessing);
-        m->target->preprocessing = preprocessing;
-        preprocessing = NULL;
-        struct provenance_metric metrics[] = {{"source_test_accuracy", r->source.accuracy},
-                                              {"refit_test_accuracy", r->refit_accuracy},
-                                              {"test_accuracy", r->target.accuracy},
-                                              {"source_parameters", (double)r->source.parameters},
-                                              {"parameters", (double)r->target.parameters},
-                                              {"source_flops", r->source.flops},
-                                              {"flops", r->target.flops},
-                                              {"source_latency_s", r->source.latency_s},
-                                              {"latency_s", r->target.latency_s}};
-        struct job_result result = {.model = m->target,
-                                    .source = m->source_path,
-                                    .source_digest = m->source_digest,
-                                    .plan = text,
-                                    .metric = metrics,
-                                    .nmetrics = (int)(sizeof metrics / sizeof *metrics)};
-        error = job_publish(&m->job, &result, path);
-    }
-    free(text);
-    free(preprocessing);
-    return error;
+static status publish(struct migration_run *m) {
+    char *preprocessing = NULL;
+    STATUS_TRY(comm_agree(m->job.session->world, dataset_preprocessing(m->job.data, &preprocessing)));
+    free(m->target->preprocessing);
+    m->target->preprocessing = preprocessing;
+    return migration_publish(m, &(struct job_result){.model = m->target});
 }
 
 static status run_phases(struct migration_run *m) {
     const struct config *c = m->job.config;
     const struct comm *world = m->job.session->world;
-    next_phase(m, "compile");
+    migration_phase(m, "compile");
     STATUS_TRY(compile(m));
     STATUS_TRY(job_open_data(&m->job, m->target));
-    next_phase(m, "read source");
-    STATUS_TRY(execute_plan(m, m->compiled->whole, false, m->source->params));
-    if (m->uncut) STATUS_TRY(execute_plan(m, m->compiled->uncut, false, m->uncut->params));
-    next_phase(m, "select");
+    migration_phase(m, "read source");
+    STATUS_TRY(read_model(m, m->compiled->whole, m->source->params));
+    if (m->uncut) STATUS_TRY(read_model(m, m->compiled->uncut, m->uncut->params));
+    migration_phase(m, "select");
     STATUS_TRY(choose_channels(m));
-    next_phase(m, "migrate");
-    STATUS_TRY(execute_plan(m, m->compiled->plan, !strcmp(c->migration.mode, "dynamic"), m->target->params));
+    migration_phase(m, "migrate");
+    STATUS_TRY(migrate_target(m));
     if (c->refit.samples > 0) {
-        next_phase(m, "refit");
+        migration_phase(m, "refit");
         STATUS_TRY(refit_target(m));
     }
-    next_phase(m, "evaluate");
-    m->report.source.accuracy = NAN;
+    migration_phase(m, "evaluate");
+    STATUS_TRY(migration_describe(m));
     if (!is_new_task(m))
         STATUS_TRY(accuracy_of(m, m->source_logits, m->source->params, "source", &m->report.source.accuracy));
     STATUS_TRY(
         accuracy_of(m, m->target_logits, m->target->params, "target after refit", &m->report.refit_accuracy));
     m->report.target.accuracy = m->report.refit_accuracy;
     if (c->training.epochs > 0) {
-        next_phase(m, "fine-tune");
+        migration_phase(m, "fine-tune");
         STATUS_TRY(keep_refitted(m));
         STATUS_TRY(fine_tune(m));
     }
     if (plan_finishes(m->compiled->plan))
         STATUS_TRY(comm_agree(world, finish_params(m->compiled->plan, m->target->params)));
     if (c->training.epochs > 0 || plan_finishes(m->compiled->plan)) {
-        next_phase(m, "final evaluation");
+        migration_phase(m, "final evaluation");
         STATUS_TRY(accuracy_of(m, m->target_logits, m->target->params, "target", &m->report.target.accuracy));
     }
     if (c->training.epochs > 0) warn_if_worse(m);
-    STATUS_TRY(describe(m, m->source, m->source_graph, &m->report.source));
-    STATUS_TRY(describe(m, m->target, m->target->graph, &m->report.target));
-    next_phase(m, "publish");
-    char *path = NULL;
-    STATUS_TRY(publish(m, &path));
-    next_phase(m, "end");
-    if (comm_is_root(world)) {
-        m->report.phase = m->phase;
-        printf("\n");
-        report_print(stdout, &m->report);
-        printf("\ntarget: %s\n", path);
-    }
-    free(path);
-    return SUCCESS;
-}
-
-static void migration_close(struct migration_run *m) {
-    calibration_destroy(&m->calibration);
-    opgraph_destroy(&m->source_logits);
-    opgraph_destroy(&m->target_logits);
-    model_destroy(&m->source);
-    model_destroy(&m->uncut);
-    model_destroy(&m->target);
-    compiled_destroy(&m->compiled);
-    graph_destroy(&m->source_graph);
-    keras_close(&m->file);
-    free(m->source_path);
-    free(m->source_digest);
+    STATUS_TRY(latency_of(m, m->source, &m->report.source.latency_s));
+    STATUS_TRY(latency_of(m, m->target, &m->report.target.latency_s));
+    return publish(m);
 }
 
 static status run(const struct session *session, const void *options) {
@@ -378,7 +270,7 @@ static status run(const struct session *session, const void *options) {
     struct migration_run m = {.plan_path = o->plan};
     if (o->dry_run) return dry_run(session, &o->config, o->plan);
     status error = job_open(session, &o->config, &m.job);
-    if (!error) error = run_phases(&m);
+    if (!error) error = migration_streams(m.job.config) ? stream_phases(&m) : run_phases(&m);
     migration_close(&m);
     return job_close(&m.job, error);
 }
