@@ -117,7 +117,8 @@ status migration_stream(struct migration_run *m, const struct stream_task *task)
     if (!error)
         LOG_EVENT(m->job.session->log, "migrated", {"chunks", (double)counts.chunks, NULL},
                   {"resumed", (double)counts.resumed, NULL}, {"damaged", (double)counts.damaged, NULL},
-                  {"bytes_read", (double)keras_bytes_read(m->file), NULL});
+                  {"bytes_read", (double)keras_bytes_read(m->file), NULL},
+                  {"evaluate_s", counts.evaluate_s, NULL}, {"write_s", counts.write_s, NULL});
     if (!error && task->params) error = stream_params(&m->job.machine, &migration, m->made, task->params);
     if (is_final(error)) {
         target_file_close(&m->made);

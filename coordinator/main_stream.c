@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/resource.h>
 
 /* ---- select ---- */
 
@@ -93,6 +93,16 @@ static status check_target(const struct migration_run *m) {
     return comm_agree(m->job.session->world, error);
 }
 
+/* The rank that held most says so; collective. */
+static status show_memory(const struct migration_run *m) {
+    struct rusage usage;
+    double peak = getrusage(RUSAGE_SELF, &usage) ? 0 : (double)usage.ru_maxrss / 1024;
+    STATUS_TRY(comm_max_f64(m->job.session->world, &peak, 1));
+    log_line(m->job.session->log, LOG_INFO, "most memory of a rank: %.0f MiB", peak);
+    LOG_EVENT(m->job.session->log, "memory", {"peak_mib", peak, NULL});
+    return SUCCESS;
+}
+
 status stream_phases(struct migration_run *m) {
     log_line(
         m->job.session->log, LOG_INFO,
@@ -105,6 +115,7 @@ status stream_phases(struct migration_run *m) {
     migration_phase(m, "migrate");
     STATUS_TRY(stream_target(m));
     STATUS_TRY(check_target(m));
+    STATUS_TRY(show_memory(m));
     STATUS_TRY(migration_describe(m));
     return migration_publish(m, &(struct job_result){.file = target_file_path(m->made)});
 }

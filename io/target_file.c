@@ -369,7 +369,7 @@ static status write_bytes(const struct target_file *f, const struct span *span, 
 }
 
 status target_file_read(struct target_file *f, int layer, int weight, int64_t first, int64_t n, float *rows) {
-    struct span span;
+    struct span span = {0};
     STATUS_TRY(find_span(f, layer, weight, first, n, &span));
     if (!span.tensor->place.counts) return read_bytes(f, &span, rows);
     int64_t *counts = NULL;
@@ -382,7 +382,7 @@ status target_file_read(struct target_file *f, int layer, int weight, int64_t fi
 
 status target_file_check(struct target_file *f, int layer, int weight, int64_t first, int64_t n, bool *same) {
     const struct journal_chunk *known = journal_find(f->journal, number_of(f, layer, weight), first, n);
-    struct span span;
+    struct span span = {0};
     char *bytes = NULL, *digest = NULL;
     *same = false;
     if (!known) return SUCCESS;
@@ -430,7 +430,7 @@ static status write_chunk(struct target_file *f, const struct span *span, struct
 
 status target_file_write(struct target_file *f, int layer, int weight, int64_t first, int64_t n,
                          const float *rows) {
-    struct span span;
+    struct span span = {0};
     struct journal_chunk chunk = {.tensor = number_of(f, layer, weight), .first = first, .rows = n};
     STATUS_TRY(find_span(f, layer, weight, first, n, &span));
     STATUS_TRY(status_context(check_finite(&span, rows), "%s", f->path));

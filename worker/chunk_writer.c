@@ -21,6 +21,7 @@ struct chunk_writer {
     pthread_cond_t changed;
     bool ending;
     status error;
+    double busy_s; /* the thread's until it ends */
 };
 
 /* The next full room; NULL when there will be none. */
@@ -47,12 +48,16 @@ static void *write_chunks(void *argument) {
     struct room *room;
     for (int at = 0; (room = wait_for(w, at)); at = (at + 1) % ROOMS) {
         const struct chunk *c = &room->chunk;
+        double start = comm_time();
         status error = w->error ? SUCCESS
                                 : target_file_write(w->file, c->statement->layer, c->statement->weight,
                                                     c->first, c->n, room->rows);
         release(w, room, error);
+        w->busy_s += comm_time() - start;
     }
+    double start = comm_time();
     w->error = status_first(w->error, target_file_sync(w->file));
+    w->busy_s += comm_time() - start;
     return NULL;
 }
 
@@ -100,8 +105,9 @@ void chunk_writer_give(struct chunk_writer *w, const struct chunk *chunk) {
     pthread_mutex_unlock(&w->mutex);
 }
 
-status chunk_writer_end(struct chunk_writer **writer, status error) {
+status chunk_writer_end(struct chunk_writer **writer, status error, double *busy_s) {
     struct chunk_writer *w = *writer;
+    *busy_s = 0;
     if (!w) return error;
     pthread_mutex_lock(&w->mutex);
     w->ending = true;
@@ -109,6 +115,7 @@ status chunk_writer_end(struct chunk_writer **writer, status error) {
     pthread_mutex_unlock(&w->mutex);
     pthread_join(w->thread, NULL);
     error = status_first(error, w->error);
+    *busy_s = w->busy_s;
     destroy(writer);
     return error;
 }

@@ -19,7 +19,8 @@ float *chunk_writer_room(struct chunk_writer *writer);
 void chunk_writer_give(struct chunk_writer *writer, const struct chunk *chunk);
 
 /* Waits until all is written and synced, and ends the thread. Returns `error`, or the thread's: also after an
- * error what was written gets its lines in the journal. Accepts NULL. */
-status chunk_writer_end(struct chunk_writer **writer, status error) STATUS_MUST_USE;
+ * error what was written gets its lines in the journal. *busy_s: seconds in which the thread did not wait for
+ * chunks. Accepts NULL. */
+status chunk_writer_end(struct chunk_writer **writer, status error, double *busy_s) STATUS_MUST_USE;
 
 #endif

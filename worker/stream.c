@@ -88,16 +88,18 @@ static status look(struct streamer *s, struct stream_counts *counts) {
 
 /* ---- the rest ---- */
 
-static status make_chunk(struct streamer *s, const struct chunk *c) {
+static status make_chunk(struct streamer *s, const struct chunk *c, double *evaluate_s) {
     if (interrupt_requested()) return stop_here(s);
     float *rows = chunk_writer_room(s->writer);
     if (!rows) return SUCCESS; /* the writer's error is told when it ends */
+    double start = comm_time();
     STATUS_TRY(evaluation_rows(s->evaluation, c->value, c->first, c->n, rows));
+    *evaluate_s += comm_time() - start;
     chunk_writer_give(s->writer, c);
     return SUCCESS;
 }
 
-static status make_chunks(struct streamer *s) {
+static status make_chunks(struct streamer *s, struct stream_counts *counts) {
     double bytes = 0;
     int statement = 0;
     status error = migration_evaluation(s->migration, &s->evaluation);
@@ -106,10 +108,10 @@ static status make_chunks(struct streamer *s) {
         if (c.index != statement) evaluation_forget(s->evaluation);
         statement = c.index;
         if (!is_mine(s, &c)) continue;
-        if (!s->done[c.number]) error = make_chunk(s, &c);
+        if (!s->done[c.number]) error = make_chunk(s, &c, &counts->evaluate_s);
         show(s, bytes += bytes_of(&c));
     }
-    error = chunk_writer_end(&s->writer, error);
+    error = chunk_writer_end(&s->writer, error, &counts->write_s);
     evaluation_destroy(&s->evaluation);
     return error;
 }
@@ -122,7 +124,7 @@ status stream(const struct machine *machine, const struct migration *migration, 
     status error = look(&s, counts);
     if (!error) {
         log_progress_begin(machine->log, "migrate", "MiB", s.total / MIB);
-        error = comm_agree(machine->world, make_chunks(&s));
+        error = comm_agree(machine->world, make_chunks(&s, counts));
         if (!error) log_progress(machine->log, s.total / MIB, NULL);
         log_progress_end(machine->log);
     }

@@ -9,9 +9,10 @@
 #include "worker/migrate.h"
 
 struct stream_counts {
-    int64_t chunks;  /* of the whole target */
-    int64_t resumed; /* of those, in the file already */
-    int64_t damaged; /* in the journal, but not in the file with the same bytes: migrated again */
+    int64_t chunks;             /* of the whole target */
+    int64_t resumed;            /* of those, in the file already */
+    int64_t damaged;            /* in the journal, but not in the file with the same bytes: migrated again */
+    double evaluate_s, write_s; /* of this rank: in which it evaluated, and in which it wrote; both at once */
 };
 
 /* Fills `file`, which was opened for the target of migration->plan and with the same chunk_bytes. Chunks that
