@@ -112,12 +112,13 @@ status migration_stream(struct migration_run *m, const struct stream_task *task)
     STATUS_TRY(migration_prepare(m, m->compiled->plan, &migration));
     migration.chunk_bytes = migration_chunk_bytes(m->job.config);
     migration.final = task->final;
+    double before = (double)keras_bytes_read(m->file);
     status error = open_target(m, task, migration.chunk_bytes);
     if (!error) error = stream(&m->job.machine, &migration, m->made, &counts);
     if (!error)
         LOG_EVENT(m->job.session->log, "migrated", {"chunks", (double)counts.chunks, NULL},
                   {"resumed", (double)counts.resumed, NULL}, {"damaged", (double)counts.damaged, NULL},
-                  {"bytes_read", (double)keras_bytes_read(m->file), NULL},
+                  {"bytes_read", (double)keras_bytes_read(m->file) - before, NULL},
                   {"evaluate_s", counts.evaluate_s, NULL}, {"write_s", counts.write_s, NULL});
     if (!error && task->params) error = stream_params(&m->job.machine, &migration, m->made, task->params);
     if (is_final(error)) {
