@@ -58,21 +58,25 @@ static status prepare(const struct selection *s, struct sums *sums) {
     return memory_alloc("kernel norms", (size_t)sums->first[nops], sizeof *sums->sum, (void **)&sums->sum);
 }
 
-/* One kernel, a chunk at a time. */
+/* The rows of a tensor that are added at once: a chunk of the program, or one row. */
+static int64_t step_of(const struct migration *program, const struct shape *shape) {
+    int64_t rows, columns;
+    shape_rows(shape, &rows, &columns);
+    int64_t row = columns * (int64_t)sizeof(float), step = program->chunk_bytes / (row ? row : 1);
+    if (!program->chunk_bytes || step > rows) return rows;
+    return step < 1 ? 1 : step;
+}
+
+/* One kernel; `chunk` has room for its chunks. */
 static status add_kernel(const struct migration *program, struct evaluation *evaluation, struct sums *sums,
-                         int op) {
+                         int op, float *chunk) {
     const struct selection *s = sums->selection;
     int p = s->ops->op[op].param[0], layer = s->ops->param[p].layer;
     const struct plan_statement *statement =
         plan_find(program->plan, layer, p - graph_first_param(program->plan->target, layer));
     if (!statement) return status_fail(STATUS_INTERNAL, "the program has no statement of layer %d", layer);
-    int64_t rows, columns;
-    float *chunk = NULL;
+    int64_t rows, columns, step = step_of(program, &statement->shape);
     shape_rows(&statement->shape, &rows, &columns);
-    int64_t row = columns * (int64_t)sizeof *chunk, step = program->chunk_bytes / (row ? row : 1);
-    if (!program->chunk_bytes || step > rows) step = rows;
-    if (step < 1) step = 1;
-    STATUS_TRY(memory_alloc("a chunk", (size_t)(step * columns), sizeof *chunk, (void **)&chunk));
     status error = SUCCESS;
     for (int64_t first = 0; first < rows && !error; first += step) {
         int64_t n = rows - first < step ? rows - first : step;
@@ -82,22 +86,33 @@ static status add_kernel(const struct migration *program, struct evaluation *eva
                            sums->sum + sums->first[op]);
     }
     evaluation_forget(evaluation);
-    free(chunk);
     return error;
 }
 
 /* The ranks take the kernels in turn. */
 static status add_kernels(const struct machine *machine, const struct migration *program, struct sums *sums) {
+    const struct opgraph *ops = sums->selection->ops;
     struct evaluation *evaluation = NULL;
-    int turn = 0, nops = sums->selection->ops->nops;
-    status error = migration_evaluation(program, &evaluation);
+    int turn = 0, nops = ops->nops;
+    int64_t largest = 0;
+    float *chunk = NULL;
+    for (int i = 0; i < nops; i++) {
+        if (sums->first[i + 1] == sums->first[i]) continue;
+        int64_t rows, columns;
+        const struct shape *shape = &ops->param[ops->op[i].param[0]].shape;
+        shape_rows(shape, &rows, &columns);
+        if (step_of(program, shape) * columns > largest) largest = step_of(program, shape) * columns;
+    }
+    status error = memory_alloc("a chunk", (size_t)largest, sizeof *chunk, (void **)&chunk);
+    if (!error) error = migration_evaluation(program, &evaluation);
     for (int i = 0; i < nops && !error; i++) {
         if (sums->first[i + 1] == sums->first[i]) continue;
         if (turn++ % comm_size(machine->world) == comm_rank(machine->world))
-            error = add_kernel(program, evaluation, sums, i);
+            error = add_kernel(program, evaluation, sums, i, chunk);
         log_progress(machine->log, i + 1, NULL);
     }
     evaluation_destroy(&evaluation);
+    free(chunk);
     return error;
 }
 

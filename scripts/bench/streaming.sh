@@ -73,7 +73,12 @@ sha256sum <target.h5 >sum
 rm target.h5
 mpirun --oversubscribe -n 2 prlimit --data="$limit" "$godwit" migrate config.json --set target.precision=bfloat16 >/dev/null 2>&1 &
 job=$!
-while [ "$(grep -c '^done' .target.h5.migration.journal 2>/dev/null)" -lt $((layers * 16)) ]; do sleep 0.1; done
+lines=0
+while [ "$lines" -lt $((layers * 16)) ] && kill -0 "$job" 2>/dev/null; do
+    sleep 0.1
+    lines="$(grep -c '^done' .target.h5.migration.journal 2>/dev/null || true)"
+    lines="${lines:-0}"
+done
 kill -9 "$job"
 wait "$job" 2>/dev/null || true
 from="$(date +%s.%N)"
