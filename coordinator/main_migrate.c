@@ -278,14 +278,20 @@ static status run(const struct session *session, const void *options) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse,
-    .doc = "Carries the source model into a smaller target: compiles a migration program, migrates slice by "
-           "slice over the "
-           "ranks, refits in closed form, fine-tunes by distillation, evaluates, and publishes the target in "
-           "the registry "
-           "(or writes the configuration's \"output\").\v"
-           "Ends with a table of source against target and the time of each phase. The executed program, "
-           "with the chosen "
-           "channels and each refit's residual, lies beside the model and in the run folder as plan.txt.",
+    .doc =
+        "Carries the source model into a smaller target: compiles a migration program, migrates slice by "
+        "slice over the "
+        "ranks, refits in closed form, fine-tunes by distillation, evaluates, and publishes the target in "
+        "the registry "
+        "(or writes the configuration's \"output\"). Without refit and training (refit.samples and "
+        "training.epochs "
+        "0) it "
+        "needs no data set and no memory for the models: they are streamed from file to file.\v"
+        "Ends with a table of source against target and the time of each phase. The executed program, "
+        "with the chosen "
+        "channels and each refit's residual, lies beside the model and in the run folder as plan.txt. "
+        "A run that was killed goes on where it was when the same command is started again, on any number of "
+        "ranks.",
     .children = (const struct argp_child[]){{&config_argp, 0, NULL, 0}, {0}},
 };
 

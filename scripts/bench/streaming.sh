@@ -68,10 +68,10 @@ for target in "target.precision=int8" "target.precision=bfloat16" "target.width=
     done
 done
 
-migrate 2 --set target.precision=bfloat16 >/dev/null 2>&1
+migrate 2 --set target.width=1 --set target.precision=bfloat16 >/dev/null 2>&1
 sha256sum <target.h5 >sum
 rm target.h5
-mpirun --oversubscribe -n 2 prlimit --data="$limit" "$godwit" migrate config.json --set target.precision=bfloat16 >/dev/null 2>&1 &
+mpirun --oversubscribe -n 2 prlimit --data="$limit" "$godwit" migrate config.json --set target.width=1 --set target.precision=bfloat16 >/dev/null 2>&1 &
 job=$!
 lines=0
 while [ "$lines" -lt $((layers * 16)) ] && kill -0 "$job" 2>/dev/null; do
@@ -82,7 +82,7 @@ done
 kill -9 "$job"
 wait "$job" 2>/dev/null || true
 from="$(date +%s.%N)"
-migrate 1 --set target.precision=bfloat16 2>&1 >/dev/null | sed -n 's/^resumed/# killed with -9 in its midst on 2 ranks, gone on with on 1; resumed/p'
+migrate 1 --set target.width=1 --set target.precision=bfloat16 2>&1 >/dev/null | sed -n 's/^resumed/# killed with -9 in its midst on 2 ranks, gone on with on 1; resumed/p'
 date +%s.%N | awk -v from="$from" '{ printf "# the rest took %.1f s\n", $1 - from }'
 sha256sum <target.h5 | cmp -s - sum || { echo "streaming.sh: other bytes after it was gone on with" >&2; exit 1; }
 echo "# the same bytes as without a kill"
