@@ -6,14 +6,15 @@
 #include "coordinator/compile.h"
 #include "io/model.h"
 #include "worker/calibration.h"
-#include "worker/machine.h"
+#include "worker/migrate.h"
 
 struct channels_task {
     const struct machine *machine;
     const struct config *config;
-    const struct calibration *calibration;
-    const struct model *source; /* batch norms folded */
-    const struct model *full;   /* the target at full width, with the source's weights */
+    const struct calibration *calibration; /* NULL: there are no samples */
+    const struct model *source;            /* batch norms folded; NULL where widths are given */
+    const struct model *full; /* the target at full width, with the source's weights; or an outline, then */
+    const struct migration *program; /* gives the weights, chunk by chunk; else NULL */
     struct compiled *compiled;
 };
 

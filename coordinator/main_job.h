@@ -35,11 +35,12 @@ status job_close(struct job *job, status error) STATUS_MUST_USE;
 double job_phase(struct job *job, const char *phase);
 
 /* Rank 0 writes the model into a new version of the registry (or to config.output if that is set), with its
- * provenance, a golden pair of a few samples of the data set, by which `godwit verify` checks it, and, if not
- * NULL, the executed plan, and deletes the checkpoint; *path (owned, on every rank) is
- * the model's file. `metrics` and `source` as in io/provenance.h. Collective. */
+ * provenance, a golden pair of a few samples of the data set if there is one, by which `godwit verify` checks
+ * it, and, if not NULL, the executed plan, and deletes the checkpoint; *path (owned, on every rank) is the
+ * model's file. `metrics` and `source` as in io/provenance.h. Collective. */
 struct job_result {
     const struct model *model;
+    const char *file; /* instead: the model, complete and on the same file system; it gets the model's name */
     const char *source, *source_digest;
     const char *plan;
     const struct provenance_metric *metric;

@@ -56,7 +56,8 @@ TABLE(source, source_config);
 static const struct field data_fields[] = {
     TEXT(data_config, format, "auto", "auto|idx|hdf5|folder",
          "format of the data set; auto: by what is at the path"),
-    TEXT(data_config, path, "", NULL, "folder or file of the data set"),
+    TEXT(data_config, path, "", NULL,
+         "folder or file of the data set; not needed without refit and training"),
     TEXT(data_config, x_train, "", NULL,
          "training samples: data set in HDF5, file of IDX; empty: the usual name"),
     TEXT(data_config, y_train, "", NULL, "training labels, likewise"),
@@ -113,7 +114,7 @@ TABLE(target, target_config);
 
 static const struct field migration_fields[] = {
     TEXT(migration_config, mode, "dynamic", "dynamic|static",
-         "dynamic: chunk by chunk; static: all is read, then written"),
+         "dynamic: chunk by chunk into the target's file, gone on with if it was killed; static: in memory"),
     REAL(migration_config, chunk_mib, 8, 1e-5, 65536, 0,
          "dynamic: most MiB of a chunk, but a row of a tensor at least"),
 };
