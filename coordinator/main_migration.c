@@ -130,9 +130,9 @@ status migration_stream(struct migration_run *m, const struct stream_task *task)
                   {"bytes_read", (double)keras_bytes_read(m->file) - before, NULL},
                   {"evaluate_s", counts.evaluate_s, NULL}, {"write_s", counts.write_s, NULL});
     if (!error && task->params) error = stream_params(&m->job.machine, &migration, m->made, task->params);
-    if (is_final(error)) {
-        target_file_close(&m->made);
+    if (is_final(error)) { /* removed first: as long as it is open, no other run takes it up */
         if (comm_is_root(world)) target_file_remove(task->path);
+        target_file_close(&m->made);
     }
     migration_release(&migration);
     return error;

@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <time.h>
 
@@ -72,6 +73,14 @@ static void test_needs_no_data(void **state) {
              "migrate --plan");
     assert_true(same_files("again.h5", "s1/small/1/model.h5"));
     assert_non_null(strstr(run_file("sr1", "small", "run.jsonl"), "\"peak_mib\""));
+    /* Killed between publishing and taking the other name away: what is published stays as it is. */
+    assert_int_equal(link(in_folder("s1/small/1/model.h5"), in_folder("s1/small/.model.h5.migration")), 0);
+    succeeds(
+        run(0, GODWIT_PROGRAM " migrate no_data.json --set target.width=0.25 --set models=s1 --set runs=sr1"),
+        "migrate");
+    assert_int_equal(entries("s1/small"), 2);
+    assert_true(same_files("again.h5", "s1/small/1/model.h5"));
+    assert_false(same_files("again.h5", "s1/small/2/model.h5"));
 }
 
 /* The values of a migration in memory, with each way to choose channels and with transforms that are done
@@ -335,6 +344,21 @@ static void test_two_at_once(void **state) {
     assert_true(same_files("two/large/1/model.h5", "two/large/2/model.h5"));
 }
 
+/* One that does not end is waited for a while, and left alone. */
+static void test_locked(void **state) {
+    (void)state;
+    write_bytes(in_folder(".made.h5.migration"), "of another", 10);
+    int fd = open(in_folder(".made.h5.migration"), O_RDWR);
+    assert_int_equal(flock(fd, LOCK_SH), 0);
+    fails(run(2, GODWIT_PROGRAM " migrate large.json"), 74, "another run is writing .made.h5.migration");
+    char text[16] = "";
+    assert_int_equal(pread(fd, text, 10, 0), 10);
+    assert_string_equal(text, "of another");
+    assert_true(exists(".made.h5.migration"));
+    close(fd);
+    assert_int_equal(unlink(in_folder(".made.h5.migration")), 0);
+}
+
 /* ---- failures ---- */
 
 static void test_full_disk(void **state) {
@@ -402,10 +426,15 @@ static int begin_large(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_needs_no_data),     cmocka_unit_test(test_same_as_in_memory),
-        cmocka_unit_test(test_dry_run_foretells), cmocka_unit_test(test_killed),
-        cmocka_unit_test(test_changed),           cmocka_unit_test(test_two_at_once),
-        cmocka_unit_test(test_full_disk),         cmocka_unit_test(test_bad_source),
+        cmocka_unit_test(test_needs_no_data),
+        cmocka_unit_test(test_same_as_in_memory),
+        cmocka_unit_test(test_dry_run_foretells),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_changed),
+        cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_locked),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_bad_source),
         cmocka_unit_test(test_with_refit),
     };
     return cmocka_run_group_tests(tests, begin_large, end);
