@@ -67,6 +67,18 @@ status job_open(const struct session *session, const struct config_arguments *ar
     return SUCCESS;
 }
 
+status job_belongs_to(struct job *job, const char *source_digest) {
+    char *text = NULL, *key = NULL;
+    int length = asprintf(&text, "%s\n%s", job->config_json, source_digest);
+    status error = length < 0 ? status_no_memory("a key", strlen(job->config_json)) : SUCCESS;
+    if (!error) error = bytes_digest(text, (size_t)length, &key);
+    if (length >= 0) free(text);
+    STATUS_TRY(comm_agree(job->session->world, error));
+    free(job->checkpoint_key);
+    job->checkpoint_key = key;
+    return SUCCESS;
+}
+
 status job_open_data(struct job *job, const struct model *model) {
     struct shape input = {0};
     int64_t classes = 0;

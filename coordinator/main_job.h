@@ -26,6 +26,8 @@ struct job {
  * ranks return the same status. After an error job_close must still be called. */
 status job_open(const struct session *session, const struct config_arguments *arguments,
                 struct job *job) STATUS_MUST_USE;
+/* The job's checkpoint belongs to this source too. Collective. */
+status job_belongs_to(struct job *job, const char *source_digest) STATUS_MUST_USE;
 /* Opens the data set for a model's input and classes. Collective. */
 status job_open_data(struct job *job, const struct model *model) STATUS_MUST_USE;
 /* Ends the data set and the run folder. Collective. Returns `error`, or what closing found. */

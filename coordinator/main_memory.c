@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static status create_model(const struct graph *graph, struct model **model) {
     struct graph *copy = NULL;
@@ -38,21 +39,22 @@ status memory_compile(struct migration_run *m) {
     return comm_agree(m->job.session->world, create_models(m));
 }
 
-/* A model at full width, into memory. */
-static status read_model(struct migration_run *m, const struct plan *plan, struct params *params) {
+status memory_execute(struct migration_run *m, const struct plan *plan, const bool *stale,
+                      struct params *params) {
     struct migration migration;
     STATUS_TRY(migration_prepare(m, plan, &migration));
+    migration.stale = stale;
     status error = migrate(&m->job.machine, &migration, params);
     migration_release(&migration);
     return error;
 }
 
 status memory_read_source(struct migration_run *m) {
-    return read_model(m, m->compiled->whole, m->source->params);
+    return memory_execute(m, m->compiled->whole, NULL, m->source->params);
 }
 
 status memory_read_uncut(struct migration_run *m) {
-    return m->uncut ? read_model(m, m->compiled->uncut, m->uncut->params) : SUCCESS;
+    return m->uncut ? memory_execute(m, m->compiled->uncut, NULL, m->uncut->params) : SUCCESS;
 }
 
 /* Through a file in the folder of the run folders, which a run that was killed finds again. */
@@ -67,12 +69,13 @@ static status stream_target(struct migration_run *m) {
 }
 
 status memory_migrate(struct migration_run *m) {
-    return migration_chunk_bytes(m->job.config) ? stream_target(m)
-                                                : read_model(m, m->compiled->plan, m->target->params);
+    return migration_chunk_bytes(m->job.config)
+               ? stream_target(m)
+               : memory_execute(m, m->compiled->plan, NULL, m->target->params);
 }
 
 static status refit_model(struct migration_run *m, struct model *model, struct plan *plan,
-                          const struct refit_config *config) {
+                          const struct refit_config *config, const signed char *due) {
     const struct comm *world = m->job.session->world;
     int *source_value = calloc((size_t)model->ops->nvalues + 1, sizeof *source_value);
     STATUS_TRY(comm_agree(world, source_value ? SUCCESS : status_no_memory("a refit", 0)));
@@ -84,6 +87,7 @@ static status refit_model(struct migration_run *m, struct model *model, struct p
                          .source_value = source_value,
                          .source_params = m->source->params,
                          .target_params = model->params,
+                         .due = due,
                          .plan = plan};
     status error = refit(&m->job.machine, &task);
     free(source_value);
@@ -94,7 +98,7 @@ static status refit_model(struct migration_run *m, struct model *model, struct p
 static status refit_uncut(struct migration_run *m) {
     struct refit_config config = m->job.config->refit;
     config.sweeps = 0;
-    return refit_model(m, m->uncut, m->compiled->uncut, &config);
+    return refit_model(m, m->uncut, m->compiled->uncut, &config, NULL);
 }
 
 static status calibrate(struct migration_run *m) {
@@ -140,6 +144,14 @@ status memory_choose_channels(struct migration_run *m) {
     return channels_choose(&task);
 }
 
-status memory_refit(struct migration_run *m) {
-    return refit_model(m, m->target, m->compiled->plan, &m->job.config->refit);
+status memory_refit(struct migration_run *m, const signed char *due) {
+    return refit_model(m, m->target, m->compiled->plan, &m->job.config->refit, due);
+}
+
+status memory_keep_base(struct migration_run *m) {
+    if (m->base) {
+        memcpy(m->base->data, m->target->params->data, (size_t)m->base->total * sizeof(float));
+        return SUCCESS;
+    }
+    return comm_agree(m->job.session->world, params_clone(m->target->params, &m->base));
 }

@@ -14,6 +14,13 @@ status memory_read_uncut(struct migration_run *run) STATUS_MUST_USE;
 /* Widths, if there is a budget and the program is not given: that makes another target too; then channels. */
 status memory_choose_channels(struct migration_run *run) STATUS_MUST_USE;
 status memory_migrate(struct migration_run *run) STATUS_MUST_USE;
-status memory_refit(struct migration_run *run) STATUS_MUST_USE;
+/* `due` as struct refit has it. */
+status memory_refit(struct migration_run *run, const signed char *due) STATUS_MUST_USE;
+/* Keeps the target's parameters as they are, for memory_update(). */
+status memory_keep_base(struct migration_run *run) STATUS_MUST_USE;
+
+/* What a program gives, into params; `stale` as struct migration has it. */
+status memory_execute(struct migration_run *run, const struct plan *plan, const bool *stale,
+                      struct params *params) STATUS_MUST_USE;
 
 #endif

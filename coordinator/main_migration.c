@@ -59,8 +59,11 @@ status migration_compile_again(struct migration_run *m) {
 
 status migration_compile(struct migration_run *m) {
     const struct comm *world = m->job.session->world;
-    STATUS_TRY(locate_source(m));
-    STATUS_TRY(comm_agree(world, open_source(m)));
+    if (!m->file) {
+        STATUS_TRY(locate_source(m));
+        STATUS_TRY(comm_agree(world, open_source(m)));
+    }
+    STATUS_TRY(job_belongs_to(&m->job, m->source_digest));
     STATUS_TRY(migration_compile_again(m));
     log_line(m->job.session->log, LOG_INFO, "compiled: %d slices, %d statements", m->compiled->plan->nslices,
              m->compiled->plan->nstatements);
@@ -121,6 +124,8 @@ status migration_stream(struct migration_run *m, const struct stream_task *task)
     STATUS_TRY(migration_prepare(m, m->compiled->plan, &migration));
     migration.chunk_bytes = migration_chunk_bytes(m->job.config);
     migration.final = task->final;
+    migration.stale = task->stale;
+    migration.before = task->before;
     double before = (double)keras_bytes_read(m->file);
     status error = open_target(m, task, migration.chunk_bytes);
     if (!error) error = stream(&m->job.machine, &migration, m->made, &counts);
@@ -196,14 +201,17 @@ status migration_publish(struct migration_run *m, struct job_result *result) {
     migration_phase(m, "publish");
     STATUS_TRY(publish(m, result, &path));
     status error = remove_made(m);
+    target_file_close(&m->made);
     migration_phase(m, "end");
     if (comm_is_root(m->job.session->world)) {
         m->report.phase = m->phase;
         printf("\n");
         report_print(stdout, &m->report);
         printf("\ntarget: %s\n", path);
+        fflush(stdout);
     }
-    free(path);
+    free(m->published);
+    m->published = path;
     return error;
 }
 
@@ -218,6 +226,10 @@ void migration_close(struct migration_run *m) {
     compiled_destroy(&m->compiled);
     graph_destroy(&m->source_graph);
     keras_close(&m->file);
+    params_destroy(&m->base);
     free(m->source_path);
     free(m->source_digest);
+    free(m->published);
+    m->source_path = m->source_digest = m->published = NULL;
+    m->report = (struct report){0};
 }

@@ -16,8 +16,8 @@
 /* One migration, as all ranks hold it. */
 struct migration_run {
     struct job job;
-    const char *plan_path; /* of a program to run; NULL: what the configuration gives */
-    char *source_path, *source_digest;
+    const char *plan_path;             /* of a program to run; NULL: what the configuration gives */
+    char *source_path, *source_digest; /* owned; of a source that is followed they are given */
     struct keras_file *file;
     struct graph *source_graph;
     struct compiled *compiled;
@@ -27,9 +27,12 @@ struct migration_run {
     struct model *source; /* batch norms folded */
     struct model *uncut;  /* the target at full width; NULL if that is the source */
     struct model *target;
+    bool followed;       /* updates will come: what they begin from is kept */
+    struct params *base; /* of the target after refit, then; else NULL */
     struct opgraph *source_logits, *target_logits;
     struct calibration *calibration;
     double latency_limit_s; /* 0: there is none */
+    char *published;        /* owned: the file of the last target; NULL */
     struct report report;
     struct report_phase phase[PHASES_MAX];
 };
@@ -42,7 +45,7 @@ int64_t migration_chunk_bytes(const struct config *config);
 
 void migration_phase(struct migration_run *run, const char *name);
 
-/* Finds the source, opens it and compiles the program. Collective. */
+/* Finds the source and opens it, unless it is open, and compiles the program. Collective. */
 status migration_compile(struct migration_run *run) STATUS_MUST_USE;
 
 /* Compiles once more, for the configuration as it is now. Collective. */
@@ -63,6 +66,8 @@ struct stream_task {
     const char *preprocessing;
     bool final;
     struct params *params;
+    const bool *stale; /* as struct migration has them */
+    const struct migrated_before *before;
 };
 
 /* Streams the target of the program, whose channels are chosen, into run->made. What cannot be gone on with
@@ -75,9 +80,7 @@ status migration_describe(struct migration_run *run) STATUS_MUST_USE;
 /* Publishes the target and prints the report. `result` says what; the rest of it is filled in. Collective. */
 status migration_publish(struct migration_run *run, struct job_result *result) STATUS_MUST_USE;
 
+/* Frees all that was made of the source, so that it can be begun again. Collective. */
 void migration_close(struct migration_run *run);
-
-/* The phases of a migration without models in memory: compile, select, migrate, publish. Collective. */
-status stream_phases(struct migration_run *run) STATUS_MUST_USE;
 
 #endif

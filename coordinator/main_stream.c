@@ -1,8 +1,9 @@
 /* A migration without models in memory: from the source's file straight to the target's. */
 #include "coordinator/main_channels.h"
-#include "coordinator/main_migration.h"
+#include "coordinator/main_phases.h"
 
 #include "io/registry.h"
+#include "shared/dependence.h"
 #include "worker/finish_statement.h"
 
 #include <stdio.h>
@@ -67,15 +68,19 @@ static status agree_on_file(const struct migration_run *m, char **path) {
 }
 
 /* What turns images into inputs stays as it was, but for another task. */
-static status stream_target(struct migration_run *m) {
+static status stream_target(struct migration_run *m, const bool *stale,
+                            const struct migrated_before *before) {
     char *path = NULL, *preprocessing = NULL;
     bool same_task = m->job.config->target.head == 0;
     status error = same_task ? keras_read_preprocessing(m->file, &preprocessing) : SUCCESS;
     error = comm_agree(m->job.session->world, error);
     if (!error) error = agree_on_file(m, &path);
     if (!error)
-        error = migration_stream(
-            m, &(struct stream_task){.path = path, .preprocessing = preprocessing, .final = true});
+        error = migration_stream(m, &(struct stream_task){.path = path,
+                                                          .preprocessing = preprocessing,
+                                                          .final = true,
+                                                          .stale = stale,
+                                                          .before = before});
     if (error && !m->job.config->output[0]) registry_tidy(m->job.config->models, m->job.config->name);
     free(preprocessing);
     free(path);
@@ -117,6 +122,15 @@ static void say_nearest(const struct migration_run *m) {
             n);
 }
 
+/* What follows the file. */
+static status finish_stream(struct migration_run *m) {
+    STATUS_TRY(check_target(m));
+    say_nearest(m);
+    STATUS_TRY(show_memory(m));
+    STATUS_TRY(migration_describe(m));
+    return migration_publish(m, &(struct job_result){.file = target_file_path(m->made)});
+}
+
 status stream_phases(struct migration_run *m) {
     log_line(
         m->job.session->log, LOG_INFO,
@@ -127,10 +141,29 @@ status stream_phases(struct migration_run *m) {
     migration_phase(m, "select");
     STATUS_TRY(choose_channels(m));
     migration_phase(m, "migrate");
-    STATUS_TRY(stream_target(m));
-    STATUS_TRY(check_target(m));
-    say_nearest(m);
-    STATUS_TRY(show_memory(m));
-    STATUS_TRY(migration_describe(m));
-    return migration_publish(m, &(struct job_result){.file = target_file_path(m->made)});
+    STATUS_TRY(stream_target(m, NULL, NULL));
+    return finish_stream(m);
+}
+
+status stream_update(struct migration_run *m, const bool *changed) {
+    const struct comm *world = m->job.session->world;
+    int n = m->compiled->plan->nstatements, migrated = 0;
+    bool *stale = calloc((size_t)n + 1, sizeof *stale);
+    struct keras_file *file = NULL;
+    struct graph *graph = NULL;
+    status error =
+        stale ? keras_open(m->published, NULL, &file, &graph) : status_no_memory("an update", (size_t)n);
+    error = comm_agree(world, error);
+    migration_phase(m, "migrate");
+    if (!error) {
+        dependence_statements(m->compiled->plan, changed, stale);
+        for (int i = 0; i < n; i++) migrated += stale[i];
+        log_line(m->job.session->log, LOG_INFO, "of %d statements %d are migrated again, the others copied",
+                 n, migrated);
+        error = stream_target(m, stale, &(struct migrated_before){file, graph});
+    }
+    keras_close(&file);
+    graph_destroy(&graph);
+    free(stale);
+    return error ? error : finish_stream(m);
 }

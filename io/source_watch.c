@@ -139,6 +139,10 @@ status source_watch_look(struct source_watch *w, enum source_state *state) {
     return SUCCESS;
 }
 
+const char *source_watch_path(const struct source_watch *watch) {
+    return watch->path;
+}
+
 /* ---- taking ---- */
 
 static status write_all(int to, const char *block, size_t n, const char *path) {

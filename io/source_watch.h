@@ -27,6 +27,9 @@ enum source_state {
 /* Looks once. */
 status source_watch_look(struct source_watch *watch, enum source_state *state) STATUS_MUST_USE;
 
+/* Where the model was at the last look that found one; NULL before. Borrowed, until the next look. */
+const char *source_watch_path(const struct source_watch *watch);
+
 /* Takes what the last look found settled: copies it to `copy`, so that it stays what it is however its
  * trainer goes on; *whole tells whether it was the same file before and after. From then on it is
  * SOURCE_SAME, also if the copy turns out to be no model. *path (owned) is where it came from. Errors: IO;

@@ -23,6 +23,20 @@ status plan_create(const struct graph *source, const struct graph *target, const
     return SUCCESS;
 }
 
+status plan_set_source(struct plan *plan, const char *path, const char *digest) {
+    char *new_path = strdup(path), *new_digest = strdup(digest);
+    if (!new_path || !new_digest) {
+        free(new_path);
+        free(new_digest);
+        return status_no_memory("a path", strlen(path));
+    }
+    free(plan->source_path);
+    free(plan->source_digest);
+    plan->source_path = new_path;
+    plan->source_digest = new_digest;
+    return SUCCESS;
+}
+
 void plan_destroy(struct plan **plan) {
     struct plan *p = *plan;
     if (!p) return;

@@ -101,6 +101,8 @@ struct plan {
 status plan_create(const struct graph *source, const struct graph *target, const char *source_path,
                    const char *source_digest, struct plan **plan) STATUS_MUST_USE;
 void plan_destroy(struct plan **plan);
+/* The source is another one of the same graph. */
+status plan_set_source(struct plan *plan, const char *path, const char *digest) STATUS_MUST_USE;
 
 /* An expression, whose arguments and operands the caller fills in; then expr_check() gives it its shape. It
  * owns `arg`, which may be NULL and is freed on failure too. */

@@ -38,7 +38,8 @@ bool chunk_next(const struct migration *migration, struct chunk *chunk) {
     }
     for (int i = chunk->statement ? chunk->index + 1 : 0; !here; i++) {
         if (i >= plan->nstatements) return false;
-        here = begin(migration, i, chunk);
+        bool wanted = !migration->stale || migration->stale[i] || migration->before;
+        here = wanted && begin(migration, i, chunk);
     }
     int64_t step = step_of(migration, chunk->value, chunk->rows);
     chunk->n = chunk->rows - chunk->first < step ? chunk->rows - chunk->first : step;

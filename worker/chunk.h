@@ -14,8 +14,9 @@ struct chunk {
     int owner;                /* the rank that migrates it */
 };
 
-/* The next chunk in the program's order, the first one after one that is zero; false after the last. Every
- * rank finds the same ones, on any number of ranks all but the owner. */
+/* The next chunk of the statements that are migrated or copied, in the program's order, the first one after
+ * one that is zero; false after the last. Every rank finds the same ones, on any number of ranks all but the
+ * owner. */
 bool chunk_next(const struct migration *migration, struct chunk *chunk);
 
 /* Values of the largest one. */

@@ -10,11 +10,20 @@
 #include "shared/plan.h"
 #include "worker/machine.h"
 
+/* A target that the same program made of a source as it was before. */
+struct migrated_before {
+    struct keras_file *file; /* opened by this rank */
+    const struct graph *graph;
+};
+
 struct migration {
     struct keras_file *file; /* opened by this rank */
     const struct plan *plan; /* keep lists chosen */
     const struct partition *partition;
     int64_t chunk_bytes; /* most bytes of a chunk, or one row if that is more; 0: chunks are whole tensors */
+    const bool *stale;   /* [plan->nstatements] the statements that are migrated; NULL: all */
+    const struct migrated_before *before; /* streaming: what the others' values are copied from; NULL: they
+                                             are left out */
     bool final; /* statements' values, the transforms in them that are done last too; else what tensors start
                    as: see plan_start() */
 };

@@ -6,6 +6,7 @@
 #include "worker/chunk_writer.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define MIB 1048576.0
 
@@ -88,12 +89,37 @@ static status look(struct streamer *s, struct stream_counts *counts) {
 
 /* ---- the rest ---- */
 
+/* Is it what it was before? */
+static bool is_copied(const struct streamer *s, const struct chunk *c) {
+    return s->migration->before && s->migration->stale && !s->migration->stale[c->index];
+}
+
+static int weight_named(const struct layer *layer, const char *name) {
+    for (int w = 0; w < layer->nweights; w++)
+        if (!strcmp(layer->weight[w].name, name)) return w;
+    return -1;
+}
+
+/* Layers have other numbers in a file that is read back, but the same names. */
+static status copy_rows(const struct streamer *s, const struct chunk *c, float *rows) {
+    const struct migrated_before *before = s->migration->before;
+    const struct layer *layer = &s->migration->plan->target->layer[c->statement->layer];
+    const char *name = layer->weight[c->statement->weight].name;
+    int l = graph_find_layer(before->graph, layer->name),
+        w = l < 0 ? -1 : weight_named(&before->graph->layer[l], name);
+    if (w < 0 || !shape_equal(&before->graph->layer[l].weight[w].shape, &c->statement->shape))
+        return status_fail(STATUS_DATA, "the target made before has no such \"%s/%s\"; start anew",
+                           layer->name, name);
+    return keras_read_rows(before->file, l, w, c->first, c->n, rows);
+}
+
 static status make_chunk(struct streamer *s, const struct chunk *c, double *evaluate_s) {
     if (interrupt_requested()) return stop_here(s);
     float *rows = chunk_writer_room(s->writer);
     if (!rows) return SUCCESS; /* the writer's error is told when it ends */
     double start = comm_time();
-    STATUS_TRY(evaluation_rows(s->evaluation, c->value, c->first, c->n, rows));
+    STATUS_TRY(is_copied(s, c) ? copy_rows(s, c, rows)
+                               : evaluation_rows(s->evaluation, c->value, c->first, c->n, rows));
     *evaluate_s += comm_time() - start;
     chunk_writer_give(s->writer, c);
     return SUCCESS;
