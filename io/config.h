@@ -110,6 +110,8 @@ struct config {
     struct source_config source;
     struct data_config data;
     struct target_config target;
+    char **targets; /* others in its place, if there are any: see config_of_target() */
+    int ntargets;
     struct migration_config migration;
     struct refit_config refit;
     struct training_config training;
@@ -123,6 +125,9 @@ status config_parse(const char *json, const char *what, struct config **config) 
  * its quotation marks. After an error the configuration is as before, but for objects, which are partly set.
  */
 status config_set(struct config *config, const char *assignment) STATUS_MUST_USE;
+/* The configuration of one of several targets, i in [0, config->ntargets): this one, with its name and its
+ * target, and no others. Owned. */
+status config_of_target(const struct config *config, int i, struct config **of_target) STATUS_MUST_USE;
 /* USAGE error with the key's meaning if the text at `path` ("data.path", or "source" for "source.model") is
  * empty. */
 status config_require(const struct config *config, const char *path) STATUS_MUST_USE;

@@ -39,6 +39,12 @@
         .key = #m, .type = FIELD_OBJECT, .offset = offsetof(struct s, m), .table = &m##_table,               \
         .plain = key_of_text, .meaning = about                                                               \
     }
+#define NAMED(s, m, other, record, about)                                                                    \
+    {                                                                                                        \
+        .key = #m, .type = FIELD_NAMED, .offset = offsetof(struct s, m),                                     \
+        .count_offset = offsetof(struct s, n##m), .table = &other##_table, .size = sizeof(struct record),    \
+        .meaning = about                                                                                     \
+    }
 #define TABLE(name, s)                                                                                       \
     static const struct field_table name##_table = {name##_fields,                                           \
                                                     (int)(sizeof name##_fields / sizeof *name##_fields)}
@@ -191,6 +197,10 @@ static const struct field config_fields[] = {
     INT(config, seed, 1, 0, LARGEST_INT, "seed of everything random"),
     OBJECT(config, data, "data set"),
     OBJECT(config, target, "the model to make from the source"),
+    NAMED(config, targets, target, target_config,
+          "several targets from one source, in one run: by the names of their models, each with keys of "
+          "target, "
+          "whose other keys are as they are there: {\"half\": {\"width\": 0.5}, \"fast\": {\"flops\": 0.2}}"),
     OBJECT(config, migration, "how parameters travel"),
     OBJECT(config, refit, "closed-form repair"),
     OBJECT(config, training, "training, or fine-tuning of the target"),
@@ -219,6 +229,9 @@ const char *field_allowed(const struct field *field, char *text) {
         break;
     case FIELD_TEXTS:
         snprintf(text, FIELD_TEXT_MAX, "a list of texts");
+        break;
+    case FIELD_NAMED:
+        snprintf(text, FIELD_TEXT_MAX, "an object of objects");
         break;
     case FIELD_INT:
         snprintf(text, FIELD_TEXT_MAX, "a whole number from %.16g to %.16g", field->min, field->max);

@@ -92,7 +92,7 @@ static const struct {
      "params, flops, latency_ms, latency_ratio, depth, blocks_removed, replace, rank, head, precision)"},
     {"{\"\": 3, \"x\": 1}",
      "c.json: unknown key \"\" (allowed here: name, source, topology, output, models, runs, engine, "
-     "threads, seed, data, target, migration, refit, training)"},
+     "threads, seed, data, target, targets, migration, refit, training)"},
     /* twice */
     {"{\"seed\": 1, \"name\": \"a\", \"seed\": 2}", "c.json: \"seed\" is there twice; keep one"},
     {"{\"refit\": {\"ridge\": 1, \"ridge\": 1}}", "c.json: \"refit.ridge\" is there twice; keep one"},
