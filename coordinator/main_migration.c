@@ -191,16 +191,15 @@ static status publish(struct migration_run *m, struct job_result *result, char *
 }
 
 /* The file has become the model, or was read into memory. Not collective: rank 0. */
-static status remove_made(const struct migration_run *m) {
+static void remove_made(const struct migration_run *m) {
     if (m->made && comm_is_root(m->job.session->world)) target_file_remove(target_file_path(m->made));
-    return SUCCESS;
 }
 
 status migration_publish(struct migration_run *m, struct job_result *result) {
     char *path = NULL;
     migration_phase(m, "publish");
     STATUS_TRY(publish(m, result, &path));
-    status error = remove_made(m);
+    remove_made(m);
     target_file_close(&m->made);
     migration_phase(m, "end");
     if (comm_is_root(m->job.session->world)) {
@@ -212,7 +211,7 @@ status migration_publish(struct migration_run *m, struct job_result *result) {
     }
     free(m->published);
     m->published = path;
-    return error;
+    return SUCCESS;
 }
 
 void migration_close(struct migration_run *m) {

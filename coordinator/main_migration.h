@@ -59,7 +59,7 @@ status migration_prepare(const struct migration_run *run, const struct plan *pla
                          struct migration *migration) STATUS_MUST_USE;
 void migration_release(struct migration *migration);
 
-/* What stream_target is to make: `final` as in struct migration, `params` NULL or what the values are read
+/* What migration_stream is to make: `final` as in struct migration, `params` NULL or what the values are read
  * into. */
 struct stream_task {
     const char *path; /* of the file, on every rank */

@@ -127,35 +127,34 @@ static const char grammar[] =
     "    positions = \"[\" { INTEGER } \"]\"\n";
 
 static void describe(FILE *out) {
-    fprintf(
-        out,
-        "A migration program says of every tensor of the target from which tensor of the source it "
-        "comes, which "
-        "part of it, and through which transforms. `godwit plan CONFIG` prints it, `godwit migrate "
-        "CONFIG --plan "
-        "FILE` runs an edited one, and after a run the executed program lies beside the target: with the "
-        "channels that were chosen, so that running it again gives the same.\n\n"
-        "%s\n"
-        "`bypass \"add_3\"`: the target does without the residual block that ends in this Add of the "
-        "source.\n\n"
-        "White space and line ends are all one; `#` begins a comment. Names of layers and tensors are in "
-        "quotation marks, with `\\\"` and `\\\\` for those in them.\n\n"
-        "`select(\"conv2d\", 16 of 32)` is a list of channels to be chosen for a group of coupled "
-        "channels, named "
-        "by the first layer that makes them; `channels(\"concatenate\", 48 of 96)` is what such choices "
-        "leave of a "
-        "layer's output; with positions, `select(\"conv2d\", 4 of 32, [0 3 4 7])`, nothing is chosen any "
-        "more. "
-        "`repeat 9`: each channel stands for so many positions, as behind a Flatten. The target is as "
-        "wide as "
-        "its statements say.\n\n"
-        "A slice ends with the layer that it names; slices are what ranks share out. In dynamic migration "
-        "they do so chunk by chunk, some rows of a tensor at a time. Most transforms then need no more of "
-        "their argument than those rows; transpose, low_rank, separable and project hold all of it in "
-        "memory, normalize and "
-        "quantize read it once more before.\n\n"
-        "| transform | gives |\n|---|---|\n",
-        grammar);
+    fprintf(out,
+            "A migration program says of every tensor of the target from which tensor of the source it "
+            "comes, which "
+            "part of it, and through which transforms. `godwit plan CONFIG` prints it, `godwit migrate "
+            "CONFIG --plan "
+            "FILE` runs an edited one, and after a run the executed program lies beside the target: with the "
+            "channels that were chosen, so that running it again gives the same.\n\n"
+            "%s\n"
+            "`bypass \"add_3\"`: the target does without the residual block that ends in this Add of the "
+            "source.\n\n"
+            "White space and line ends are all one; `#` begins a comment. Names of layers and tensors are in "
+            "quotation marks, with `\\\"` and `\\\\` for those in them.\n\n"
+            "`select(\"conv2d\", 16 of 32)` is a list of channels to be chosen for a group of coupled "
+            "channels, named "
+            "by the first layer that makes them; `channels(\"concatenate\", 48 of 96)` is what such choices "
+            "leave of a "
+            "layer's output; with positions, `select(\"conv2d\", 4 of 32, [0 3 4 7])`, nothing is chosen any "
+            "more. "
+            "`repeat 9`: each channel stands for so many positions, as behind a Flatten. The target is as "
+            "wide as "
+            "its statements say.\n\n"
+            "A slice ends with the layer that it names; slices are what ranks share out. In dynamic "
+            "migration they do so chunk by chunk, some rows of a tensor at a time. Most transforms then "
+            "need no more of their argument than those rows; transpose, low_rank, separable and project hold "
+            "all of it in "
+            "memory, normalize and quantize read it once more before.\n\n"
+            "| transform | gives |\n|---|---|\n",
+            grammar);
     for (int i = 0; i < transform_count(); i++)
         fprintf(out, "| `%s` | %s |\n", transform_at(i)->usage, transform_at(i)->doc);
 }

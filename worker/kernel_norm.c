@@ -16,17 +16,17 @@ int kernel_channels(const struct selection *s, const struct op *op, const struct
     return columns == s->ops->param[op->param[0]].shape.dim[channel_axis(s, op)] ? columns : 0;
 }
 
-void kernel_squares(const struct selection *s, const struct op *op, int64_t first, int64_t n,
+void kernel_squares(const struct selection *s, const struct op *op, int channels, int64_t first, int64_t n,
                     const float *values, double *sum) {
     const struct shape *shape = &s->ops->param[op->param[0]].shape;
     int axis = channel_axis(s, op);
-    int64_t columns = shape->dim[axis], inner = axis == shape->rank - 1 ? 1 : shape->dim[axis + 1];
-    int64_t within = first % inner, column = first / inner % columns;
+    int64_t inner = axis == shape->rank - 1 ? 1 : shape->dim[axis + 1];
+    int64_t within = first % inner, column = first / inner % channels;
     for (int64_t i = 0; i < n; i++) {
         sum[column] += (double)values[i] * values[i];
         if (++within < inner) continue;
         within = 0;
-        if (++column == columns) column = 0;
+        if (++column == channels) column = 0;
     }
 }
 
@@ -82,8 +82,8 @@ static status add_kernel(const struct migration *program, struct evaluation *eva
         int64_t n = rows - first < step ? rows - first : step;
         error = evaluation_rows(evaluation, plan_start(statement), first, n, chunk);
         if (!error)
-            kernel_squares(s, &s->ops->op[op], first * columns, n * columns, chunk,
-                           sums->sum + sums->first[op]);
+            kernel_squares(s, &s->ops->op[op], (int)(sums->first[op + 1] - sums->first[op]), first * columns,
+                           n * columns, chunk, sums->sum + sums->first[op]);
     }
     evaluation_forget(evaluation);
     return error;

@@ -8,9 +8,10 @@
 /* The output channels of an operation's kernel, if it has one and makes its node's channels: *channel
  * (borrowed) says of what group and class each is. 0 if not. */
 int kernel_channels(const struct selection *selection, const struct op *op, const struct channel **channel);
-/* Adds the squares of `n` values of its kernel, from value `first` on, to sum[output channels]. */
-void kernel_squares(const struct selection *selection, const struct op *op, int64_t first, int64_t n,
-                    const float *values, double *sum);
+/* Adds the squares of `n` values of its kernel, from value `first` on, to sum[channels], which
+ * kernel_channels gave. */
+void kernel_squares(const struct selection *selection, const struct op *op, int channels, int64_t first,
+                    int64_t n, const float *values, double *sum);
 
 /* norm[group][class] for every group of selection->map of which less is kept than it has: the sums of the
  * squares of the kernels that make the class. norm[group] is owned by the caller, also after an error, NULL

@@ -211,7 +211,7 @@ static status norms_in_memory(const struct selection *s, int group, double *norm
         double *sum = NULL;
         STATUS_TRY(memory_alloc("kernel norms", (size_t)columns, sizeof *sum, (void **)&sum));
         int p = op->param[0];
-        kernel_squares(s, op, 0, s->params->count[p], params_at(s->params, p), sum);
+        kernel_squares(s, op, columns, 0, s->params->count[p], params_at(s->params, p), sum);
         for (int c = 0; c < columns; c++)
             if (channel[c].group == group) norm[channel[c].index] += sum[c];
         free(sum);
