@@ -103,7 +103,8 @@ status dry_run(const struct session *session, const struct config_arguments *arg
     struct config *config = NULL;
     status error = config_load(session->world, arguments, &config);
     if (!error) {
-        if (comm_is_root(session->world)) error = look(session, config, plan);
+        if (comm_is_root(session->world)) error = config_require_one_target(config);
+        if (!error && comm_is_root(session->world)) error = look(session, config, plan);
         error = comm_agree(session->world, error);
     }
     config_destroy(&config);

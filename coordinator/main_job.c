@@ -42,10 +42,15 @@ static status name_checkpoint(struct job *job) {
 }
 
 status job_open(const struct session *session, const struct config_arguments *arguments, struct job *job) {
-    *job = (struct job){.session = session, .start = comm_time(), .phase_start = comm_time()};
+    struct config *config = NULL;
+    *job = (struct job){.session = session};
+    STATUS_TRY(config_load(session->world, arguments, &config));
+    return job_begin(session, config, job);
+}
+
+status job_begin(const struct session *session, struct config *c, struct job *job) {
+    *job = (struct job){.session = session, .config = c, .start = comm_time(), .phase_start = comm_time()};
     log_phase(session->log, "prepare");
-    STATUS_TRY(config_load(session->world, arguments, &job->config));
-    const struct config *c = job->config;
     job->machine = (struct machine){.world = session->world,
                                     .node = session->node,
                                     .log = session->log,

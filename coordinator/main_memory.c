@@ -28,9 +28,9 @@ static status create_target(struct migration_run *m) {
 
 /* The models, without their weights yet. */
 static status create_models(struct migration_run *m) {
-    STATUS_TRY(create_model(m->compiled->fold->graph, &m->source));
+    if (!m->shared) STATUS_TRY(create_model(m->compiled->fold->graph, &m->source));
     if (m->compiled->uncut) STATUS_TRY(create_model(m->compiled->skeleton->graph, &m->uncut));
-    STATUS_TRY(model_logits(m->source, &m->source_logits));
+    if (!m->shared) STATUS_TRY(model_logits(m->source, &m->source_logits));
     return create_target(m);
 }
 
@@ -50,7 +50,7 @@ status memory_execute(struct migration_run *m, const struct plan *plan, const bo
 }
 
 status memory_read_source(struct migration_run *m) {
-    return memory_execute(m, m->compiled->whole, NULL, m->source->params);
+    return m->shared ? SUCCESS : memory_execute(m, m->compiled->whole, NULL, m->source->params);
 }
 
 status memory_read_uncut(struct migration_run *m) {

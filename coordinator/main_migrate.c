@@ -4,6 +4,7 @@
 #include "coordinator/main_dry_run.h"
 #include "coordinator/main_follow.h"
 #include "coordinator/main_phases.h"
+#include "coordinator/main_targets.h"
 
 struct options {
     struct config_arguments config;
@@ -63,7 +64,11 @@ static status run(const struct session *session, const void *options) {
     const struct options *o = options;
     struct migration_run m = {.plan_path = o->plan};
     if (o->dry_run) return dry_run(session, &o->config, o->plan);
-    status error = job_open(session, &o->config, &m.job);
+    struct config *config = NULL;
+    STATUS_TRY(config_load(session->world, &o->config, &config));
+    if (config->ntargets && !o->follow && !o->plan) return make_targets(session, config);
+    status error = job_begin(session, config, &m.job);
+    if (!error) error = config_require_one_target(config);
     if (!error && o->follow) error = follow(&m, &o->following);
     else if (!error) error = migration_streams(m.job.config) ? stream_phases(&m) : memory_phases(&m);
     migration_close(&m);

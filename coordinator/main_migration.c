@@ -214,6 +214,27 @@ status migration_publish(struct migration_run *m, struct job_result *result) {
     return SUCCESS;
 }
 
+void migration_hand_over(struct migration_run *from, struct migration_run *to) {
+    bool same_task = from->job.config->target.head == to->job.config->target.head;
+    to->source_path = from->source_path;
+    to->source_digest = from->source_digest;
+    to->file = from->file;
+    to->source_graph = from->source_graph;
+    to->source = from->source;
+    to->source_logits = from->source_logits;
+    to->shared = to->source != NULL;
+    from->source_path = from->source_digest = NULL;
+    from->file = NULL;
+    from->source_graph = NULL;
+    from->source = NULL;
+    from->source_logits = NULL;
+    if (!same_task) return; /* labels are checked against its classes */
+    to->job.data = from->job.data;
+    to->calibration = from->calibration;
+    from->job.data = NULL;
+    from->calibration = NULL;
+}
+
 void migration_close(struct migration_run *m) {
     target_file_close(&m->made);
     calibration_destroy(&m->calibration);

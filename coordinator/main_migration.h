@@ -27,6 +27,7 @@ struct migration_run {
     struct model *source; /* batch norms folded */
     struct model *uncut;  /* the target at full width; NULL if that is the source */
     struct model *target;
+    bool shared;         /* the source is there already, with its weights: migration_hand_over */
     bool followed;       /* updates will come: what they begin from is kept */
     struct params *base; /* of the target after refit, then; else NULL */
     struct opgraph *source_logits, *target_logits;
@@ -79,6 +80,10 @@ status migration_describe(struct migration_run *run) STATUS_MUST_USE;
 
 /* Publishes the target and prints the report. `result` says what; the rest of it is filled in. Collective. */
 status migration_publish(struct migration_run *run, struct job_result *result) STATUS_MUST_USE;
+
+/* Gives the source, the data set and the samples to the next of several targets, whose job has begun. Not
+ * collective. */
+void migration_hand_over(struct migration_run *from, struct migration_run *to);
 
 /* Frees all that was made of the source, so that it can be begun again. Collective. */
 void migration_close(struct migration_run *run);

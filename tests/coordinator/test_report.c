@@ -64,10 +64,35 @@ static void test_unknown(void **state) {
     free(text);
 }
 
+/* A star for what no other betters in all: the third is as good as the second in nothing. */
+static void test_targets(void **state) {
+    (void)state;
+    const struct report_target t[] = {
+        {"half", {.target = {75002, 10e6, 0.92, 0.00025}, .agreement = 0.95}},
+        {"quarter", {.target = {19074, 2.5e6, 0.888, 0.00012}, .agreement = 0.91}},
+        {"worse", {.target = {19074, 2.6e6, 0.888, 0.00012}, .agreement = 0.91}},
+        {"unlabelled", {.target = {5, -1, NAN, 0}, .agreement = 0.5}}};
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    assert_non_null(out);
+    report_print_targets(out, 4, t);
+    fclose(out);
+    assert_string_equal(
+        text, "target                       accuracy  same class     parameters      MFLOP  latency, ms\n"
+              "* half                        92.00 %      95.0 %         75,002      10.00        0.250\n"
+              "* quarter                     88.80 %      91.0 %         19,074       2.50        0.120\n"
+              "  worse                       88.80 %      91.0 %         19,074       2.60        0.120\n"
+              "* unlabelled                               50.0 %              5                        \n"
+              "* no other target betters it in all of this\n");
+    free(text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_targets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
