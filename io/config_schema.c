@@ -109,6 +109,8 @@ static const struct field target_fields[] = {
     REAL(target_config, rank, 1, 0, 1, OPEN_MIN,
          "factor on the rank of kernels of Dense and convolutions, which become products of two; 1: they "
          "stay"),
+    TEXTS(target_config, ranks,
+          "ranks, or factors below 1, for some layers, by name: [\"conv_3 16\", \"conv_4 0.25\"]"),
     INT(target_config, head, 0, 0, 16777216,
         "classes of another task: the last layer starts anew and learns from labels; 0: the source's"),
     TEXT(target_config, precision, "float32", "float32|bfloat16|int8|int8_gptq|int4|int4_gptq",
