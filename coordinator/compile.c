@@ -90,10 +90,10 @@ static status choose_widths(struct compiled *c, const struct target_config *conf
     STATUS_TRY(compile_keep_all(c));
     if (budget_is_set(config) && config->nwidths)
         return status_fail(STATUS_USAGE,
-                           "target.widths and a budget (target.params, target.flops) exclude each other; "
-                           "leave one out");
+                           "target.widths and a budget (target.params, target.flops, target.latency_ms, "
+                           "target.latency_ratio) exclude each other; leave one out");
     if (c->skeleton->given) return keep_given(c);
-    if (budget_is_set(config)) return budget_allot(c, config, error, c->kept);
+    if (budget_is_set(config)) return budget_allot(c, config, NULL, error, c->kept);
     for (int i = 0; i < target_kind_count(); i++)
         if (target_kind_at(i)->narrow)
             STATUS_TRY(target_kind_at(i)->narrow(config, c->skeleton, c->map, c->kept));
@@ -106,10 +106,10 @@ status compile_narrowed(const struct compiled *c, const int *kept, struct graph 
         struct layer *l = &(*graph)->layer[(*graph)->node[i].layer];
         int width;
         channel_map_of(c->map, i, &width);
-        int64_t n = compile_kept(c, kept, i, false, NULL, NULL);
+        int64_t n = compile_positions(c, kept, i, false, NULL, NULL);
         if (l->kind->set_width && n < width) STATUS_TRY(l->kind->set_width(l, n));
         channel_map_inner(c->map, i, &width);
-        n = compile_kept(c, kept, i, true, NULL, NULL);
+        n = compile_positions(c, kept, i, true, NULL, NULL);
         if (l->kind->set_inner && n < width) STATUS_TRY(l->kind->set_inner(l, n));
     }
     return graph_infer(*graph);
@@ -311,13 +311,25 @@ status compile_target(const struct graph *source, const char *source_path, const
     return error;
 }
 
-status compile_widths(struct compiled *c, const struct target_config *config, const double *const *error,
-                      const char *name) {
+/* The target and its program, as wide as `kept` says. */
+static status make_program(struct compiled *c, const struct target_config *config, const char *name) {
     const struct plan *full = c->whole;
     plan_destroy(&c->plan);
-    STATUS_TRY(choose_widths(c, config, error));
     STATUS_TRY(compile_narrow(c, name));
     STATUS_TRY(check_given(c));
     STATUS_TRY(plan_create(full->source, c->target, full->source_path, full->source_digest, &c->plan));
+    for (int i = 0; i < config->ndepth; i++) STATUS_TRY(plan_add_bypassed(c->plan, config->depth[i]));
     return add_slices(c, c->plan, config);
+}
+
+status compile_kept(struct compiled *c, const struct target_config *config, const int *kept,
+                    const char *name) {
+    memcpy(c->kept, kept, (size_t)channel_map_groups(c->map) * sizeof *kept);
+    return make_program(c, config, name);
+}
+
+status compile_widths(struct compiled *c, const struct target_config *config, const double *const *error,
+                      const char *name) {
+    STATUS_TRY(choose_widths(c, config, error));
+    return make_program(c, config, name);
 }

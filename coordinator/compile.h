@@ -35,6 +35,9 @@ status compile_program(const struct graph *source, const char *source_path, cons
  * error[group][kept] (see coordinator/budget.h; NULL: nothing is known). */
 status compile_widths(struct compiled *compiled, const struct target_config *config,
                       const double *const *error, const char *name) STATUS_MUST_USE;
+/* The same with kept[groups] classes of each group. */
+status compile_kept(struct compiled *compiled, const struct target_config *config, const int *kept,
+                    const char *name) STATUS_MUST_USE;
 /* The skeleton narrowed to kept[groups] classes; *graph is the caller's, on failure too. */
 status compile_narrowed(const struct compiled *compiled, const int *kept,
                         struct graph **graph) STATUS_MUST_USE;

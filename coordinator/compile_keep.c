@@ -11,8 +11,8 @@ const struct channel *compile_channels(const struct compiled *c, int node, bool 
 
 /* Positions of a node's output, or of the channels inside it, that stay when the classes chosen[group] stay;
  * NULL for a group: the first kept[group]. `index` may be NULL, else has room for the node's width. */
-int64_t compile_kept(const struct compiled *c, const int *kept, int node, bool inner, int64_t *const *chosen,
-                     int64_t *index) {
+int64_t compile_positions(const struct compiled *c, const int *kept, int node, bool inner,
+                          int64_t *const *chosen, int64_t *index) {
     int width;
     const struct channel *channel = compile_channels(c, node, inner, &width);
     int64_t n = 0;
@@ -48,7 +48,7 @@ static bool is_list_of(const struct compiled *c, const struct keep *k, int node,
 status compile_keep_of(struct compiled *c, struct plan *plan, int node, bool inner, int repeat, int *index) {
     int width, group = compile_whole_group(c, node, inner);
     compile_channels(c, node, inner, &width);
-    int64_t n = compile_kept(c, c->kept, node, inner, NULL, NULL);
+    int64_t n = compile_positions(c, c->kept, node, inner, NULL, NULL);
     *index = -1;
     if (n == width) return SUCCESS;
     for (int i = 0; i < plan->nkeeps; i++) {
@@ -77,7 +77,7 @@ static status list_positions(const struct compiled *c, const struct keep *k, int
     compile_channels(c, k->node, k->inner, &width);
     *index = malloc(((size_t)width * (size_t)k->repeat + 1) * sizeof **index);
     if (!*index) return status_no_memory("a keep list", (size_t)width * sizeof **index);
-    int64_t n = compile_kept(c, c->kept, k->node, k->inner, chosen, *index);
+    int64_t n = compile_positions(c, c->kept, k->node, k->inner, chosen, *index);
     if (n * k->repeat != k->n)
         return status_fail(STATUS_UNSUPPORTED,
                            "the choice of channels leaves %lld of \"%s\" instead of %lld: its channels "

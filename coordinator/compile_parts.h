@@ -23,8 +23,8 @@ int compile_whole_group(const struct compiled *c, int node, bool inner);
 /* How many positions of a node's output, or of the channels inside it, stay when the classes chosen[group]
  * stay; NULL for a group: the first kept[group]. They go to `index`, which may be NULL, else has room for
  * all. */
-int64_t compile_kept(const struct compiled *c, const int *kept, int node, bool inner, int64_t *const *chosen,
-                     int64_t *index);
+int64_t compile_positions(const struct compiled *c, const int *kept, int node, bool inner,
+                          int64_t *const *chosen, int64_t *index);
 /* The program's list of what stays there, each position repeated; made at first use. *index -1: everything
  * stays. */
 status compile_keep_of(struct compiled *c, struct plan *plan, int node, bool inner, int repeat,

@@ -54,12 +54,28 @@ static void widths_of_statements(struct compiled *c) {
     }
 }
 
+/* The program says which blocks are left out, if it names any; what is to be measured it does not need. */
+static status begin_program(const struct graph *source, const char *text, const struct target_config *config,
+                            struct compiled **compiled, struct position *at) {
+    struct target_config asked = *config;
+    char **name = NULL;
+    int n = 0;
+    STATUS_TRY(plan_parse_bypassed(text, strlen(text), &n, &name, at));
+    asked.blocks_removed = 0;
+    if (n) {
+        asked.depth = name;
+        asked.ndepth = n;
+    }
+    status error = compile_begin(source, &asked, compiled);
+    plan_names_free(n, name);
+    return n && status_code(error) == STATUS_USAGE ? status_recode(error, STATUS_DATA) : error;
+}
+
 status compile_program(const struct graph *source, const char *source_path, const char *digest,
                        const char *text, const struct target_config *config, const char *name,
                        struct compiled **compiled, struct position *at) {
     struct compiled *c = NULL;
-    *at = (struct position){0};
-    STATUS_TRY(compile_begin(source, config, &c));
+    STATUS_TRY(begin_program(source, text, config, &c, at));
     status error = plan_parse(text, strlen(text), source, c->skeleton->graph, &c->plan, at);
     if (!error && digest && c->plan->source_digest && strcmp(digest, c->plan->source_digest) != 0)
         error = status_fail(

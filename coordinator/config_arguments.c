@@ -2,13 +2,16 @@
 
 #include "coordinator/command.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const struct argp_option options[] = {
     {"set", 's', "KEY=VALUE", 0,
      "Set a key of the configuration, for example training.epochs=3; may be repeated (godwit help config "
      "lists the keys)",
      0},
+    {"target", 't', "NAME", 0, "Of several targets (key targets) this one only", 0},
     {0},
 };
 
@@ -19,6 +22,9 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         if (arguments->nsets == CONFIG_SETS_MAX)
             return command_argument_error(state, "more than %d times --set", CONFIG_SETS_MAX);
         arguments->set[arguments->nsets++] = arg;
+        return 0;
+    case 't':
+        arguments->target = arg;
         return 0;
     case ARGP_KEY_ARG:
         if (arguments->path) return command_argument_error(state, "one CONFIG only, not \"%s\" too", arg);
@@ -34,6 +40,39 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
 
 const struct argp config_argp = {.options = options, .parser = parse, .args_doc = "CONFIG"};
 
+static void list_targets(const struct config *config, char *text, size_t size) {
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; i < config->ntargets && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%.*s", i ? ", " : "",
+                                 (int)strcspn(config->targets[i], "\n"), config->targets[i]);
+}
+
+status config_require_one_target(const struct config *config) {
+    char names[512];
+    if (!config->ntargets) return SUCCESS;
+    list_targets(config, names, sizeof names);
+    return status_fail(STATUS_USAGE, "the configuration has several targets; choose one with --target: %s",
+                       names);
+}
+
+/* The one that is named in the place of all. */
+static status choose_target(const char *name, struct config **config) {
+    struct config *one = NULL;
+    char names[512];
+    for (int i = 0; i < (*config)->ntargets; i++) {
+        size_t length = strcspn((*config)->targets[i], "\n");
+        if (strlen(name) != length || strncmp(name, (*config)->targets[i], length) != 0) continue;
+        STATUS_TRY(config_of_target(*config, i, &one));
+        config_destroy(config);
+        *config = one;
+        return SUCCESS;
+    }
+    list_targets(*config, names, sizeof names);
+    return status_fail(STATUS_USAGE, "--target: there is no target \"%.80s\"%s%s", name,
+                       *names ? "; there are: " : "; the configuration has no key targets", names);
+}
+
 static status load(const struct config_arguments *arguments, struct config **config) {
     STATUS_TRY(config_read(arguments->path, config));
     for (int i = 0; i < arguments->nsets; i++) {
@@ -42,7 +81,9 @@ static status load(const struct config_arguments *arguments, struct config **con
         config_destroy(config);
         return error;
     }
-    return SUCCESS;
+    status error = arguments->target ? choose_target(arguments->target, config) : SUCCESS;
+    if (error) config_destroy(config);
+    return error;
 }
 
 status config_load(const struct comm *world, const struct config_arguments *arguments,

@@ -20,14 +20,19 @@ struct config_arguments {
     const char *path;
     int nsets;
     const char *set[CONFIG_SETS_MAX]; /* in the order given */
+    const char *target;               /* one of several; NULL: none is named */
 };
 
 extern const struct argp config_argp;
 
-/* Rank 0 reads the file and applies the settings; everybody gets the effective configuration. `world` may be
- * NULL: this process alone. Collective; all ranks return the same status. Errors: IO, USAGE. */
+/* Rank 0 reads the file and applies the settings, and takes the target that is named; everybody gets the
+ * effective configuration. `world` may be NULL: this process alone. Collective; all ranks return the same
+ * status. Errors: IO, USAGE. */
 status config_load(const struct comm *world, const struct config_arguments *arguments,
                    struct config **config) STATUS_MUST_USE;
+
+/* USAGE error naming them if the configuration has several targets, for what does one only. */
+status config_require_one_target(const struct config *config) STATUS_MUST_USE;
 
 /* How to open the source that a configuration names; texts are borrowed. */
 struct keras_options config_keras_options(const struct config *config);

@@ -1,15 +1,21 @@
 #include "coordinator/main_channels.h"
 
+#include "coordinator/budget.h"
+#include "coordinator/main_latency.h"
 #include "shared/log.h"
-#include "worker/select.h"
+#include "worker/kernel_norm.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+static long long samples_of(const struct channels_task *t) {
+    return t->calibration ? (long long)t->calibration->total : 0;
+}
+
 /* Without samples there is nothing to measure on. */
 static const char *method_of(const struct channels_task *t) {
     const char *method = t->config->refit.select;
-    return !t->calibration->total && !strcmp(method, "next_layer") ? "norm" : method;
+    return !samples_of(t) && !strcmp(method, "next_layer") ? "norm" : method;
 }
 
 static struct selection selection_of(const struct channels_task *t, const int *kept, double **error) {
@@ -45,25 +51,43 @@ static status prepare_errors(const struct channels_task *t, int *kept, double **
     return SUCCESS;
 }
 
-status channels_allot(const struct channels_task *t) {
-    size_t groups = (size_t)channel_map_groups(t->compiled->map) + 1;
-    int *kept = calloc(groups, sizeof *kept);
-    double **error = calloc(groups, sizeof *error);
-    int64_t **chosen = calloc(groups, sizeof *chosen);
-    status failed = kept && error && chosen ? prepare_errors(t, kept, error)
-                                            : status_no_memory("errors", groups * sizeof *error);
+/* What narrowing each group costs in error. */
+static status measure_errors(const struct channels_task *t, int *kept, double **error) {
+    int64_t **chosen = calloc((size_t)channel_map_groups(t->compiled->map) + 1, sizeof *chosen);
+    status failed = chosen ? prepare_errors(t, kept, error) : status_no_memory("errors", 0);
     failed = comm_agree(t->machine->world, failed);
     if (!failed) {
         struct selection selection = selection_of(t, kept, error);
         failed = select_channels(t->machine, &selection, chosen);
     }
-    if (!failed)
-        failed = comm_agree(t->machine->world, compile_widths(t->compiled, &t->config->target,
-                                                              (const double *const *)error, t->config->name));
-    if (!failed)
-        log_line(t->machine->log, LOG_INFO, "widths allotted by their errors on %lld samples",
-                 (long long)t->calibration->total);
     free_lists(t, (void **)chosen);
+    return failed;
+}
+
+static status allot(const struct channels_task *t, const double *const *error, int *kept, double *latency_s) {
+    const struct target_config *config = &t->config->target;
+    if (!budget_needs_latency(config))
+        return comm_agree(t->machine->world, compile_widths(t->compiled, config, error, t->config->name));
+    const struct latency_task task = {.machine = t->machine,
+                                      .config = config,
+                                      .compiled = t->compiled,
+                                      .source = t->source,
+                                      .error = error};
+    STATUS_TRY(latency_allot(&task, kept, latency_s));
+    return comm_agree(t->machine->world, compile_kept(t->compiled, config, kept, t->config->name));
+}
+
+status channels_allot(const struct channels_task *t, double *latency_s) {
+    size_t groups = (size_t)channel_map_groups(t->compiled->map) + 1;
+    int *kept = calloc(groups, sizeof *kept);
+    double **error = calloc(groups, sizeof *error);
+    bool measured = samples_of(t) > 0;
+    status failed = kept && error ? SUCCESS : status_no_memory("errors", groups * sizeof *error);
+    failed = comm_agree(t->machine->world, failed);
+    if (!failed && measured) failed = measure_errors(t, kept, error);
+    if (!failed) failed = allot(t, measured ? (const double *const *)error : NULL, kept, latency_s);
+    if (!failed && measured)
+        log_line(t->machine->log, LOG_INFO, "widths allotted by their errors on %lld samples", samples_of(t));
     free_lists(t, (void **)error);
     free(kept);
     return failed;
@@ -71,14 +95,29 @@ status channels_allot(const struct channels_task *t) {
 
 /* ---- which ---- */
 
+/* Of an outline, kernel norms come from the files. */
+static status select_streamed(const struct channels_task *t, struct selection *selection, int64_t **chosen) {
+    double **norm = calloc((size_t)channel_map_groups(t->compiled->map) + 1, sizeof *norm);
+    status error = comm_agree(t->machine->world, norm ? SUCCESS : status_no_memory("kernel norms", 0));
+    if (!error && !strcmp(selection->method, "norm"))
+        error = kernel_norms(t->machine, selection, t->program, norm);
+    selection->norm = norm;
+    if (!error) error = select_channels(t->machine, selection, chosen);
+    free_lists(t, (void **)norm);
+    return error;
+}
+
 static status choose(const struct channels_task *t, int64_t **chosen) {
     const struct comm *world = t->machine->world;
     struct compiled *c = t->compiled;
     if (!compile_is_given(c)) {
         struct selection selection = selection_of(t, c->kept, NULL);
-        STATUS_TRY(select_channels(t->machine, &selection, chosen));
-        log_line(t->machine->log, LOG_INFO, "channels chosen by %s from %lld samples", selection.method,
-                 (long long)t->calibration->total);
+        STATUS_TRY(t->program ? select_streamed(t, &selection, chosen)
+                              : select_channels(t->machine, &selection, chosen));
+        if (samples_of(t))
+            log_line(t->machine->log, LOG_INFO, "channels chosen by %s from %lld samples", selection.method,
+                     samples_of(t));
+        else log_line(t->machine->log, LOG_INFO, "channels chosen by %s", selection.method);
     }
     STATUS_TRY(comm_agree(world, compile_given(c, chosen)));
     return comm_agree(world, compile_choose(c, chosen));

@@ -1,10 +1,9 @@
 #include "coordinator/main_dry_run.h"
 
+#include "coordinator/main_migration.h"
 #include "coordinator/program.h"
 #include "io/digest.h"
-#include "io/keras.h"
 #include "io/registry.h"
-#include "worker/migrate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,10 +27,10 @@ static status print_ranks(const struct compiled *c, const struct config *config,
     struct partition *partition = NULL;
     double *bytes = calloc((size_t)nranks, sizeof *bytes), all = 0;
     status error = bytes ? program_partition(c->plan, nranks, &partition) : status_no_memory("ranks", 0);
-    bool dynamic = config->migration.mode[0] == 'd';
     struct migration migration = {.plan = c->plan,
                                   .partition = partition,
-                                  .chunk_bytes = dynamic ? (int64_t)(config->migration.chunk_mib * MIB) : 0};
+                                  .chunk_bytes = migration_chunk_bytes(config),
+                                  .final = migration_streams(config)};
     if (!error) error = migration_bytes(&migration, bytes);
     if (!error) printf("\n# %-6s %-16s %20s\n", "rank", "slices", "MiB of the source");
     for (int r = 0; r < nranks && !error; r++) {
@@ -81,7 +80,7 @@ static status look(const struct session *session, const struct config *config, c
     STATUS_GOTO(error, done, config_require(config, "name"));
     STATUS_GOTO(error, done, config_require(config, "source"));
     STATUS_GOTO(error, done, registry_resolve(config->models, config->source.model, &path));
-    STATUS_GOTO(error, done, file_digest(path, &digest));
+    STATUS_GOTO(error, done, file_digest_shown(path, session->log, &digest));
     STATUS_GOTO(error, done, keras_open(path, &keras, &file, &graph));
     const struct program_source source = {graph, path, digest};
     STATUS_GOTO(error, done, program_compile(NULL, session->log, &source, config, plan, &compiled));
@@ -104,7 +103,8 @@ status dry_run(const struct session *session, const struct config_arguments *arg
     struct config *config = NULL;
     status error = config_load(session->world, arguments, &config);
     if (!error) {
-        if (comm_is_root(session->world)) error = look(session, config, plan);
+        if (comm_is_root(session->world)) error = config_require_one_target(config);
+        if (!error && comm_is_root(session->world)) error = look(session, config, plan);
         error = comm_agree(session->world, error);
     }
     config_destroy(&config);

@@ -9,9 +9,11 @@
 #include "worker/infer.h"
 #include "worker/libraries.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define GOLDEN_SAMPLES 4
 
@@ -40,10 +42,15 @@ static status name_checkpoint(struct job *job) {
 }
 
 status job_open(const struct session *session, const struct config_arguments *arguments, struct job *job) {
-    *job = (struct job){.session = session, .start = comm_time(), .phase_start = comm_time()};
+    struct config *config = NULL;
+    *job = (struct job){.session = session};
+    STATUS_TRY(config_load(session->world, arguments, &config));
+    return job_begin(session, config, job);
+}
+
+status job_begin(const struct session *session, struct config *c, struct job *job) {
+    *job = (struct job){.session = session, .config = c, .start = comm_time(), .phase_start = comm_time()};
     log_phase(session->log, "prepare");
-    STATUS_TRY(config_load(session->world, arguments, &job->config));
-    const struct config *c = job->config;
     job->machine = (struct machine){.world = session->world,
                                     .node = session->node,
                                     .log = session->log,
@@ -62,6 +69,18 @@ status job_open(const struct session *session, const struct config_arguments *ar
     LOG_EVENT(session->log, "start", {"ranks", comm_size(session->world), NULL},
               {"threads", job->machine.threads, NULL}, {"engine", 0, job->machine.engine->name},
               {"command", 0, session->command_line});
+    return SUCCESS;
+}
+
+status job_belongs_to(struct job *job, const char *source_digest) {
+    char *text = NULL, *key = NULL;
+    int length = asprintf(&text, "%s\n%s", job->config_json, source_digest);
+    status error = length < 0 ? status_no_memory("a key", strlen(job->config_json)) : SUCCESS;
+    if (!error) error = bytes_digest(text, (size_t)length, &key);
+    if (length >= 0) free(text);
+    STATUS_TRY(comm_agree(job->session->world, error));
+    free(job->checkpoint_key);
+    job->checkpoint_key = key;
     return SUCCESS;
 }
 
@@ -132,8 +151,8 @@ static status write_provenance(const struct job *job, const struct job_result *r
     char io_text[LIBRARIES_TEXT_MAX], worker_text[LIBRARIES_TEXT_MAX], libraries[2 * LIBRARIES_TEXT_MAX + 4];
     snprintf(libraries, sizeof libraries, "%s, %s", io_libraries(io_text), worker_libraries(worker_text));
     char *digest = NULL, *golden_digest = NULL;
-    STATUS_TRY(file_digest(model_path, &digest));
-    status error = file_digest(golden_path, &golden_digest);
+    STATUS_TRY(file_digest_shown(model_path, job->session->log, &digest));
+    status error = job->data ? file_digest(golden_path, &golden_digest) : SUCCESS;
     struct provenance p = {.name = job->config->name,
                            .source = result->source,
                            .source_digest = result->source_digest,
@@ -154,6 +173,13 @@ static status write_provenance(const struct job *job, const struct job_result *r
     return error;
 }
 
+/* What is to be the model gets another name, and keeps its own where the file system can do that, until it is
+ * published for good. */
+static status name_model(const char *file, const char *path) {
+    if (link(file, path) == 0 || rename(file, path) == 0) return SUCCESS;
+    return file_fail("create", path, errno);
+}
+
 /* All files of a version into `folder`. */
 static status write_version(const struct job *job, const struct job_result *result, const char *folder) {
     char *model = NULL, *golden = NULL, *json = NULL, *plan = NULL;
@@ -161,10 +187,11 @@ static status write_version(const struct job *job, const struct job_result *resu
     if (!error) error = join_path(folder, "golden.h5", &golden);
     if (!error) error = join_path(folder, "model.json", &json);
     if (!error) error = join_path(folder, "plan.txt", &plan);
-    if (!error) error = model_write(model, result->model);
-    if (!error) error = write_golden(job, result->model, golden);
-    if (!error) error = write_provenance(job, result, model, golden, json);
+    if (!error && result->model) error = model_write(model, result->model);
+    if (!error && job->data) error = write_golden(job, result->model, golden);
+    if (!error) error = write_provenance(job, result, result->file ? result->file : model, golden, json);
     if (!error && result->plan) error = file_write_atomic(plan, result->plan, strlen(result->plan));
+    if (!error && result->file) error = name_model(result->file, model);
     free(model);
     free(golden);
     free(json);
@@ -176,7 +203,8 @@ static status publish(const struct job *job, const struct job_result *result, ch
     const struct config *c = job->config;
     if (c->output[0]) {
         *path = strdup(c->output);
-        return *path ? model_write(c->output, result->model) : status_no_memory("a path", strlen(c->output));
+        if (!*path) return status_no_memory("a path", strlen(c->output));
+        return result->file ? file_commit(result->file, c->output) : model_write(c->output, result->model);
     }
     struct registry_staging *staging = NULL;
     char *folder = NULL;

@@ -26,6 +26,10 @@ struct job {
  * ranks return the same status. After an error job_close must still be called. */
 status job_open(const struct session *session, const struct config_arguments *arguments,
                 struct job *job) STATUS_MUST_USE;
+/* The same with a configuration that every rank has, which the job owns from now on. */
+status job_begin(const struct session *session, struct config *config, struct job *job) STATUS_MUST_USE;
+/* The job's checkpoint belongs to this source too. Collective. */
+status job_belongs_to(struct job *job, const char *source_digest) STATUS_MUST_USE;
 /* Opens the data set for a model's input and classes. Collective. */
 status job_open_data(struct job *job, const struct model *model) STATUS_MUST_USE;
 /* Ends the data set and the run folder. Collective. Returns `error`, or what closing found. */
@@ -35,11 +39,12 @@ status job_close(struct job *job, status error) STATUS_MUST_USE;
 double job_phase(struct job *job, const char *phase);
 
 /* Rank 0 writes the model into a new version of the registry (or to config.output if that is set), with its
- * provenance, a golden pair of a few samples of the data set, by which `godwit verify` checks it, and, if not
- * NULL, the executed plan, and deletes the checkpoint; *path (owned, on every rank) is
- * the model's file. `metrics` and `source` as in io/provenance.h. Collective. */
+ * provenance, a golden pair of a few samples of the data set if there is one, by which `godwit verify` checks
+ * it, and, if not NULL, the executed plan, and deletes the checkpoint; *path (owned, on every rank) is the
+ * model's file. `metrics` and `source` as in io/provenance.h. Collective. */
 struct job_result {
     const struct model *model;
+    const char *file; /* instead: the model, complete and on the same file system; it gets the model's name */
     const char *source, *source_digest;
     const char *plan;
     const struct provenance_metric *metric;

@@ -50,6 +50,7 @@ static status run(const struct session *session, const void *parsed) {
     char *path = NULL, *digest = NULL, *text = NULL;
     status error;
     STATUS_GOTO(error, done, config_load(NULL, &options->config, &config));
+    STATUS_GOTO(error, done, config_require_one_target(config));
     STATUS_GOTO(error, done, config_require(config, "name"));
     STATUS_GOTO(error, done, config_require(config, "source"));
     STATUS_GOTO(error, done, registry_resolve(config->models, config->source.model, &path));

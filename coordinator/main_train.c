@@ -1,6 +1,7 @@
 /* godwit train CONFIG: trains a model from its topology. */
 #include "coordinator/command.h"
 #include "coordinator/main_commands.h"
+#include "coordinator/freeze.h"
 #include "coordinator/main_job.h"
 
 #include "io/file.h"
@@ -47,6 +48,8 @@ static status read_topology(const struct job *job, struct model **model) {
 static status train_model(struct job *job, struct model *model, struct opgraph *logits) {
     const struct config *c = job->config;
     struct log *log = job->session->log;
+    int64_t *thaw = NULL;
+    STATUS_TRY(comm_agree(job->session->world, freeze_parse(&c->training, model->graph, &thaw)));
     initialize_params(model->graph, model->ops, (uint64_t)c->seed, model->params);
     struct train_task task = {.config = &c->training,
                               .checkpoint = job->checkpoint,
@@ -55,10 +58,13 @@ static status train_model(struct job *job, struct model *model, struct opgraph *
                               .data = job->data,
                               .augment = c->data.flip || c->data.shift > 0,
                               .graph = logits,
+                              .thaw = thaw,
                               .params = model->params};
     struct train_result result;
     job_phase(job, "train");
-    STATUS_TRY(train(&job->machine, &task, &result));
+    status error = train(&job->machine, &task, &result);
+    free(thaw);
+    STATUS_TRY(error);
     double seconds = job_phase(job, "evaluate");
     struct evaluation test = {0};
     STATUS_TRY(evaluate(&job->machine, logits, model->params, job->data, DATASET_TEST, &test));

@@ -1,5 +1,7 @@
 #include "coordinator/program.h"
 
+#include "coordinator/blocks.h"
+#include "coordinator/budget.h"
 #include "io/file.h"
 #include "shared/transform.h"
 
@@ -53,6 +55,23 @@ static void say_matches(struct log *log, const struct skeleton *s) {
                  same, anew, alone);
 }
 
+/* What a run measures first, where this is none. */
+static status report_unmeasured(struct log *log, const struct config *config, const struct compiled *c) {
+    int wanted, of;
+    if (budget_needs_latency(&config->target))
+        log_line(
+            log, LOG_INFO,
+            "what widths keep the target's latency within the limit, godwit migrate measures; this program "
+            "minds the other limits only");
+    if (!(config->target.blocks_removed > 0)) return SUCCESS;
+    STATUS_TRY(blocks_wanted(&config->target, c->fold->graph, &wanted, &of));
+    log_line(
+        log, LOG_INFO,
+        "%d of %d residual blocks are to be left out of this program; which ones, godwit migrate measures",
+        wanted, of);
+    return SUCCESS;
+}
+
 status program_compile(const struct comm *world, struct log *log, const struct program_source *source,
                        const struct config *config, const char *path, struct compiled **compiled) {
     struct position at;
@@ -61,7 +80,7 @@ status program_compile(const struct comm *world, struct log *log, const struct p
         STATUS_TRY(compile_target(source->graph, source->path, source->digest, &config->target, config->name,
                                   compiled));
         say_matches(log, (*compiled)->skeleton);
-        return SUCCESS;
+        return world ? SUCCESS : report_unmeasured(log, config, *compiled);
     }
     STATUS_TRY(read_text(world, path, &text));
     status error = compile_program(source->graph, source->path, source->digest, text, &config->target,
@@ -91,8 +110,10 @@ status program_partition(const struct plan *plan, int nranks, struct partition *
 }
 
 static const char grammar[] =
-    "    program   = \"plan\" 1 \"source\" STRING [ \"digest\" DIGEST ] \"target\" STRING { keep } slice { "
-    "slice }\n"
+    "    program   = \"plan\" 1 \"source\" STRING [ \"digest\" DIGEST ] \"target\" STRING { bypass } { keep "
+    "}\n"
+    "                slice { slice }\n"
+    "    bypass    = \"bypass\" STRING\n"
     "    keep      = \"keep\" NAME \"=\" ( \"select\" | \"heads\" | \"channels\" )\n"
     "                \"(\" STRING \",\" INTEGER \"of\" INTEGER [ \",\" \"repeat\" INTEGER ] [ \",\" "
     "positions ] \")\"\n"
@@ -115,6 +136,8 @@ static void describe(FILE *out) {
         "FILE` runs an edited one, and after a run the executed program lies beside the target: with the "
         "channels that were chosen, so that running it again gives the same.\n\n"
         "%s\n"
+        "`bypass \"add_3\"`: the target does without the residual block that ends in this Add of the "
+        "source.\n\n"
         "White space and line ends are all one; `#` begins a comment. Names of layers and tensors are in "
         "quotation marks, with `\\\"` and `\\\\` for those in them.\n\n"
         "`select(\"conv2d\", 16 of 32)` is a list of channels to be chosen for a group of coupled "
@@ -128,7 +151,11 @@ static void describe(FILE *out) {
         "`repeat 9`: each channel stands for so many positions, as behind a Flatten. The target is as "
         "wide as "
         "its statements say.\n\n"
-        "A slice ends with the layer that it names; slices are what ranks share out.\n\n"
+        "A slice ends with the layer that it names; slices are what ranks share out. In dynamic "
+        "migration they do so chunk by chunk, some rows of a tensor at a time. Most transforms then "
+        "need no more of their argument than those rows; transpose, low_rank, separable and project hold "
+        "all of it in "
+        "memory, normalize and quantize read it once more before.\n\n"
         "| transform | gives |\n|---|---|\n",
         grammar);
     for (int i = 0; i < transform_count(); i++)

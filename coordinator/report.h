@@ -22,9 +22,20 @@ struct report_phase {
 struct report {
     struct report_model source, target;
     double refit_accuracy; /* of the target before fine-tuning, NAN if unknown */
+    double
+        refit_agreement; /* share of the test samples for which it gives the source's class; NAN if unknown */
+    double agreement;    /* of the target in the end, likewise */
     int nphases;
     const struct report_phase *phase;
 };
+
+/* The table that ends a run with several targets: how well each does and what it costs; a star marks those
+ * that none of the others betters in all of it. */
+struct report_target {
+    const char *name;
+    struct report report;
+};
+void report_print_targets(FILE *out, int n, const struct report_target *target);
 
 /* Prints the table; nothing is collective. */
 void report_print(FILE *out, const struct report *report);

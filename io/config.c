@@ -33,6 +33,7 @@ static status set_defaults(const struct field_table *table, void *record) {
             STATUS_TRY(copy_text(f->text, (char **)at));
             break;
         case FIELD_TEXTS:
+        case FIELD_NAMED:
             break;
         case FIELD_INT:
             *(int64_t *)at = (int64_t)f->number;
@@ -64,7 +65,7 @@ static void clear(const struct field_table *table, void *record) {
     for (int i = 0; i < table->n; i++) {
         const struct field *f = &table->field[i];
         if (f->type == FIELD_TEXT || f->type == FIELD_NAME) free(*field_text(f, record));
-        else if (f->type == FIELD_TEXTS) clear_texts(f, record);
+        else if (f->type == FIELD_TEXTS || f->type == FIELD_NAMED) clear_texts(f, record);
         else if (f->type == FIELD_OBJECT) clear(f->table, field_at(f, record));
     }
 }
@@ -174,6 +175,52 @@ static status set_number(const struct field *f, const char *path, const cJSON *v
 static status apply_object(const struct field_table *table, const char *prefix, const cJSON *object,
                            void *record);
 
+/* Is it an object with the field's keys? */
+static status check_named(const struct field *f, const char *path, const cJSON *value) {
+    void *scratch = calloc(1, f->size);
+    if (!scratch) return status_no_memory("the configuration", f->size);
+    status error = set_defaults(f->table, scratch);
+    if (!error) error = apply_object(f->table, path, value, scratch);
+    clear(f->table, scratch);
+    free(scratch);
+    return error;
+}
+
+static status named_text(const struct field *f, const char *path, const cJSON *value, char **text) {
+    char whole[PATH_MAX_LENGTH];
+    snprintf(whole, sizeof whole, "%s.%.64s", path, value->string);
+    if (!is_name(value->string) || !value->string[0])
+        return status_fail(
+            STATUS_USAGE, "\"%s\": a name has letters, digits, '.', '_' and '-', and does not begin with '.'",
+            whole);
+    if (!cJSON_IsObject(value)) return wrong(f, whole, json_kind(value));
+    STATUS_TRY(check_named(f, whole, value));
+    char *json = cJSON_PrintUnformatted(value);
+    int length = json ? asprintf(text, "%s\n%s", value->string, json) : -1;
+    cJSON_free(json);
+    if (length >= 0) return SUCCESS;
+    *text = NULL;
+    return status_no_memory("the configuration", strlen(value->string));
+}
+
+static status set_named(const struct field *f, const char *path, const cJSON *value, void *record) {
+    if (!cJSON_IsObject(value)) return wrong(f, path, json_kind(value));
+    char **texts = calloc((size_t)cJSON_GetArraySize(value) + 1, sizeof *texts);
+    if (!texts) return status_no_memory("the configuration", sizeof *texts);
+    clear_texts(f, record);
+    *(char ***)field_at(f, record) = texts;
+    const cJSON *element;
+    cJSON_ArrayForEach(element, value) {
+        for (const cJSON *before = value->child; before != element; before = before->next)
+            if (!strcmp(before->string, element->string))
+                return status_fail(STATUS_USAGE, "\"%s.%.64s\" is there twice; keep one", path,
+                                   element->string);
+        STATUS_TRY(named_text(f, path, element, &texts[*field_count(f, record)]));
+        ++*field_count(f, record);
+    }
+    return SUCCESS;
+}
+
 static status apply(const struct field *f, const char *path, const cJSON *value, void *record) {
     switch (f->type) {
     case FIELD_TEXT:
@@ -181,6 +228,8 @@ static status apply(const struct field *f, const char *path, const cJSON *value,
         return set_text(f, path, value, record);
     case FIELD_TEXTS:
         return set_texts(f, path, value, record);
+    case FIELD_NAMED:
+        return set_named(f, path, value, record);
     case FIELD_INT:
     case FIELD_REAL:
         return set_number(f, path, value, record);
@@ -311,6 +360,22 @@ status config_set(struct config *config, const char *assignment) {
     memcpy(path, assignment, length);
     path[length] = '\0';
     return status_context(assign(config, path, assignment + length + 1), "--set");
+}
+
+status config_of_target(const struct config *config, int i, struct config **of_target) {
+    const char *text = config->targets[i], *json = strchr(text, '\n') + 1;
+    char *whole = NULL, *name = strndup(text, (size_t)(json - text - 1));
+    struct config *c = NULL;
+    status error = name ? config_print(config, &whole) : status_no_memory("the configuration", strlen(text));
+    if (!error) error = config_parse(whole, "targets", &c);
+    if (!error) error = assign(c, "target", json);
+    if (!error) error = assign(c, "targets", "{}");
+    if (!error) error = copy_text(name, &c->name);
+    free(whole);
+    free(name);
+    if (error) config_destroy(&c);
+    *of_target = c;
+    return error;
 }
 
 status config_require(const struct config *config, const char *path) {

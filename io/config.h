@@ -57,7 +57,9 @@ struct training_config {
     int64_t epochs;
     int64_t batch;    /* global: split over the ranks */
     char *batch_norm; /* "batch" or "frozen" */
-    int64_t average;  /* steps over which weights are averaged exponentially (decay 1 - 1/steps); 0: off */
+    char **freeze;    /* "layer epochs": not trained, for so many epochs or at all */
+    int nfreeze;
+    int64_t average; /* steps over which weights are averaged exponentially (decay 1 - 1/steps); 0: off */
     struct schedule_config schedule;
     struct optimizer_config optimizer;
     struct loss_config loss;
@@ -65,18 +67,24 @@ struct training_config {
 
 struct target_config {
     char *topology; /* JSON file or model with the target's whole graph; "": none */
-    double width;  /* factor on the channels, (0, 1] */
-    char **widths; /* "layer factor": others for some layers */
+    double width;   /* factor on the channels, (0, 1] */
+    char **widths;  /* "layer factor": others for some layers */
     int nwidths;
-    double params; /* most parameters; up to 1: a fraction of the source's; 0: no limit */
-    double flops;  /* most operations of a sample, likewise */
-    char **depth;  /* Adds whose residual blocks are left out */
+    double params;        /* most parameters; up to 1: a fraction of the source's; 0: no limit */
+    double flops;         /* most operations of a sample, likewise */
+    double latency_ms;    /* most milliseconds for one sample, on the machine at hand; 0: no limit */
+    double latency_ratio; /* the same as a fraction of the source's */
+    char **depth;         /* Adds whose residual blocks are left out */
     int ndepth;
-    char **replace; /* "layer class multiplier": what takes the place of a layer */
+    double
+        blocks_removed; /* residual blocks left out besides, by measured cost; below 1: a fraction of them */
+    char **replace;     /* "layer class multiplier": what takes the place of a layer */
     int nreplace;
-    double rank;     /* factor on the rank of kernels, which become products; 1: they stay */
+    double rank;  /* factor on the rank of kernels, which become products; 1: they stay */
+    char **ranks; /* "layer rank" or "layer factor": others for some layers */
+    int nranks;
     int64_t head;    /* classes of a new task; 0: the source's */
-    char *precision; /* "float32", "bfloat16", "int8" */
+    char *precision; /* "float32", "bfloat16", "int8", "int4"; the last two also with "_gptq" */
 };
 
 struct refit_config {
@@ -104,6 +112,8 @@ struct config {
     struct source_config source;
     struct data_config data;
     struct target_config target;
+    char **targets; /* others in its place, if there are any: see config_of_target() */
+    int ntargets;
     struct migration_config migration;
     struct refit_config refit;
     struct training_config training;
@@ -117,6 +127,9 @@ status config_parse(const char *json, const char *what, struct config **config) 
  * its quotation marks. After an error the configuration is as before, but for objects, which are partly set.
  */
 status config_set(struct config *config, const char *assignment) STATUS_MUST_USE;
+/* The configuration of one of several targets, i in [0, config->ntargets): this one, with its name and its
+ * target, and no others. Owned. */
+status config_of_target(const struct config *config, int i, struct config **of_target) STATUS_MUST_USE;
 /* USAGE error with the key's meaning if the text at `path` ("data.path", or "source" for "source.model") is
  * empty. */
 status config_require(const struct config *config, const char *path) STATUS_MUST_USE;

@@ -9,13 +9,15 @@
 #include <stddef.h>
 
 enum field_type {
-    FIELD_TEXT,  /* char *, owned; one of `choices` if given */
-    FIELD_NAME,  /* char *, owned; "" or letters, digits, '.', '_', '-', not beginning with '.' */
-    FIELD_TEXTS, /* char **, owned, with its int count at `count_offset`; default: none */
-    FIELD_INT,   /* int64_t in [min, max] */
-    FIELD_REAL,  /* double from min to max, which belong to the range unless `open` says otherwise */
-    FIELD_BOOL,  /* bool */
-    FIELD_OBJECT /* a struct with a table of its own */
+    FIELD_TEXT,   /* char *, owned; one of `choices` if given */
+    FIELD_NAME,   /* char *, owned; "" or letters, digits, '.', '_', '-', not beginning with '.' */
+    FIELD_TEXTS,  /* char **, owned, with its int count at `count_offset`; default: none */
+    FIELD_INT,    /* int64_t in [min, max] */
+    FIELD_REAL,   /* double from min to max, which belong to the range unless `open` says otherwise */
+    FIELD_BOOL,   /* bool */
+    FIELD_OBJECT, /* a struct with a table of its own */
+    FIELD_NAMED   /* char **, owned, with its count: named objects with keys of `table`, each as its name, a
+                     line   end and its JSON; default: none */
 };
 
 enum { OPEN_MIN = 1, OPEN_MAX = 2 };
@@ -26,13 +28,14 @@ struct field {
     const char *key;
     enum field_type type;
     size_t offset;                   /* in the struct */
-    size_t count_offset;             /* FIELD_TEXTS */
+    size_t count_offset;             /* FIELD_TEXTS, FIELD_NAMED */
     double min, max;                 /* FIELD_INT, FIELD_REAL */
     unsigned open;                   /* FIELD_REAL: OPEN_MIN, OPEN_MAX */
     double number;                   /* default of FIELD_INT, FIELD_REAL, FIELD_BOOL */
     const char *text;                /* default of FIELD_TEXT, FIELD_NAME */
     const char *choices;             /* FIELD_TEXT: "sgd|adamw"; NULL: any */
-    const struct field_table *table; /* FIELD_OBJECT */
+    const struct field_table *table; /* FIELD_OBJECT, FIELD_NAMED */
+    size_t size;                     /* FIELD_NAMED: of a struct of that table */
     const char *plain; /* FIELD_OBJECT: a text instead of the object sets this key; NULL: none */
     const char *meaning;
 };

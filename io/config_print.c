@@ -19,6 +19,23 @@ static cJSON *number_of(double number) {
     return cJSON_CreateRaw(text);
 }
 
+/* Objects, each as its name, a line end and its JSON. */
+static cJSON *named_of(char *const *text, int n) {
+    cJSON *object = cJSON_CreateObject();
+    for (int i = 0; object && i < n; i++) {
+        const char *json = strchr(text[i], '\n');
+        char *name = strndup(text[i], (size_t)(json - text[i]));
+        cJSON *value = cJSON_Parse(json + 1);
+        if (!name || !value || !cJSON_AddItemToObject(object, name, value)) {
+            cJSON_Delete(value);
+            cJSON_Delete(object);
+            object = NULL;
+        }
+        free(name);
+    }
+    return object;
+}
+
 static cJSON *value_of(const struct field *f, const void *record) {
     const void *at = field_at(f, record);
     switch (f->type) {
@@ -28,6 +45,8 @@ static cJSON *value_of(const struct field *f, const void *record) {
     case FIELD_TEXTS:
         if (*field_count(f, record) == 0) return cJSON_CreateArray();
         return cJSON_CreateStringArray(*(const char *const *const *)at, *field_count(f, record));
+    case FIELD_NAMED:
+        return named_of(*(char *const *const *)at, *field_count(f, record));
     case FIELD_INT:
         return number_of((double)*(const int64_t *)at);
     case FIELD_REAL:
@@ -72,6 +91,9 @@ static void print_initial(const struct field *f, char *text, size_t nbytes) {
         break;
     case FIELD_TEXTS:
         snprintf(text, nbytes, "`[]`");
+        break;
+    case FIELD_NAMED:
+        snprintf(text, nbytes, "`{}`");
         break;
     case FIELD_INT:
         snprintf(text, nbytes, "`%.16g`", f->number);

@@ -39,6 +39,12 @@
         .key = #m, .type = FIELD_OBJECT, .offset = offsetof(struct s, m), .table = &m##_table,               \
         .plain = key_of_text, .meaning = about                                                               \
     }
+#define NAMED(s, m, other, record, about)                                                                    \
+    {                                                                                                        \
+        .key = #m, .type = FIELD_NAMED, .offset = offsetof(struct s, m),                                     \
+        .count_offset = offsetof(struct s, n##m), .table = &other##_table, .size = sizeof(struct record),    \
+        .meaning = about                                                                                     \
+    }
 #define TABLE(name, s)                                                                                       \
     static const struct field_table name##_table = {name##_fields,                                           \
                                                     (int)(sizeof name##_fields / sizeof *name##_fields)}
@@ -56,7 +62,8 @@ TABLE(source, source_config);
 static const struct field data_fields[] = {
     TEXT(data_config, format, "auto", "auto|idx|hdf5|folder",
          "format of the data set; auto: by what is at the path"),
-    TEXT(data_config, path, "", NULL, "folder or file of the data set"),
+    TEXT(data_config, path, "", NULL,
+         "folder or file of the data set; not needed without refit and training"),
     TEXT(data_config, x_train, "", NULL,
          "training samples: data set in HDF5, file of IDX; empty: the usual name"),
     TEXT(data_config, y_train, "", NULL, "training labels, likewise"),
@@ -85,23 +92,37 @@ static const struct field target_fields[] = {
          "fraction of "
          "the source's; 0: no limit"),
     REAL(target_config, flops, 0, 0, 1e18, 0, "most operations of a sample, likewise"),
+    REAL(target_config, latency_ms, 0, 0, 1e9, 0,
+         "most milliseconds for one sample, measured with the run's engine and threads of a rank, likewise; "
+         "0: no "
+         "limit"),
+    REAL(target_config, latency_ratio, 0, 0, 1, 0,
+         "most time for one sample as a fraction of the source's, likewise; 0: no limit"),
     TEXTS(target_config, depth, "names of the Adds whose residual blocks are left out"),
+    REAL(target_config, blocks_removed, 0, 0, 1e6, 0,
+         "how many more residual blocks are left out: those without which the outputs change least; below 1: "
+         "a "
+         "fraction of all; 0: none"),
     TEXTS(target_config, replace,
           "convolutions that become separable ones: [\"conv_3 SeparableConv2D\"], with a depth multiplier "
           "[\"conv_3 SeparableConv2D 2\"], all for which it is worth it [\"* SeparableConv2D\"]"),
     REAL(target_config, rank, 1, 0, 1, OPEN_MIN,
          "factor on the rank of kernels of Dense and convolutions, which become products of two; 1: they "
          "stay"),
+    TEXTS(target_config, ranks,
+          "ranks, or factors below 1, for some layers, by name: [\"conv_3 16\", \"conv_4 0.25\"]"),
     INT(target_config, head, 0, 0, 16777216,
         "classes of another task: the last layer starts anew and learns from labels; 0: the source's"),
-    TEXT(target_config, precision, "float32", "float32|bfloat16|int8",
-         "what kernels are rounded to: float32 is not, int8 has a scale for each output channel"),
+    TEXT(target_config, precision, "float32", "float32|bfloat16|int8|int8_gptq|int4|int4_gptq",
+         "what kernels are rounded to: float32 is not, int8 and int4 have a scale for each output channel; "
+         "gptq: "
+         "so that the layers' outputs change least, on the calibration samples"),
 };
 TABLE(target, target_config);
 
 static const struct field migration_fields[] = {
     TEXT(migration_config, mode, "dynamic", "dynamic|static",
-         "dynamic: chunk by chunk; static: all is read, then written"),
+         "dynamic: chunk by chunk into the target's file, gone on with if it was killed; static: in memory"),
     REAL(migration_config, chunk_mib, 8, 1e-5, 65536, 0,
          "dynamic: most MiB of a chunk, but a row of a tensor at least"),
 };
@@ -155,6 +176,9 @@ static const struct field training_fields[] = {
     INT(training_config, batch, 128, 1, 16777216, "samples of a step, over all ranks"),
     TEXT(training_config, batch_norm, "batch", "batch|frozen",
          "statistics of batch normalisation: of the batch, or the moving ones"),
+    TEXTS(training_config, freeze,
+          "layers that are not trained, or not in the first epochs: [\"conv_0\", \"conv_* 2\"]; of several "
+          "that fit the last counts"),
     INT(training_config, average, 0, 0, 1e9,
         "steps over which weights are averaged exponentially; 0: no averaging"),
     OBJECT(training_config, schedule, "learning rate"),
@@ -175,6 +199,10 @@ static const struct field config_fields[] = {
     INT(config, seed, 1, 0, LARGEST_INT, "seed of everything random"),
     OBJECT(config, data, "data set"),
     OBJECT(config, target, "the model to make from the source"),
+    NAMED(config, targets, target, target_config,
+          "several targets from one source, in one run: by the names of their models, each with keys of "
+          "target, "
+          "whose other keys are as they are there: {\"half\": {\"width\": 0.5}, \"fast\": {\"flops\": 0.2}}"),
     OBJECT(config, migration, "how parameters travel"),
     OBJECT(config, refit, "closed-form repair"),
     OBJECT(config, training, "training, or fine-tuning of the target"),
@@ -203,6 +231,9 @@ const char *field_allowed(const struct field *field, char *text) {
         break;
     case FIELD_TEXTS:
         snprintf(text, FIELD_TEXT_MAX, "a list of texts");
+        break;
+    case FIELD_NAMED:
+        snprintf(text, FIELD_TEXT_MAX, "an object of objects");
         break;
     case FIELD_INT:
         snprintf(text, FIELD_TEXT_MAX, "a whole number from %.16g to %.16g", field->min, field->max);

@@ -2,7 +2,7 @@
 #ifndef GODWIT_IO_DIGEST_H
 #define GODWIT_IO_DIGEST_H
 
-#include "shared/status.h"
+#include "shared/log.h"
 
 #include <stddef.h>
 
@@ -13,5 +13,7 @@ status bytes_digest(const void *data, size_t nbytes, char **digest) STATUS_MUST_
  * and folders in it, in order of their names (strcmp); names that begin with a dot are passed over. Errors:
  * IO. */
 status file_digest(const char *path, char **digest) STATUS_MUST_USE;
+/* The same; of a large file the log shows the progress. */
+status file_digest_shown(const char *path, struct log *log, char **digest) STATUS_MUST_USE;
 
 #endif

@@ -65,15 +65,27 @@ status keras_writer_rows(struct keras_writer *writer, int layer, int weight, int
 status keras_writer_commit(struct keras_writer **writer) STATUS_MUST_USE;
 void keras_writer_abandon(struct keras_writer **writer); /* removes the temporary file; accepts NULL */
 
-/* Who loads that file and computes the same: "Keras 2 and Keras 3", or one of them alone, where a layer has no form
- * that both read or means another thing in the other; *text is static. */
+/* Where the values of a weight go in a file that is laid out: row-major, little-endian. */
+struct keras_place {
+    int64_t offset; /* of the first; -1: nowhere, no output needs the layer or there are no values */
+    bool counts;    /* they are int64; else float32 */
+};
+
+/* Writes at `path` the file that keras_write would, byte for byte, but for the values: its size, and space on
+ * the disk for all of it. place: [weights of the graph], layer by layer. Whoever calls it writes the values,
+ * and gives the file its name. Errors: IO (a full disk too: the file is left, and is the caller's). */
+status keras_lay_out(const char *path, const struct graph *graph, const char *preprocessing,
+                     struct keras_place *place) STATUS_MUST_USE;
+
+/* Who loads that file and computes the same: "Keras 2 and Keras 3", or one of them alone, where a layer has
+ * no form that both read or means another thing in the other; *text is static. */
 status keras_readers(const struct graph *graph, const char **text) STATUS_MUST_USE;
 
 /* The whole model at once. */
 status keras_write(const char *path, const struct graph *graph, const struct params *params,
                    const char *preprocessing) STATUS_MUST_USE;
-/* The same as Keras 3's archive (.keras), which only Keras 3 loads. UNSUPPORTED too, for what Keras 3 computes
- * otherwise than this model. */
+/* The same as Keras 3's archive (.keras), which only Keras 3 loads. UNSUPPORTED too, for what Keras 3
+ * computes otherwise than this model. */
 status keras_write_archive(const char *path, const struct graph *graph, const struct params *params,
                            const char *preprocessing) STATUS_MUST_USE;
 

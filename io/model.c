@@ -15,7 +15,7 @@ void model_destroy(struct model **model) {
     *model = NULL;
 }
 
-status model_create(struct graph *graph, struct model **model) {
+status model_outline(struct graph *graph, struct model **model) {
     struct model *m = calloc(1, sizeof *m);
     if (!m) {
         graph_destroy(&graph);
@@ -23,13 +23,16 @@ status model_create(struct graph *graph, struct model **model) {
     }
     m->graph = graph;
     status error = graph_lower(graph, &m->ops, &m->value_of);
-    if (!error) error = params_create(m->ops, &m->params);
-    if (error) {
-        model_destroy(&m);
-        return error;
-    }
+    if (error) model_destroy(&m);
     *model = m;
-    return SUCCESS;
+    return error;
+}
+
+status model_create(struct graph *graph, struct model **model) {
+    STATUS_TRY(model_outline(graph, model));
+    status error = params_create((*model)->ops, &(*model)->params);
+    if (error) model_destroy(model);
+    return error;
 }
 
 status model_read(const char *path, const struct keras_options *options, struct model **model) {

@@ -15,6 +15,8 @@ struct model {
 /* Around a graph, which it owns from now on (destroyed on failure too); parameters are zero. Not collective.
  */
 status model_create(struct graph *graph, struct model **model) STATUS_MUST_USE;
+/* The same without parameters (NULL): for looking at its operations. */
+status model_outline(struct graph *graph, struct model **model) STATUS_MUST_USE;
 /* Topology and all weights of a file. Errors as keras_open and keras_read_params. Not collective. */
 status model_read(const char *path, const struct keras_options *options,
                   struct model **model) STATUS_MUST_USE;

@@ -306,6 +306,22 @@ static void staging_free(struct registry_staging **staging) {
     *staging = NULL;
 }
 
+status registry_folder(const char *models, const char *name, char **folder) {
+    if (asprintf(folder, "%s/%s", models_folder(models), name) < 0) return no_memory();
+    status error = file_make_folders(*folder);
+    if (!error) return SUCCESS;
+    free(*folder);
+    *folder = NULL;
+    return error;
+}
+
+void registry_tidy(const char *models, const char *name) {
+    char *folder = NULL;
+    if (asprintf(&folder, "%s/%s", models_folder(models), name) < 0) return;
+    rmdir(folder);
+    free(folder);
+}
+
 status registry_stage(const char *models, const char *name, struct registry_staging **staging) {
     char host[HOST_MAX];
     host_name(host);

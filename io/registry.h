@@ -23,6 +23,10 @@ void registry_list_free(struct registry_entry *entry, int n);
  * never changed; what dead processes of this host left in staging is removed. `models` as above. Nothing here
  * is collective: rank 0 only. */
 struct registry_staging;
+/* Makes <models>/<name>, the folder of a model's versions, for what is to become one; *folder is owned.
+ * registry_tidy removes it if it is empty. */
+status registry_folder(const char *models, const char *name, char **folder) STATUS_MUST_USE;
+void registry_tidy(const char *models, const char *name);
 status registry_stage(const char *models, const char *name,
                       struct registry_staging **staging) STATUS_MUST_USE;
 const char *registry_staging_folder(const struct registry_staging *staging);

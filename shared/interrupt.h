@@ -5,9 +5,9 @@
 #include <stdbool.h>
 
 /* From now on SIGTERM only sets the flag; without this it ends the process. For commands that look at the
- * flag. */
+ * flag. May be nested: as many releases end it. */
 void interrupt_catch(void);
-/* SIGTERM ends the process again. */
+/* SIGTERM ends the process again; the flag is down. */
 void interrupt_release(void);
 /* Has this rank been asked to stop? Ranks may learn of it at different steps: agree with comm_any(). */
 bool interrupt_requested(void);

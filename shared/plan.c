@@ -23,6 +23,20 @@ status plan_create(const struct graph *source, const struct graph *target, const
     return SUCCESS;
 }
 
+status plan_set_source(struct plan *plan, const char *path, const char *digest) {
+    char *new_path = strdup(path), *new_digest = strdup(digest);
+    if (!new_path || !new_digest) {
+        free(new_path);
+        free(new_digest);
+        return status_no_memory("a path", strlen(path));
+    }
+    free(plan->source_path);
+    free(plan->source_digest);
+    plan->source_path = new_path;
+    plan->source_digest = new_digest;
+    return SUCCESS;
+}
+
 void plan_destroy(struct plan **plan) {
     struct plan *p = *plan;
     if (!p) return;
@@ -31,6 +45,7 @@ void plan_destroy(struct plan **plan) {
         free(p->keep[i].index);
     }
     for (int i = 0; i < p->nstatements; i++) expr_destroy(&p->statement[i].value);
+    plan_names_free(p->nbypassed, p->bypassed);
     free(p->keep);
     free(p->statement);
     free(p->slice_node);
@@ -86,6 +101,19 @@ status expr_add(struct expr *expr, struct expr *arg) {
     if (error) expr_destroy(&arg);
     else expr->arg[expr->nargs++] = arg;
     return error;
+}
+
+void plan_names_free(int n, char **name) {
+    for (int i = 0; i < n; i++) free(name[i]);
+    free(name);
+}
+
+status plan_add_bypassed(struct plan *plan, const char *name) {
+    STATUS_TRY(grow((void **)&plan->bypassed, plan->nbypassed, sizeof *plan->bypassed));
+    plan->bypassed[plan->nbypassed] = strdup(name);
+    if (!plan->bypassed[plan->nbypassed]) return status_no_memory("a plan", strlen(name));
+    plan->nbypassed++;
+    return SUCCESS;
 }
 
 status plan_add_keep(struct plan *plan, struct keep *keep, int *index) {

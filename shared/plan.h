@@ -4,6 +4,7 @@
  *   plan 1
  *   source "fashion_source.h5" digest sha256:8f0c...
  *   target "fashion_small"
+ *   bypass "add_3"
  *
  *   keep k0 = select("conv2d", 16 of 32)
  *   keep k1 = channels("concatenate", 48 of 96)
@@ -90,6 +91,8 @@ struct plan {
     const struct graph *source, *target; /* borrowed */
     char *source_path, *source_digest;   /* owned; digest may be NULL */
     char *target_name;                   /* owned */
+    int nbypassed;
+    char **bypassed; /* [nbypassed] Adds of the source whose residual blocks the target does without, owned */
     int nkeeps, nstatements, nslices;
     struct keep *keep;
     struct plan_statement *statement; /* grouped by slice, ascending */
@@ -99,6 +102,8 @@ struct plan {
 status plan_create(const struct graph *source, const struct graph *target, const char *source_path,
                    const char *source_digest, struct plan **plan) STATUS_MUST_USE;
 void plan_destroy(struct plan **plan);
+/* The source is another one of the same graph. */
+status plan_set_source(struct plan *plan, const char *path, const char *digest) STATUS_MUST_USE;
 
 /* An expression, whose arguments and operands the caller fills in; then expr_check() gives it its shape. It
  * owns `arg`, which may be NULL and is freed on failure too. */
@@ -117,6 +122,7 @@ bool expr_equal(const struct expr *a, const struct expr *b);
 int64_t axis_index_count(const struct plan *plan, const struct axis_index *index, int64_t size);
 int64_t axis_index_at(const struct plan *plan, const struct axis_index *index, int64_t k);
 
+status plan_add_bypassed(struct plan *plan, const char *name) STATUS_MUST_USE;
 /* Append; `*keep` and `*statement` are moved into the plan. */
 status plan_add_keep(struct plan *plan, struct keep *keep, int *index) STATUS_MUST_USE;
 status plan_add_statement(struct plan *plan, struct plan_statement *statement) STATUS_MUST_USE;
@@ -152,6 +158,12 @@ status plan_print(const struct plan *plan, char **text) STATUS_MUST_USE;
  * DATA error for anything wrong, with its position in *at. */
 status plan_parse(const char *text, size_t length, const struct graph *source, const struct graph *target,
                   struct plan **plan, struct position *at) STATUS_MUST_USE;
+
+/* The Adds that a program's text bypasses, which make the target that plan_parse() needs: *name [*n] and its
+ * texts are owned by the caller. DATA error as in plan_parse(). */
+status plan_parse_bypassed(const char *text, size_t length, int *n, char ***name,
+                           struct position *at) STATUS_MUST_USE;
+void plan_names_free(int n, char **name);
 
 /* The line of the text that a position is in, and below it a caret under the place; owned. NULL if there is
  * none, or no memory. */

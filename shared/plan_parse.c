@@ -168,13 +168,49 @@ done:
     return error;
 }
 
+/* bypass "add_3" */
+static status parse_bypassed(struct parser *p) {
+    char *name = NULL;
+    STATUS_TRY(parser_word(p, "bypass"));
+    STATUS_TRY(parser_text(p, TOKEN_STRING, "the name of an Add", &name));
+    status error = plan_add_bypassed(p->plan, name);
+    free(name);
+    return error;
+}
+
 static status parse_program(struct parser *p) {
     STATUS_TRY(parse_head(p));
+    while (token_is_word(parser_token(p), "bypass")) STATUS_TRY(parse_bypassed(p));
     while (token_is_word(parser_token(p), "keep")) STATUS_TRY(parse_keep(p));
     while (token_is_word(parser_token(p), "slice")) STATUS_TRY(parse_slice(p));
     if (parser_token(p)->kind != TOKEN_END)
         return parser_expected(p, p->plan->nslices ? "slice" : "keep or slice");
     return p->plan->nslices ? SUCCESS : parser_expected(p, "slice");
+}
+
+/* They stand before the first keep list and the first slice. */
+static status find_bypassed(struct parser *p) {
+    const struct token *token = parser_token(p);
+    while (token->kind != TOKEN_END && !token_is_word(token, "keep") && !token_is_word(token, "slice"))
+        STATUS_TRY(token_is_word(token, "bypass") ? parse_bypassed(p) : parser_next(p));
+    return SUCCESS;
+}
+
+status plan_parse_bypassed(const char *text, size_t length, int *n, char ***name, struct position *at) {
+    struct plan plan = {0}; /* takes the names */
+    struct parser p = {.at = at, .plan = &plan};
+    *at = (struct position){0};
+    status error = lexer_begin(&p.lexer, text, length, at);
+    if (!error) error = find_bypassed(&p);
+    lexer_end(&p.lexer);
+    if (error) {
+        plan_names_free(plan.nbypassed, plan.bypassed);
+        return error;
+    }
+    *n = plan.nbypassed;
+    *name = plan.bypassed;
+    *at = (struct position){0};
+    return SUCCESS;
 }
 
 status plan_parse(const char *text, size_t length, const struct graph *source, const struct graph *target,

@@ -143,6 +143,11 @@ status plan_print(const struct plan *plan, char **text) {
     fputs("\ntarget ", out);
     print_name(out, plan->target_name, NULL);
     fputs("\n", out);
+    for (int i = 0; i < plan->nbypassed; i++) {
+        fputs("bypass ", out);
+        print_name(out, plan->bypassed[i], NULL);
+        fputs("\n", out);
+    }
     if (plan->nkeeps) fputs("\n", out);
     for (int i = 0; i < plan->nkeeps; i++) print_keep(out, plan, &plan->keep[i]);
     int at = 0;

@@ -54,31 +54,47 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-status measure_latency(const struct machine *machine, const struct opgraph *graph, struct params *params,
-                       int64_t batch, double seconds, double *median_s) {
-    enum { RUNS_MAX = 2000, RUNS_MIN = 5, WARM_UP = 3 };
-    int64_t n = batch * shape_sample_count(&graph->value[graph->input[0]]);
-    struct forward *forward = NULL;
-    float *x = NULL;
-    double *time = NULL;
-    status error = forward_create(machine, graph, params, batch, &forward);
-    if (!error) error = memory_alloc("inputs", (size_t)n, sizeof *x, (void **)&x);
-    if (!error) error = memory_alloc("times", RUNS_MAX, sizeof *time, (void **)&time);
-    if (error) goto done;
+/* Random inputs for all of the graph's, (batch, ...) each; owned by the caller, on failure too. */
+static status random_inputs(const struct opgraph *graph, int64_t batch, float **x) {
     struct rng rng = rng_make(1, RNG_CALIBRATION, 0);
-    for (int64_t i = 0; i < n; i++) x[i] = (float)rng_uniform(&rng);
+    for (int k = 0; k < graph->ninputs; k++) {
+        int64_t n = batch * shape_sample_count(&graph->value[graph->input[k]]);
+        STATUS_TRY(memory_alloc("inputs", (size_t)n, sizeof **x, (void **)&x[k]));
+        for (int64_t i = 0; i < n; i++) x[k][i] = (float)rng_uniform(&rng);
+    }
+    return SUCCESS;
+}
+
+static status time_runs(struct exec *exec, const float *const *x, double seconds, double *median_s) {
+    enum { RUNS_MAX = 2000, RUNS_MIN = 5, WARM_UP = 3 };
+    double *time = NULL, begin = comm_time();
     int runs = 0;
-    double begin = comm_time();
+    status error = memory_alloc("times", RUNS_MAX, sizeof *time, (void **)&time);
     for (int i = 0; i < WARM_UP + RUNS_MAX && (runs < RUNS_MIN || comm_time() - begin < seconds); i++) {
         double start = comm_time();
-        STATUS_GOTO(error, done, forward_inputs(forward, x, batch));
+        if (!error) error = exec_forward(exec, x);
+        if (error) break;
         if (i >= WARM_UP && runs < RUNS_MAX) time[runs++] = comm_time() - start;
     }
-    qsort(time, (size_t)runs, sizeof *time, compare);
-    *median_s = time[runs / 2];
-done:
-    forward_destroy(&forward);
-    free(x);
+    if (!error) {
+        qsort(time, (size_t)runs, sizeof *time, compare);
+        *median_s = time[runs / 2];
+    }
     free(time);
+    return error;
+}
+
+status measure_latency(const struct machine *machine, const struct opgraph *graph, struct params *params,
+                       int64_t batch, double seconds, double *median_s) {
+    struct exec_options options = {.batch = batch, .mode = EXEC_INFER, .threads = machine->threads};
+    struct exec *exec = NULL;
+    float **x = calloc((size_t)graph->ninputs + 1, sizeof *x);
+    status error = x ? random_inputs(graph, batch, x) : status_no_memory("inputs", 0);
+    if (!error) error = machine->engine->compile(graph, &options, &exec);
+    if (!error) error = exec_set_params(exec, params);
+    if (!error) error = time_runs(exec, (const float *const *)x, seconds, median_s);
+    exec_destroy(&exec);
+    for (int k = 0; x && k < graph->ninputs; k++) free(x[k]);
+    free(x);
     return error;
 }

@@ -61,8 +61,9 @@ void loss_add(const struct loss_config *config, int64_t n, int64_t classes, cons
     for (int64_t i = 0; i < n; i++) {
         const float *z = logits + i * classes, *t = teacher ? teacher + i * classes : NULL;
         float *g = grad ? grad + i * classes : NULL;
-        result->loss += squared ? mean_squared_error(config, classes, z, t, label[i], scale, g)
-                                : cross_entropy(config, classes, z, t, label[i], scale, g);
-        result->correct += largest(z, classes) == label[i];
+        int32_t wanted = label ? label[i] : (int32_t)largest(t, classes);
+        result->loss += squared ? mean_squared_error(config, classes, z, t, wanted, scale, g)
+                                : cross_entropy(config, classes, z, t, wanted, scale, g);
+        result->correct += largest(z, classes) == wanted;
     }
 }

@@ -16,7 +16,8 @@ struct loss_result {
  * smoothed by s: 1-s+s/C and s/C, t the teacher's logits, T the temperature and d the distillation weight
  * (Hinton, Vinyals, Dean 2015). mean_squared_error: mean over the outputs of (1-d)·(z-onehot)² + d·(z-t)².
  *
- * logits, teacher: (n, classes), teacher NULL: d = 0. label: (n), in [0, classes). */
+ * logits, teacher: (n, classes), teacher NULL: d = 0. label: (n), in [0, classes); NULL, with a teacher: the
+ * class for which its logit is largest. */
 void loss_add(const struct loss_config *config, int64_t n, int64_t classes, const float *logits,
               const float *teacher, const int32_t *label, int64_t divisor, float *grad,
               struct loss_result *result);

@@ -13,6 +13,7 @@ struct optimizer {
     float *first;  /* [n] momentum, or first moment */
     float *second; /* [n] second moment; NULL for sgd */
     float *decay;  /* [n] 1 where weight decay acts, else 0 */
+    float *moves;  /* [n] 1 where weights may change, else 0 */
 };
 
 status optimizer_create(const struct optimizer_config *config, const struct opgraph *graph,
@@ -27,10 +28,12 @@ status optimizer_create(const struct optimizer_config *config, const struct opgr
     if (!error && o->adamw)
         error = memory_alloc("the optimizer", (size_t)o->n, sizeof(float), (void **)&o->second);
     if (!error) error = memory_alloc("the optimizer", (size_t)o->n, sizeof(float), (void **)&o->decay);
+    if (!error) error = memory_alloc("the optimizer", (size_t)o->n, sizeof(float), (void **)&o->moves);
     if (error) {
         optimizer_destroy(&o);
         return error;
     }
+    optimizer_hold(o, graph, params, NULL);
     for (int i = 0; i < graph->nparams; i++)
         if (graph->param[i].trainable && graph->param[i].shape.rank >= 2)
             for (int64_t j = 0; j < params->count[i]; j++) o->decay[params->offset[i] + j] = 1;
@@ -43,17 +46,25 @@ void optimizer_destroy(struct optimizer **optimizer) {
     free((*optimizer)->first);
     free((*optimizer)->second);
     free((*optimizer)->decay);
+    free((*optimizer)->moves);
     free(*optimizer);
     *optimizer = NULL;
 }
 
+void optimizer_hold(struct optimizer *o, const struct opgraph *graph, const struct params *params,
+                    const bool *trained) {
+    for (int i = 0; i < graph->nparams; i++)
+        for (int64_t j = 0; graph->param[i].trainable && j < params->count[i]; j++)
+            o->moves[params->offset[i] + j] = !trained || trained[i];
+}
+
 /* Summed in one order, whatever the number of threads. */
-static double norm_of(const float *g, int64_t n) {
+static double norm_of(const float *g, const float *moves, int64_t n) {
     double sum = 0;
     for (int64_t i = 0; i < n; i += 4096) {
         float part = 0;
         int64_t end = i + 4096 < n ? i + 4096 : n;
-        for (int64_t j = i; j < end; j++) part += g[j] * g[j];
+        for (int64_t j = i; j < end; j++) part += moves[j] * g[j] * g[j];
         sum += part;
     }
     return sqrt(sum);
@@ -63,12 +74,12 @@ static void step_sgd(struct optimizer *o, float *w, const float *g, float scale,
     float momentum = (float)o->config.momentum, decay = rate * (float)o->config.weight_decay;
     bool nesterov = o->config.nesterov;
     float *v = o->first;
-    const float *decays = o->decay;
+    const float *decays = o->decay, *moves = o->moves;
 #pragma omp parallel for simd num_threads(o->threads) schedule(static)
     for (int64_t i = 0; i < o->n; i++) {
         float gi = g[i] * scale;
         v[i] = momentum * v[i] + gi;
-        w[i] -= rate * (nesterov ? gi + momentum * v[i] : v[i]) + decay * decays[i] * w[i];
+        w[i] -= moves[i] * (rate * (nesterov ? gi + momentum * v[i] : v[i]) + decay * decays[i] * w[i]);
     }
 }
 
@@ -78,19 +89,19 @@ static void step_adamw(struct optimizer *o, float *w, const float *g, float scal
     float c2 = 1 / (float)(1 - pow(o->config.beta2, (double)o->step));
     float decay = rate * (float)o->config.weight_decay;
     float *m = o->first, *v = o->second;
-    const float *decays = o->decay;
+    const float *decays = o->decay, *moves = o->moves;
 #pragma omp parallel for simd num_threads(o->threads) schedule(static)
     for (int64_t i = 0; i < o->n; i++) {
         float gi = g[i] * scale;
         m[i] = b1 * m[i] + (1 - b1) * gi;
         v[i] = b2 * v[i] + (1 - b2) * gi * gi;
-        w[i] -= rate * (m[i] * c1) / (sqrtf(v[i] * c2) + epsilon) + decay * decays[i] * w[i];
+        w[i] -= moves[i] * (rate * (m[i] * c1) / (sqrtf(v[i] * c2) + epsilon) + decay * decays[i] * w[i]);
     }
 }
 
 double optimizer_step(struct optimizer *o, struct params *params, const struct params *grads, double rate) {
     o->step++;
-    double norm = o->config.clip > 0 ? norm_of(grads->data, o->n) : 0;
+    double norm = o->config.clip > 0 ? norm_of(grads->data, o->moves, o->n) : 0;
     float scale = o->config.clip > 0 && norm > o->config.clip ? (float)(o->config.clip / norm) : 1;
     if (o->adamw) step_adamw(o, params->data, grads->data, scale, (float)rate);
     else step_sgd(o, params->data, grads->data, scale, (float)rate);

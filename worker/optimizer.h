@@ -15,10 +15,15 @@ status optimizer_create(const struct optimizer_config *config, const struct opgr
                         struct optimizer **optimizer) STATUS_MUST_USE;
 void optimizer_destroy(struct optimizer **optimizer);
 
+/* From now on only parameters with trained[i] change; NULL: all. The others' momentum goes on with their
+ * gradients, so that they can be let go at any step. */
+void optimizer_hold(struct optimizer *optimizer, const struct opgraph *graph, const struct params *params,
+                    const bool *trained);
+
 /* sgd: v = momentum·v + g; w -= rate·(v, or g + momentum·v with nesterov) and decoupled weight decay.
  * adamw: Loshchilov and Hutter 2019, with bias correction.
- * The gradient is first scaled down to the global norm `clip`, if that is set. Returns that norm (0 without
- * clip). */
+ * The gradient, of what may change, is first scaled down to the global norm `clip`, if that is set. Returns
+ * that norm (0 without clip). */
 double optimizer_step(struct optimizer *optimizer, struct params *params, const struct params *grads,
                       double rate);
 

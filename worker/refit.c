@@ -52,6 +52,13 @@ static void close_pass(struct pass *p) {
     activations_destroy(&p->target);
 }
 
+/* Is the statement's layer to be fitted in this pass? */
+static bool is_due(const struct refit *r, const struct plan_statement *s, int64_t number) {
+    if (!r->due) return true;
+    signed char due = r->due[s - r->plan->statement];
+    return due >= 0 && number >= due;
+}
+
 static status run_pass(const struct machine *machine, const struct refit *r, int64_t number) {
     struct pass p = {.machine = machine, .r = r, .number = number};
     bool *done = calloc((size_t)r->target->nparams + 1, 1);
@@ -60,7 +67,7 @@ static status run_pass(const struct machine *machine, const struct refit *r, int
     for (int i = 0; i < r->target->nops && !error; i++) {
         const struct op *op = &r->target->op[i];
         struct plan_statement *s = refit_statement(r, op);
-        if (!s || done[op->param[0]]) continue;
+        if (!s || done[op->param[0]] || !is_due(r, s, number)) continue;
         error = visit(&p, i, s);
         done[op->param[0]] = true;
         log_progress(machine->log, (double)(number * r->target->nops + i + 1),

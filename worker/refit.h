@@ -18,7 +18,9 @@ struct refit {
     const int *source_value; /* [target->nvalues] the source's value of the same meaning, -1: none; see
                                 worker/correspondence.h */
     struct params *source_params, *target_params;
-    struct plan *plan; /* says what is refitted and which channels are kept; residuals are filled in */
+    const signed char *due; /* [plan->nstatements] in which pass (0: the first) a statement begins to be
+                               refitted, negative: in none; NULL: all in the first */
+    struct plan *plan;      /* says what is refitted and which channels are kept; residuals are filled in */
 };
 
 /* Collective. Afterwards target_params are the same bytes on every rank. */

@@ -1,5 +1,6 @@
 #include "worker/select.h"
 #include "worker/forward.h"
+#include "worker/kernel_norm.h"
 #include "worker/pursuit.h"
 #include "worker/reader.h"
 
@@ -197,41 +198,37 @@ static status choose_by_readers(const struct selector *l, int group, int64_t *ch
     return error;
 }
 
-/* What is inside a layer: by the kernel that reads it. */
-static void add_inner_norms(const struct selection *s, const struct op *op, int group, double *norm) {
-    const struct param *p = &s->ops->param[op->param[0]];
-    const struct weight *weight = &s->graph->layer[p->layer].weight[p->weight];
-    const float *w = params_at(s->params, op->param[0]);
-    int width = 0;
-    const struct channel *inner = op->node < 0 ? NULL : channel_map_inner(s->map, op->node, &width);
-    if (!(weight->inner_axes & 1) || !width || inner->group != group) return;
-    for (int64_t j = 0; j < p->count; j++) norm[inner[j / (p->count / width)].index] += (double)w[j] * w[j];
+/* Sums of the squares of the kernels that make the group's channels, in memory: norm[width]. */
+static status norms_in_memory(const struct selection *s, int group, double *norm) {
+    for (int i = 0; i < s->ops->nops; i++) {
+        const struct op *op = &s->ops->op[i];
+        const struct channel *channel = NULL;
+        int columns = kernel_channels(s, op, &channel);
+        bool makes = false;
+        for (int c = 0; c < columns; c++) makes = makes || channel[c].group == group;
+        if (!makes) continue;
+        double *sum = NULL;
+        STATUS_TRY(memory_alloc("kernel norms", (size_t)columns, sizeof *sum, (void **)&sum));
+        int p = op->param[0];
+        kernel_squares(s, op, columns, 0, s->params->count[p], params_at(s->params, p), sum);
+        for (int c = 0; c < columns; c++)
+            if (channel[c].group == group) norm[channel[c].index] += sum[c];
+        free(sum);
+    }
+    return SUCCESS;
 }
 
 /* The classes with the largest kernels among the operations that make the group's channels. */
 static status choose_by_norm(const struct selector *l, int group, int64_t *chosen) {
     const struct selection *s = l->s;
     int width = channel_map_width(s->map, group);
-    double *norm = calloc((size_t)width + 1, sizeof *norm);
-    if (!norm) return status_no_memory("a choice of channels", (size_t)width * sizeof *norm);
-    for (int i = 0; i < s->ops->nops; i++) {
-        const struct op *op = &s->ops->op[i];
-        bool gates = op->kind == OP_RECURRENT; /* one after the other, of all units each */
-        if (op->kind != OP_DENSE && op->kind != OP_CONV && op->kind != OP_CONV_TRANSPOSE && !gates) continue;
-        const struct param *p = &s->ops->param[op->param[0]];
-        const float *w = params_at(s->params, op->param[0]);
-        const struct weight *weight = &s->graph->layer[p->layer].weight[p->weight];
-        if (weight->inner_axes) add_inner_norms(s, op, group, norm);
-        if (weight->inner_axes > 1) continue;
-        int columns; /* the layer's own channels: its activation may be an operation of its own */
-        const struct channel *channel = channel_map_of(s->map, op->node, &columns);
-        int axis = p->shape.rank - (op->kind == OP_CONV_TRANSPOSE ? 2 : 1); /* of the output's channels */
-        if (columns < 1 || (gates ? p->shape.dim[axis] % columns : columns != p->shape.dim[axis])) continue;
-        int64_t inner = axis == p->shape.rank - 1 ? 1 : p->shape.dim[axis + 1];
-        for (int64_t j = 0; j < p->count; j++) {
-            const struct channel *c = &channel[j / inner % columns];
-            if (c->group == group) norm[c->index] += (double)w[j] * w[j];
-        }
+    double *norm = NULL;
+    STATUS_TRY(memory_alloc("a choice of channels", (size_t)width, sizeof *norm, (void **)&norm));
+    if (s->norm) memcpy(norm, s->norm[group], (size_t)width * sizeof *norm);
+    status error = s->norm ? SUCCESS : norms_in_memory(s, group, norm);
+    if (error) {
+        free(norm);
+        return error;
     }
     for (int n = 0; n < s->kept[group]; n++) {
         int best = -1;
@@ -317,8 +314,10 @@ status select_channels(const struct machine *machine, const struct selection *se
     struct selector l = {.machine = machine, .s = selection};
     int n = 0, total = channel_map_groups(selection->map);
     int *groups = malloc(((size_t)total + 1) * sizeof *groups);
-    status error = groups ? readers_find(selection, &l.nreaders, &l.reader)
-                          : status_no_memory("channels", (size_t)total * sizeof *groups);
+    bool measured = !strcmp(selection->method, "next_layer");
+    status error = !groups    ? status_no_memory("channels", (size_t)total * sizeof *groups)
+                   : measured ? readers_find(selection, &l.nreaders, &l.reader)
+                              : SUCCESS;
     for (int g = 0; g < total; g++) chosen[g] = NULL;
     for (int g = 0; g < total && !error; g++) {
         if (!is_pruned(selection, g)) continue;
@@ -337,12 +336,13 @@ status select_channels(const struct machine *machine, const struct selection *se
     if (!error && !(l.chosen && l.worth))
         error = status_no_memory("channels", (size_t)total * sizeof *l.chosen);
     error = comm_agree(machine->world, error);
-    log_progress_begin(machine->log, "select", "samples", (double)selection->calibration->total);
+    if (measured)
+        log_progress_begin(machine->log, "select", "samples", (double)selection->calibration->total);
     if (!error) error = choose_all(&l, groups, n, chosen);
     for (int g = 0; g < total && l.worth; g++) free(l.worth[g]);
     free(l.worth);
     free(l.chosen);
-    log_progress_end(machine->log);
+    if (measured) log_progress_end(machine->log);
     readers_destroy(l.nreaders, &l.reader);
     free(groups);
     for (int g = 0; g < total && error; g++) {

@@ -7,12 +7,14 @@
 #include "worker/calibration.h"
 
 struct selection {
-    const char *method; /* "next_layer", "norm", "first" */
-    const struct calibration *calibration;
-    const struct graph *graph; /* the source, batch norms folded, that `map` belongs to */
-    const struct opgraph *ops; /* its operations */
-    const int *value_of;       /* [graph->nnodes] value of each node's output */
+    const char *method;                    /* "next_layer", "norm", "first" */
+    const struct calibration *calibration; /* of next_layer */
+    const struct graph *graph;             /* the source, batch norms folded, that `map` belongs to */
+    const struct opgraph *ops;             /* its operations */
+    const int *value_of;                   /* [graph->nnodes] value of each node's output */
     struct params *params;
+    double *const *norm; /* NULL, or for each group that is chosen from [width] its kernel norms (see
+                            worker/kernel_norm.h): then "norm" and "first" need no params and no samples */
     const struct channel_map *map;
     const int *kept; /* [groups] classes to keep of each group */
     double **error;  /* NULL, or for each group NULL or room for kept + 1 numbers: what keeping 0, 1, ... of

@@ -97,8 +97,9 @@ static status run_steps(struct run *r) {
     const struct train_task *task = t->task;
     struct log *log = t->machine->log;
     char what[64], note[64];
-    status error =
-        comm_agree(t->machine->world, dataset_order(task->data, DATASET_TRAIN, (uint64_t)r->epoch, t->order));
+    status error = dataset_order(task->data, DATASET_TRAIN, (uint64_t)r->epoch, t->order);
+    if (!error) error = trainer_begin_epoch(t, r->epoch);
+    error = comm_agree(t->machine->world, error);
     snprintf(what, sizeof what, "epoch %lld/%lld", (long long)r->epoch + 1, (long long)task->config->epochs);
     log_progress_begin(log, what, "samples", (double)(t->steps_per_epoch * task->config->batch));
     while (r->step < t->steps_per_epoch && !error) {
@@ -114,6 +115,11 @@ static status run_steps(struct run *r) {
     }
     log_progress_end(log);
     return comm_agree(t->machine->world, error);
+}
+
+/* Samples that say which weights are the best: they need labels. */
+static bool has_holdout(const struct dataset *data) {
+    return dataset_size(data, DATASET_HOLDOUT) > 0 && dataset_classes(data) > 0;
 }
 
 static void report_epoch(const struct run *r, const struct evaluation *holdout, double accuracy,
@@ -142,7 +148,7 @@ static status run_epoch(struct run *r) {
     r->result->steps += t->steps_per_epoch;
 
     struct evaluation e = {0};
-    bool holdout = dataset_size(task->data, DATASET_HOLDOUT) > 0;
+    bool holdout = has_holdout(task->data);
     const struct params *now = t->average ? weight_average_params(t->average) : task->params;
     size_t nbytes = (size_t)now->total * sizeof(float);
     memcpy(r->candidate->data, now->data, nbytes);
@@ -169,7 +175,7 @@ static status run_epochs(struct run *r) {
     bool found;
     STATUS_TRY(resume(r, &found));
     int64_t begin = r->epoch;
-    if (!found && dataset_size(task->data, DATASET_HOLDOUT) > 0) {
+    if (!found && has_holdout(task->data)) {
         struct evaluation e;
         STATUS_TRY(evaluate(r->trainer.machine, task->graph, r->best, task->data, DATASET_HOLDOUT, &e));
         r->result->holdout_accuracy = e.accuracy;

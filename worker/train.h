@@ -12,9 +12,10 @@ struct train_task {
     bool augment;                /* as the data set's configuration says */
     const struct opgraph *graph; /* one input; output 0: logits (batch, classes) */
     struct params *params;       /* start values in, trained values out */
-    struct teacher *teacher;     /* to distil from; NULL: labels only */
-    const char *checkpoint;      /* file of the checkpoint, seen by rank 0; NULL: none */
-    const char *checkpoint_key;  /* one line that says which run it belongs to */
+    const int64_t *thaw;     /* [graph->nparams] first epoch in which a parameter is trained; NULL: all are */
+    struct teacher *teacher; /* to distil from; NULL: labels only */
+    const char *checkpoint;  /* file of the checkpoint, seen by rank 0; NULL: none */
+    const char *checkpoint_key; /* one line that says which run it belongs to */
 };
 
 struct train_result {

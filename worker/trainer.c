@@ -101,6 +101,17 @@ status trainer_open(struct trainer *t) {
     return exec_set_params(t->exec, task->params);
 }
 
+status trainer_begin_epoch(struct trainer *t, int64_t epoch) {
+    const struct opgraph *graph = t->task->graph;
+    bool *trained = NULL;
+    if (!t->task->thaw) return SUCCESS;
+    STATUS_TRY(memory_alloc("frozen weights", (size_t)graph->nparams, sizeof *trained, (void **)&trained));
+    for (int i = 0; i < graph->nparams; i++) trained[i] = epoch >= t->task->thaw[i];
+    optimizer_hold(t->optimizer, graph, t->task->params, trained);
+    free(trained);
+    return SUCCESS;
+}
+
 /* ---- one step ---- */
 
 /* Forward, loss and backward of this rank's samples. */
@@ -111,14 +122,15 @@ static status compute(struct trainer *t, uint64_t epoch, int64_t step, uint64_t 
     struct batch_request request = {
         .part = DATASET_TRAIN, .index = index, .n = t->batch, .augment = task->augment, .epoch = epoch};
     const float *teacher = NULL;
-    status error = dataset_read(task->data, &request, t->x, t->label);
+    int32_t *label = dataset_classes(task->data) || !task->teacher ? t->label : NULL;
+    status error = dataset_read(task->data, &request, t->x, label);
     if (!error && task->teacher) error = teacher_logits(task->teacher, index, t->x, t->batch, &teacher);
     /* Batch norm sums over the ranks in forward: all of them go there, or none. */
     STATUS_TRY(comm_agree(t->machine->world, error));
     exec_set_step(t->exec, global_step, (uint64_t)t->first);
     error = exec_forward(t->exec, (const float *const[]){t->x});
     if (!exec_goes_on(error)) return error;
-    loss_add(&task->config->loss, t->batch, t->classes, exec_output(t->exec, 0), teacher, t->label,
+    loss_add(&task->config->loss, t->batch, t->classes, exec_output(t->exec, 0), teacher, label,
              task->config->batch, t->grad, loss);
     return status_first(error, exec_backward(t->exec, (const float *const[]){t->grad}, t->grads));
 }

@@ -30,6 +30,9 @@ struct trainer {
 status trainer_open(struct trainer *trainer) STATUS_MUST_USE;
 void trainer_close(struct trainer *trainer);
 
+/* Which parameters epoch `epoch` (from 0) trains, as task->thaw says. Not collective. */
+status trainer_begin_epoch(struct trainer *trainer, int64_t epoch) STATUS_MUST_USE;
+
 /* One step on samples [step * batch, (step + 1) * batch) of trainer->order; adds to *loss. *stop: a rank has
  * been asked to stop (shared/interrupt.h). Collective; all ranks return the same status. */
 status trainer_step(struct trainer *trainer, int64_t epoch, int64_t step, struct loss_result *loss,

@@ -13,9 +13,16 @@ static status exclude(const struct target_config *config) {
     const struct {
         bool set;
         const char *key;
-    } others[] = {{config->params > 0, "params"},    {config->flops > 0, "flops"},
-                  {config->nwidths > 0, "widths"},   {config->ndepth > 0, "depth"},
-                  {config->nreplace > 0, "replace"}, {config->rank > 0 && config->rank < 1, "rank"},
+    } others[] = {{config->params > 0, "params"},
+                  {config->flops > 0, "flops"},
+                  {config->latency_ms > 0, "latency_ms"},
+                  {config->latency_ratio > 0, "latency_ratio"},
+                  {config->blocks_removed > 0, "blocks_removed"},
+                  {config->nwidths > 0, "widths"},
+                  {config->ndepth > 0, "depth"},
+                  {config->nreplace > 0, "replace"},
+                  {config->rank > 0 && config->rank < 1, "rank"},
+                  {config->nranks > 0, "ranks"},
                   {config->head > 0, "head"}};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (others[i].set)

@@ -84,7 +84,8 @@ status hdf5_writer_group(struct hdf5_writer *w, const char *path, int64_t *group
     return *group < 0 ? cannot_create("group ", path) : SUCCESS;
 }
 
-/* A dataset that rows will fill; its place in the file is fixed now. */
+/* A dataset that rows will fill; its place in the file is fixed now. No time is kept with it: the same model
+ * is the same bytes. */
 static status create_dataset(hid_t file, hid_t type, const struct target *target) {
     hsize_t dims[SHAPE_MAX_RANK];
     for (int i = 0; i < target->shape.rank; i++) dims[i] = (hsize_t)target->shape.dim[i];
@@ -94,7 +95,7 @@ static status create_dataset(hid_t file, hid_t type, const struct target *target
     hid_t dataset = -1;
     if (space >= 0 && link >= 0 && list >= 0 && H5Pset_create_intermediate_group(link, 1) >= 0 &&
         H5Pset_alloc_time(list, H5D_ALLOC_TIME_EARLY) >= 0 &&
-        H5Pset_fill_time(list, H5D_FILL_TIME_NEVER) >= 0)
+        H5Pset_fill_time(list, H5D_FILL_TIME_NEVER) >= 0 && H5Pset_obj_track_times(list, false) >= 0)
         dataset = H5Dcreate2(file, target->path, type, space, link, list, H5P_DEFAULT);
     status error = dataset < 0 ? cannot_create("", target->path) : SUCCESS;
     if (dataset >= 0) H5Dclose(dataset);
@@ -152,6 +153,24 @@ status hdf5_writer_rows(struct hdf5_writer *w, int layer, int weight, int64_t fi
     status error = check_finite(target, rows, nrows * columns, first * columns);
     if (!error) error = write_rows(w, target, first, nrows, rows);
     return status_context(error, "%s", w->name);
+}
+
+status hdf5_writer_leave(struct hdf5_writer *w, int layer, int weight, struct keras_place *place) {
+    struct target *target = &w->target[w->first[layer] + weight];
+    int64_t count = 0;
+    *place = (struct keras_place){.offset = -1};
+    if (!target->path) return SUCCESS;
+    target->missing = 0;
+    STATUS_TRY(shape_count(&target->shape, &count));
+    if (!count) return SUCCESS;
+    hid_t dataset = H5Dopen2(w->file, target->path, H5P_DEFAULT);
+    haddr_t offset = dataset < 0 ? HADDR_UNDEF : H5Dget_offset(dataset);
+    if (dataset >= 0) H5Dclose(dataset);
+    if (offset == HADDR_UNDEF || offset > INT64_MAX)
+        return status_fail(STATUS_INTERNAL, "%s: weight %s has no place in the file", w->name, target->path);
+    place->offset = (int64_t)offset;
+    place->counts = recipe_may_count(&w->graph->layer[layer].weight[weight]);
+    return SUCCESS;
 }
 
 status hdf5_writer_finish(struct hdf5_writer **writer) {

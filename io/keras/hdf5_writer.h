@@ -3,9 +3,8 @@
 #ifndef GODWIT_IO_KERAS_HDF5_WRITER_H
 #define GODWIT_IO_KERAS_HDF5_WRITER_H
 
+#include "io/keras.h"
 #include "io/keras/hdf5.h"
-
-#include "shared/graph.h"
 
 struct hdf5_writer;
 
@@ -27,6 +26,12 @@ bool hdf5_writer_has(const struct hdf5_writer *writer, int layer, int weight);
  * was not added, IO. */
 status hdf5_writer_rows(struct hdf5_writer *writer, int layer, int weight, int64_t first, int64_t nrows,
                         const float *rows) STATUS_MUST_USE;
+
+/* Leaves the rows of a weight to the caller, who writes them into the finished file. While the graph is
+ * there.
+ */
+status hdf5_writer_leave(struct hdf5_writer *writer, int layer, int weight,
+                         struct keras_place *place) STATUS_MUST_USE;
 
 /* Closes the file, complete (INTERNAL if rows are missing), or for good. Both accept NULL. */
 status hdf5_writer_finish(struct hdf5_writer **writer) STATUS_MUST_USE;

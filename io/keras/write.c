@@ -109,6 +109,22 @@ status keras_write_archive(const char *path, const struct graph *graph, const st
     return write_model(path, &keras_format_archive, graph, params, preprocessing);
 }
 
+status keras_lay_out(const char *path, const struct graph *graph, const char *preprocessing,
+                     struct keras_place *place) {
+    struct hdf5_writer *w = NULL;
+    char *config = NULL;
+    STATUS_TRY(hdf5_writer_create(path, path, graph, &w));
+    status error = keras_format_legacy.lay_out(w, graph, preprocessing, &config);
+    for (int l = 0, n = 0; l < graph->nlayers && !error; l++)
+        for (int i = 0; i < graph->layer[l].nweights && !error; i++, n++)
+            error = hdf5_writer_leave(w, l, i, &place[n]);
+    error = status_context(error, "cannot write %s", path);
+    free(config);
+    if (!error) return hdf5_writer_finish(&w);
+    hdf5_writer_discard(&w);
+    return error;
+}
+
 /* An activation that is another function in Keras 3 than in Keras 2. */
 static bool has_hard_sigmoid(const struct layer *layer) {
     for (int i = 0; i < layer->kind->nattrs; i++) {

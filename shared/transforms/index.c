@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#define PIECE_VALUES ((int64_t)1 << 16)
+
 static status check_axis(const struct plan *plan, const struct axis_index *index, int axis, int64_t size) {
     switch (index->kind) {
     case INDEX_ALL:
@@ -54,19 +56,26 @@ static int64_t source_row(const struct plan *plan, const struct expr *expr, int6
     return result;
 }
 
+/* Rows of the argument that are read at once: what fits into a cache, or one. */
+static int64_t rows_at_once(int64_t columns) {
+    return columns < PIECE_VALUES ? PIECE_VALUES / (columns ? columns : 1) : 1;
+}
+
 static status rows(struct evaluation *evaluation, const struct expr *expr, int64_t first, int64_t n,
                    float *out) {
     const struct plan *plan = evaluation_plan(evaluation);
     int64_t nrows, columns, from_rows, from_columns;
-    float *run = NULL;
     shape_rows(&expr->shape, &nrows, &columns);
     shape_rows(&expr->arg[0]->shape, &from_rows, &from_columns);
     const struct axis_index *last = expr->shape.rank ? &expr->index[expr->shape.rank - 1] : NULL;
-    STATUS_TRY(memory_alloc("a chunk", (size_t)(n * from_columns), sizeof *run, (void **)&run));
+    int64_t most = rows_at_once(from_columns) < n ? rows_at_once(from_columns) : n;
+    float *run = malloc(((size_t)(most * from_columns) + 1) * sizeof *run);
+    if (!run) return status_no_memory("a chunk", (size_t)(most * from_columns) * sizeof *run);
     status error = SUCCESS;
     for (int64_t r = 0; r < n && !error;) { /* rows that lie together are read together */
         int64_t from = source_row(plan, expr, first + r), length = 1;
-        while (r + length < n && source_row(plan, expr, first + r + length) == from + length) length++;
+        while (length < most && r + length < n && source_row(plan, expr, first + r + length) == from + length)
+            length++;
         error = evaluation_rows(evaluation, expr->arg[0], from, length, run);
         for (int64_t i = 0; i < length && !error; i++) {
             float *to = out + (r + i) * columns;

@@ -1,12 +1,16 @@
 /* quantize(x, int8, axis 3): values rounded to those that eight bits hold, each channel with a scale of its
- * own, or with a scale and a zero point: int8          round(x / s) * s,             s = largest |x| / 127
+ * own, or with a scale and a zero point (Jacob et al. 2018, section 2.1):
+ *   int8          round(x / s) * s,              s = largest |x| / 127
  *   int8_affine   (round(x / s) + z) is -128 to 127, s = (largest - smallest) / 255, and zero is exact
- * (Jacob et al. 2018, section 2.1). */
+ *   int4          round(x / s) * s,              s = largest |x| / 7
+ * With "rounding gptq" that is what is done where there are no samples; worker/gptq.h does it with them. */
+#include "shared/rounding.h"
 #include "shared/transforms/grouping.h"
 
-#include <math.h>
+#include <stdlib.h>
 
-enum { INT8, INT8_AFFINE };
+enum { INT8, INT8_AFFINE, INT4 };
+enum { NEAREST, GPTQ };
 
 static struct grouping grouping(const struct expr *expr) {
     const struct operand *axis = &expr->operand[1];
@@ -29,22 +33,24 @@ static void look(void *context, int64_t first, int64_t n, const float *rows) {
     }
 }
 
-/* values: scale, zero point, [groups] each. */
+/* For values from low (at most 0) to high (at least 0). */
+static struct rounding rounding_for(const struct expr *expr, double low, double high) {
+    if (expr->operand[0].u.i == INT8_AFFINE) {
+        double scale = (high - low) / 255;
+        return (struct rounding){scale, scale > 0 ? rint(-128 - low / scale) : 0, -128, 127};
+    }
+    double most = expr->operand[0].u.i == INT4 ? 7 : 127;
+    return (struct rounding){fmax(high, -low) / most, 0, -most, most};
+}
+
+/* values: smallest, largest, [groups] each. */
 static status fill(struct evaluation *evaluation, const struct expr *expr, double *values) {
     struct extremes e = {.grouping = grouping(expr)};
-    int64_t nrows, groups = grouping_count(&e.grouping);
+    int64_t nrows;
     shape_rows(&expr->shape, &nrows, &e.columns);
     e.smallest = values;
-    e.largest = values + groups;
-    STATUS_TRY(evaluation_each(evaluation, expr->arg[0], look, &e));
-    for (int64_t g = 0; g < groups; g++) {
-        double low = values[g], high = values[groups + g];
-        bool affine = expr->operand[0].u.i == INT8_AFFINE;
-        double scale = affine ? (high - low) / 255 : fmax(high, -low) / 127;
-        values[g] = scale;
-        values[groups + g] = affine && scale > 0 ? rint(-128 - low / scale) : 0;
-    }
-    return SUCCESS;
+    e.largest = values + grouping_count(&e.grouping);
+    return evaluation_each(evaluation, expr->arg[0], look, &e);
 }
 
 static status rows(struct evaluation *evaluation, const struct expr *expr, int64_t first, int64_t n,
@@ -55,26 +61,54 @@ static status rows(struct evaluation *evaluation, const struct expr *expr, int64
     shape_rows(&expr->shape, &nrows, &columns);
     STATUS_TRY(evaluation_keep(evaluation, expr, NULL, 2 * groups, fill, &values));
     STATUS_TRY(evaluation_rows(evaluation, expr->arg[0], first, n, out));
-    double lowest = expr->operand[0].u.i == INT8 ? -127 : -128;
     for (int64_t i = 0; i < n * columns; i++) {
         int64_t at = grouping_at(&g, first * columns + i);
-        double scale = values[at], zero = values[groups + at];
-        if (scale > 0)
-            out[i] = (float)((fmin(fmax(rint(out[i] / scale) + zero, lowest), 127) - zero) * scale);
+        struct rounding r = rounding_for(expr, values[at], values[groups + at]);
+        out[i] = (float)rounding_apply(&r, out[i]);
     }
     return SUCCESS;
 }
 
+bool rounding_minds_inputs(const struct expr *expr) {
+    return expr->transform == &transform_quantize && expr->operand[2].present && expr->operand[2].u.i == GPTQ;
+}
+
+int rounding_group_at(const struct expr *expr, int64_t position) {
+    struct grouping g = grouping(expr);
+    return (int)grouping_at(&g, position);
+}
+
+status rounding_groups(const struct expr *expr, const float *x, int *n, struct rounding **rounding) {
+    struct extremes e = {.grouping = grouping(expr)};
+    int64_t groups = grouping_count(&e.grouping), nrows;
+    double *values = NULL;
+    *rounding = NULL;
+    STATUS_TRY(memory_alloc("scales", 2 * (size_t)groups, sizeof *values, (void **)&values));
+    status error = memory_alloc("scales", (size_t)groups, sizeof **rounding, (void **)rounding);
+    e.smallest = values;
+    e.largest = values + groups;
+    shape_rows(&expr->shape, &nrows, &e.columns);
+    if (!error) look(&e, 0, nrows, x);
+    for (int64_t g = 0; g < groups && !error; g++)
+        (*rounding)[g] = rounding_for(expr, values[g], values[groups + g]);
+    *n = (int)groups;
+    free(values);
+    return error;
+}
+
 const struct transform transform_quantize = {
     .name = "quantize",
-    .usage = "quantize(x, int8, axis 3)",
+    .usage = "quantize(x, int8, axis 3, rounding gptq)",
     .doc = "every value of x rounded to a multiple of a scale that eight bits hold: int8 around zero, "
-           "int8_affine with a zero point. A scale for each position on the axis, or one for all",
+           "int8_affine with a zero point; or four, int4. A scale for each position on the axis, or one for "
+           "all. Rounding is to the nearest, or by gptq: so that the layer's outputs change least, on "
+           "calibration samples",
     .min_args = 1,
     .max_args = 1,
-    .operand = {{.type = OPERAND_WORD, .choices = "int8|int8_affine"},
-                {.name = "axis", .type = OPERAND_AXIS, .optional = true}},
-    .noperands = 2,
+    .operand = {{.type = OPERAND_WORD, .choices = "int8|int8_affine|int4"},
+                {.name = "axis", .type = OPERAND_AXIS, .optional = true},
+                {.name = "rounding", .type = OPERAND_WORD, .optional = true, .choices = "nearest|gptq"}},
+    .noperands = 3,
     .finishes = true,
     .rows = rows,
 };

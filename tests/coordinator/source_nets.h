@@ -268,7 +268,7 @@ static struct graph *passed(void) {
 }
 
 /* Recurrent layers, read by a convolution, by each other and by dense layers. */
-static struct graph *recurrent(void) {
+static struct graph *recurrent_layers(void) {
     int x;
     struct graph *g = begin("-1,7,3", &x);
     x = on(g, "Conv1D", "c1", "filters=6 kernel_size=3 padding=same", x);
@@ -367,7 +367,7 @@ static const struct net {
     {"sequence", sequence, 0},
     {"channels_come_first", channels_come_first, 1},
     {"passed", passed, 1},
-    {"recurrent", recurrent, 0},
+    {"recurrent", recurrent_layers, 0},
     {"with_states", with_states, 0},
     {"both_ways", both_ways, 0},
     {"encoder", encoder, 0},

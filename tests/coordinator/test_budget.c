@@ -40,7 +40,7 @@ static void test_alike(void **state) {
             if (full.flops < 0 && k >= 3) goto next; /* a sequence of any length */
             double part = 0.3 + 0.2 * (k % 3);
             struct target_config config = {.params = k < 3 ? part : 0, .flops = k < 3 ? 0 : part};
-            status error = budget_allot(c, &config, NULL, kept);
+            status error = budget_allot(c, &config, NULL, NULL, kept);
             if (status_code(error) == STATUS_USAGE) { /* most of it is fixed */
                 status_drop(&error);
                 goto next;
@@ -109,11 +109,11 @@ static void test_by_errors(void **state) {
             for (int k = 0; k <= width; k++)
                 p.error[i][k] = (i == free_one ? 1e-6 : 1) * (1 - (double)k / width);
         }
-        build_ok(budget_allot(p.c, &(struct target_config){.params = 0.9}, p.errors, kept));
+        build_ok(budget_allot(p.c, &(struct target_config){.params = 0.9}, NULL, p.errors, kept));
         for (int i = 0; i < 3; i++)
             assert_true((kept[p.group[i]] == channel_map_width(p.c->map, p.group[i])) == (i != free_one));
         /* within it nothing is narrowed */
-        build_ok(budget_allot(p.c, &(struct target_config){.params = 1e6, .flops = 1}, p.errors, kept));
+        build_ok(budget_allot(p.c, &(struct target_config){.params = 1e6, .flops = 1}, NULL, p.errors, kept));
         for (int g = 0; g < channel_map_groups(p.c->map); g++)
             assert_int_equal(kept[g], channel_map_width(p.c->map, g));
         close_plain(&p);
@@ -138,7 +138,7 @@ static void test_against_all_choices(void **state) {
             for (int k = 0; k <= width; k++) p.error[i][k] = size * pow(1 - (double)k / width, bend);
         }
         double part = budgets[trial % 5], least = INFINITY, found = 0;
-        build_ok(budget_allot(p.c, &(struct target_config){.flops = part}, p.errors, kept));
+        build_ok(budget_allot(p.c, &(struct target_config){.flops = part}, NULL, p.errors, kept));
         assert_true(counts_of(p.c, kept).flops <= part * full.flops);
         for (int i = 0; i < 3; i++) found += p.error[i][kept[p.group[i]]];
         memcpy(tried, kept, sizeof tried);
@@ -162,10 +162,12 @@ static void test_too_small(void **state) {
     int kept[64];
     open_plain(&p);
     for (int i = 0; i < 2; i++) {
-        build_refused(budget_allot(p.c, &(struct target_config){.params = 10}, i ? p.errors : NULL, kept),
-                      STATUS_USAGE, "the budget is too small: as narrow as it can be the target has");
-        build_refused(budget_allot(p.c, &(struct target_config){.flops = 10}, i ? p.errors : NULL, kept),
-                      STATUS_USAGE, "operations a sample; raise target.flops, which allows 10");
+        build_refused(
+            budget_allot(p.c, &(struct target_config){.params = 10}, NULL, i ? p.errors : NULL, kept),
+            STATUS_USAGE, "the budget is too small: as narrow as it can be the target has");
+        build_refused(
+            budget_allot(p.c, &(struct target_config){.flops = 10}, NULL, i ? p.errors : NULL, kept),
+            STATUS_USAGE, "operations a sample; raise target.flops, which allows 10");
     }
     close_plain(&p);
 }

@@ -93,14 +93,8 @@ static void test_migrate(void **state) {
     assert_string_equal(run_file("r1", "small", "plan.txt"), plan);
     assert_non_null(strstr(run_file("r1", "small", "run.jsonl"), "\"refit\""));
     assert_int_equal(count_lines(run_file("r1", "small", "metrics.csv")), 3);
-    DIR *dir = opendir(in_folder("r1"));
-    assert_non_null(dir);
-    for (struct dirent *e = readdir(dir); e; e = readdir(dir))
-        if (e->d_name[0] != '.') {
-            snprintf(text, sizeof text, "r1/%s/slices-rank0", e->d_name);
-            assert_false(exists(text)); /* scratch is gone */
-        }
-    closedir(dir);
+    assert_false(exists("r1/small.migration")); /* scratch is gone */
+    assert_false(exists("r1/small.migration.journal"));
 
     succeeds(run(3, GODWIT_PROGRAM " evaluate small --models=m1 --data migrate.json --json"), "evaluate");
     assert_true(fabs(figure(out, "accuracy") - accuracy) < 1e-6);
@@ -311,6 +305,79 @@ static void replace_kernel(const char *name, hid_t type, int rank, const hsize_t
     H5Fclose(file);
 }
 
+/* Several targets in one run are those of runs of their own; streamed and in memory. */
+static void test_targets(void **state) {
+    (void)state;
+    static const char *const memory = "--set training.epochs=1",
+                             *const disk = "--set training.epochs=0 --set refit.samples=0";
+    write_text(
+        "several.json",
+        "{\"source\":\"source.h5\",\"data\":{\"path\":\"data\"},\"models\":\"several\","
+        "\"refit\":{\"samples\":200},\"target\":{\"precision\":\"bfloat16\"},\"training\":{\"batch\":16},"
+        "\"targets\":{\"half\":{},\"quarter\":{\"width\":0.25},"
+        "\"separable\":{\"width\":1,\"replace\":[\"conv2 SeparableConv2D\"]}}}");
+    for (int i = 0; i < 2; i++) {
+        succeeds(
+            run(2, "%s migrate several.json --set models=several%d %s", GODWIT_PROGRAM, i, i ? disk : memory),
+            "migrate several.json");
+        assert_non_null(strstr(out, "\ntarget                       accuracy  same class"));
+        assert_non_null(strstr(out, " half   "));
+        static const char *const names[] = {"half", "quarter", "separable"};
+        for (int k = 0; k < 3; k++) {
+            succeeds(run(2, "%s migrate several.json --target %s --set output=alone.h5 %s", GODWIT_PROGRAM,
+                         names[k], i ? disk : memory),
+                     names[k]);
+            assert_int_equal(run(0, "cmp alone.h5 several%d/%s/1/model.h5", i, names[k]), 0);
+        }
+    }
+    succeeds(run(0, "%s plan several.json --target quarter", GODWIT_PROGRAM), "plan --target");
+    assert_non_null(strstr(out, "target \"quarter\""));
+    fails(run(0, "%s plan several.json", GODWIT_PROGRAM), 2,
+          "several targets; choose one with --target: half, quarter, separable");
+    fails(run(0, "%s migrate several.json --target third", GODWIT_PROGRAM), 2,
+          "there is no target \"third\"; there are: half, quarter, separable");
+    fails(run(0, "%s migrate several.json --set output=x.h5", GODWIT_PROGRAM), 2, "choose one with --target");
+    fails(run(0, "%s migrate several.json --set 'targets={\"a\":{\"widht\":1}}'", GODWIT_PROGRAM), 2,
+          "unknown key \"targets.a.widht\"; did you mean \"width\"?");
+    fails(run(0, "%s migrate several.json --set 'targets={\"a b\":{}}'", GODWIT_PROGRAM), 2,
+          "a name has letters");
+}
+
+/* What is frozen all the time is not trained: the same file as without training. */
+static void test_frozen(void **state) {
+    (void)state;
+    succeeds(
+        run(2, "%s migrate migrate.json --set training.epochs=0 --set output=untrained.h5", GODWIT_PROGRAM),
+        "migrate");
+    succeeds(run(2, "%s migrate migrate.json --set 'training.freeze=[\"*\"]' --set output=frozen.h5",
+                 GODWIT_PROGRAM),
+             "migrate, frozen");
+    succeeds(run(2, "%s migrate migrate.json --set 'training.freeze=[\"* 1\"]' --set output=thawed.h5",
+                 GODWIT_PROGRAM),
+             "migrate, frozen for an epoch");
+    assert_int_equal(run(0, "cmp untrained.h5 frozen.h5"), 0);
+    assert_int_equal(run(0, "cmp untrained.h5 thawed.h5"), 1);
+    fails(run(0, "%s migrate migrate.json --set 'training.freeze=[\"conv9\"]'", GODWIT_PROGRAM), 2,
+          "training.freeze: no layer with weights is called \"conv9\"; did you mean \"conv1\"?");
+}
+
+/* Without labels there is no accuracy, but the source's classes to learn from and to compare with. */
+static void test_without_labels(void **state) {
+    (void)state;
+    write_set("bare", 240, SIDE, 0);
+    for (int i = 0; i < 2; i++)
+        unlink(in_folder(i ? "bare/train-labels-idx1-ubyte" : "bare/t10k-labels-idx1-ubyte"));
+    succeeds(run(2, "%s migrate migrate.json --set data.path=bare --set output=bare.h5", GODWIT_PROGRAM),
+             "migrate without labels");
+    assert_non_null(strstr(err, "the data has no labels: the source's classes take their place"));
+    const char *row = strstr(out, "same class as the source");
+    assert_non_null(row);
+    assert_true(strtod(row + strlen("same class as the source"), NULL) > 90);
+    assert_null(strstr(out, "accuracy"));
+    fails(run(0, "%s train train.json --set data.path=bare", GODWIT_PROGRAM), 65, "has no labels");
+    fails(run(0, "%s evaluate bare.h5 --data bare", GODWIT_PROGRAM), 65, "has no labels");
+}
+
 static void test_bad_source(void **state) {
     (void)state;
     migrate_fails(3, 74, "none.h5", "--set source=none.h5");
@@ -483,9 +550,11 @@ int main(void) {
         cmocka_unit_test(test_migrate),           cmocka_unit_test(test_verify),
         cmocka_unit_test(test_run_inference),     cmocka_unit_test(test_ranks_do_not_matter),
         cmocka_unit_test(test_same_again),        cmocka_unit_test(test_without_refit),
-        cmocka_unit_test(test_bad_source),        cmocka_unit_test(test_bad_data),
-        cmocka_unit_test(test_bad_configuration), cmocka_unit_test(test_unwritable_output),
-        cmocka_unit_test(test_full_disk),         cmocka_unit_test(test_killed_rank),
+        cmocka_unit_test(test_without_labels),    cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_targets),           cmocka_unit_test(test_bad_source),
+        cmocka_unit_test(test_bad_data),          cmocka_unit_test(test_bad_configuration),
+        cmocka_unit_test(test_unwritable_output), cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_killed_rank),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

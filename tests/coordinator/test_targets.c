@@ -93,6 +93,40 @@ static void test_rank(void **state) {
     assert_true(factored > 8);
 }
 
+/* Ranks of some layers alone. */
+static void test_ranks(void **state) {
+    (void)state;
+    static char stem[] = "stem 3", a1[] = "a1 0.5", wrong[] = "a3 2", add[] = "add1 1", nothing[] = "a1",
+                half[] = "a1 2.5", large[] = "a1 5";
+    char *texts[] = {stem, a1};
+    struct trial_source t;
+    make_source(&two_blocks, 7, &t);
+    write_and_open(&t);
+    compile_as(&t, &(struct target_config){.width = 1, .rank = 1, .ranks = texts, .nranks = 2});
+    const struct skeleton *s = t.compiled->skeleton;
+    for (int l = 0; l < s->graph->nlayers; l++) {
+        const char *name = s->graph->layer[l].name;
+        int rank = !strcmp(name, "stem_factor") ? 3 : !strcmp(name, "a1_factor") ? 2 : 0; /* of 6, of 4 */
+        assert_int_equal(s->part[l] == PART_LEFT, rank > 0);
+        if (rank) assert_int_equal(s->rank[l], rank);
+    }
+    compiled_destroy(&t.compiled);
+    static const struct {
+        char *text;
+        const char *message;
+    } errors[] = {{wrong, "\"a3\" is no Dense or convolution that can be factored; did you mean"},
+                  {add, "\"add1\" is no Dense or convolution"},
+                  {nothing, "\"a1\" is no layer's name, a space and a rank"},
+                  {half, "is no layer's name, a space and a rank"},
+                  {large, "the kernel of \"a1\" has rank 4 at most"}};
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        char *list[] = {errors[i].text};
+        refused(&t, &(struct target_config){.width = 1, .ranks = list, .nranks = 1}, STATUS_USAGE,
+                errors[i].message);
+    }
+    close_source(&t);
+}
+
 /* Blocks whose last convolution is zero. */
 static void test_depth(void **state) {
     (void)state;
@@ -275,7 +309,9 @@ static void test_precision(void **state) {
     struct params *before = NULL;
     build_ok(params_create(model->ops, &before));
     memcpy(before->data, model->params->data, (size_t)before->total * sizeof(float));
-    build_ok(finish_params(t.compiled->plan, model->params));
+    struct machine machine = {.world = world, .engine = t.engine, .threads = 1};
+    struct finish task = {t.compiled->plan, model->ops, model->params, &(struct calibration){0}};
+    build_ok(finish(&machine, &task));
     for (int p = 0; p < model->ops->nparams; p++) {
         const struct shape *shape = &model->ops->param[p].shape;
         const float *a = params_at(before, p), *b = params_at(model->params, p);
@@ -307,9 +343,9 @@ static void test_precision(void **state) {
 int main(int argc, char **argv) {
     status error = comm_start(&argc, &argv, &world);
     if (error) return 70;
-    const struct CMUnitTest tests[] = {IN_FOLDER(test_rank),   IN_FOLDER(test_depth),
-                                       IN_FOLDER(test_widths), IN_FOLDER(test_replace),
-                                       IN_FOLDER(test_head),   IN_FOLDER(test_precision)};
+    const struct CMUnitTest tests[] = {
+        IN_FOLDER(test_rank),    IN_FOLDER(test_ranks), IN_FOLDER(test_depth),    IN_FOLDER(test_widths),
+        IN_FOLDER(test_replace), IN_FOLDER(test_head),  IN_FOLDER(test_precision)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     comm_stop(&world);
     return failed;

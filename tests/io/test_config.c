@@ -79,18 +79,21 @@ static const struct {
 } mistakes[] = {
     /* unknown keys */
     {"{\"training\": {\"epocs\": 3}}", "c.json: unknown key \"training.epocs\"; did you mean \"epochs\"? "
-                                       "(allowed here: epochs, batch, batch_norm, "
+                                       "(allowed here: epochs, batch, batch_norm, freeze, "
                                        "average, schedule, optimizer, loss)"},
     {"{\"training\": {\"loss\": {\"temprature\": 3}}}",
      "c.json: unknown key \"training.loss.temprature\"; did you mean \"temperature\"? (allowed here: kind, "
      "label_smoothing, distillation, temperature)"},
-    {"{\"target\": {\"zzz\": 3}}", "c.json: unknown key \"target.zzz\" (allowed here: topology, width, widths, params, "
-                                   "flops, depth, replace, rank, head, precision)"},
-    {"{\"target\": {\"Width\": 3}}", "c.json: unknown key \"target.Width\"; did you mean \"width\"? (allowed "
-                                     "here: topology, width, widths, params, flops, depth, replace, rank, head, precision)"},
+    {"{\"target\": {\"zzz\": 3}}",
+     "c.json: unknown key \"target.zzz\" (allowed here: topology, width, widths, params, "
+     "flops, latency_ms, latency_ratio, depth, blocks_removed, replace, rank, ranks, head, precision)"},
+    {"{\"target\": {\"Width\": 3}}",
+     "c.json: unknown key \"target.Width\"; did you mean \"width\"? (allowed here: topology, width, widths, "
+     "params, flops, latency_ms, latency_ratio, depth, blocks_removed, replace, rank, ranks, head, "
+     "precision)"},
     {"{\"\": 3, \"x\": 1}",
      "c.json: unknown key \"\" (allowed here: name, source, topology, output, models, runs, engine, "
-     "threads, seed, data, target, migration, refit, training)"},
+     "threads, seed, data, target, targets, migration, refit, training)"},
     /* twice */
     {"{\"seed\": 1, \"name\": \"a\", \"seed\": 2}", "c.json: \"seed\" is there twice; keep one"},
     {"{\"refit\": {\"ridge\": 1, \"ridge\": 1}}", "c.json: \"refit.ridge\" is there twice; keep one"},
@@ -203,7 +206,7 @@ static void test_set(void **state) {
 
     set_fails(c, "training.epoch=3",
               "--set: unknown key \"training.epoch\"; did you mean \"epochs\"? (allowed here: epochs, batch, "
-              "batch_norm, "
+              "batch_norm, freeze, "
               "average, schedule, optimizer, loss)");
     set_fails(c, "target.width=2", "--set: \"target.width\" is 2; allowed: a number in (0, 1]");
     set_fails(c, "target.width=wide", "--set: \"target.width\" is wide; allowed: a number in (0, 1]");
@@ -213,7 +216,8 @@ static void test_set(void **state) {
     set_fails(c, "seed", "--set seed: write it as KEY=VALUE, for example training.epochs=3");
     set_fails(c, "=3", "--set =3: write it as KEY=VALUE, for example training.epochs=3");
     set_fails(c, "training.=3",
-              "--set: unknown key \"training.\" (allowed here: epochs, batch, batch_norm, average, schedule, "
+              "--set: unknown key \"training.\" (allowed here: epochs, batch, batch_norm, freeze, average, "
+              "schedule, "
               "optimizer, loss)");
     assert_true(c->target.width == 0.5);
 

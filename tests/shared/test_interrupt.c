@@ -15,8 +15,12 @@ static void test_flag(void **state) {
     assert_false(interrupt_requested());
     interrupt_catch();
     assert_false(interrupt_requested());
+    interrupt_catch(); /* and once more, for a part of it */
     raise(SIGTERM);
     assert_true(interrupt_requested());
+    interrupt_release();
+    assert_true(interrupt_requested());
+    raise(SIGTERM);
     interrupt_release();
     assert_false(interrupt_requested());
     pid_t child = fork();

@@ -90,6 +90,17 @@ static void check(const struct loss_config *c, bool taught, uint64_t seed) {
     struct loss_result again = {.loss = 100, .correct = 3};
     loss_add(c, N, CLASSES, z[0], taught ? teacher[0] : NULL, label, divisor, NULL, &again);
     assert_true(again.loss == result.loss && again.correct == result.correct);
+    if (taught) { /* without labels: the teacher's classes */
+        struct loss_result with = {0}, without = {0};
+        for (int i = 0; i < N; i++) {
+            label[i] = 0;
+            for (int j = 1; j < CLASSES; j++)
+                if (teacher[i][j] > teacher[i][label[i]]) label[i] = j;
+        }
+        loss_add(c, N, CLASSES, z[0], teacher[0], label, divisor, NULL, &with);
+        loss_add(c, N, CLASSES, z[0], teacher[0], NULL, divisor, NULL, &without);
+        assert_true(with.loss == without.loss && with.correct == without.correct);
+    }
 }
 
 static void test_cross_entropy(void **state) {

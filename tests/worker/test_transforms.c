@@ -164,6 +164,12 @@ static double eight_bits(int64_t i) { /* a scale for each of axis 3 */
     return rint(kernel(i) / (largest / 127)) * (largest / 127);
 }
 
+static double four_bits(int64_t i) { /* of all */
+    double largest = 0;
+    for (int64_t k = 0; k < COUNT; k++) largest = fmax(largest, fabs(kernel(k)));
+    return rint(kernel(i) / (largest / 7)) * (largest / 7);
+}
+
 static double eight_bits_affine(int64_t i) { /* of all */
     double low = 0, high = 0;
     for (int64_t k = 0; k < COUNT; k++) low = fmin(low, kernel(k)), high = fmax(high, kernel(k));
@@ -222,6 +228,8 @@ static void test_values(void **state) {
         {"(2, 3, 4, 6)", "normalize(source[\"conv/kernel\"], absmax, axis 0)", COUNT, by_largest},
         {"(2, 3, 4, 6)", "quantize(source[\"conv/kernel\"], int8, axis 3)", COUNT, eight_bits},
         {"(2, 3, 4, 6)", "quantize(source[\"conv/kernel\"], int8_affine)", COUNT, eight_bits_affine},
+        {"(2, 3, 4, 6)", "quantize(source[\"conv/kernel\"], int4)", COUNT, four_bits},
+        {"(2, 3, 4, 6)", "quantize(source[\"conv/kernel\"], int8, axis 3, rounding gptq)", COUNT, eight_bits},
         {"(2, 3, 4, 6)", "fold_bn(source[\"conv/kernel\"], \"norm\")", COUNT, folded},
         {"(6, 5)", "fold_bn(source[\"a/b/kernel\"], \"norm\", axis 0)", 30, folded_first},
         {"(6,)", "fold_bn_bias(source[\"conv/bias\"], \"norm\")", 6, folded_bias},
