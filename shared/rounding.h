@@ -13,7 +13,9 @@ struct rounding {
 
 static inline double rounding_apply(const struct rounding *r, double x) {
     if (!(r->scale > 0)) return x;
-    return (fmin(fmax(rint(x / r->scale) + r->zero, r->lowest), r->highest) - r->zero) * r->scale;
+    double whole = rint(x / r->scale) + r->zero;
+    whole = whole < r->lowest ? r->lowest : whole > r->highest ? r->highest : whole;
+    return (whole - r->zero) * r->scale;
 }
 
 /* Is the expression quantize(x, ..., rounding gptq)? Then the inputs of the layer decide how x is rounded

@@ -17,6 +17,12 @@ struct grouping {
 
 struct grouping grouping_of(const struct shape *shape, int axis, int kind);
 int64_t grouping_count(const struct grouping *grouping);
+/* Values that follow one another, the k-th of group `first + k * step`. */
+struct grouping_run {
+    int64_t first, step, length;
+};
+/* From a position in row-major order on, `most` values at most. */
+struct grouping_run grouping_run_at(const struct grouping *grouping, int64_t position, int64_t most);
 /* The group of the value at a position in row-major order. */
 int64_t grouping_at(const struct grouping *grouping, int64_t position);
 

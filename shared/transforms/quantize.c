@@ -26,10 +26,14 @@ struct extremes {
 
 static void look(void *context, int64_t first, int64_t n, const float *rows) {
     struct extremes *e = context;
-    for (int64_t i = 0; i < n * e->columns; i++) {
-        int64_t g = grouping_at(&e->grouping, first * e->columns + i);
-        if (rows[i] < e->smallest[g]) e->smallest[g] = rows[i];
-        if (rows[i] > e->largest[g]) e->largest[g] = rows[i];
+    struct grouping_run run;
+    for (int64_t i = 0; i < n * e->columns; i += run.length) {
+        run = grouping_run_at(&e->grouping, first * e->columns + i, n * e->columns - i);
+        for (int64_t k = 0, g = run.first; k < run.length; k++, g += run.step) {
+            double x = rows[i + k];
+            e->smallest[g] = x < e->smallest[g] ? x : e->smallest[g];
+            e->largest[g] = x > e->largest[g] ? x : e->largest[g];
+        }
     }
 }
 
@@ -43,14 +47,21 @@ static struct rounding rounding_for(const struct expr *expr, double low, double 
     return (struct rounding){fmax(high, -low) / most, 0, -most, most};
 }
 
-/* values: smallest, largest, [groups] each. */
+/* values: of each group the smallest and the largest, which become its scale and zero. */
 static status fill(struct evaluation *evaluation, const struct expr *expr, double *values) {
     struct extremes e = {.grouping = grouping(expr)};
     int64_t nrows;
     shape_rows(&expr->shape, &nrows, &e.columns);
     e.smallest = values;
-    e.largest = values + grouping_count(&e.grouping);
-    return evaluation_each(evaluation, expr->arg[0], look, &e);
+    int64_t groups = grouping_count(&e.grouping);
+    e.largest = values + groups;
+    STATUS_TRY(evaluation_each(evaluation, expr->arg[0], look, &e));
+    for (int64_t g = 0; g < groups; g++) {
+        struct rounding r = rounding_for(expr, e.smallest[g], e.largest[g]);
+        e.smallest[g] = r.scale;
+        e.largest[g] = r.zero;
+    }
+    return SUCCESS;
 }
 
 static status rows(struct evaluation *evaluation, const struct expr *expr, int64_t first, int64_t n,
@@ -61,10 +72,15 @@ static status rows(struct evaluation *evaluation, const struct expr *expr, int64
     shape_rows(&expr->shape, &nrows, &columns);
     STATUS_TRY(evaluation_keep(evaluation, expr, NULL, 2 * groups, fill, &values));
     STATUS_TRY(evaluation_rows(evaluation, expr->arg[0], first, n, out));
-    for (int64_t i = 0; i < n * columns; i++) {
-        int64_t at = grouping_at(&g, first * columns + i);
-        struct rounding r = rounding_for(expr, values[at], values[groups + at]);
-        out[i] = (float)rounding_apply(&r, out[i]);
+    struct rounding r = rounding_for(expr, 0, 0); /* its limits */
+    struct grouping_run run;
+    for (int64_t i = 0; i < n * columns; i += run.length) {
+        run = grouping_run_at(&g, first * columns + i, n * columns - i);
+        for (int64_t k = 0, at = run.first; k < run.length; k++, at += run.step) {
+            r.scale = values[at];
+            r.zero = values[groups + at];
+            out[i + k] = (float)rounding_apply(&r, out[i + k]);
+        }
     }
     return SUCCESS;
 }
