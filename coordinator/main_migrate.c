@@ -67,8 +67,12 @@ static status run(const struct session *session, const void *options) {
     struct config *config = NULL;
     STATUS_TRY(config_load(session->world, &o->config, &config));
     if (config->ntargets && !o->follow && !o->plan) return make_targets(session, config);
-    status error = job_begin(session, config, &m.job);
-    if (!error) error = config_require_one_target(config);
+    status error = config_require_one_target(config);
+    if (error) {
+        config_destroy(&config);
+        return error;
+    }
+    error = job_begin(session, config, &m.job);
     if (!error && o->follow) error = follow(&m, &o->following);
     else if (!error) error = migration_streams(m.job.config) ? stream_phases(&m) : memory_phases(&m);
     migration_close(&m);

@@ -84,7 +84,7 @@ struct target_config {
     char **ranks; /* "layer rank" or "layer factor": others for some layers */
     int nranks;
     int64_t head;    /* classes of a new task; 0: the source's */
-    char *precision; /* "float32", "bfloat16", "int8", "int4"; the last two also with "_gptq" */
+    char *precision; /* "float32", "bfloat16", "int8", "int4", also with "_gptq", "int8_affine" */
 };
 
 struct refit_config {

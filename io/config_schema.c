@@ -113,8 +113,9 @@ static const struct field target_fields[] = {
           "ranks, or factors below 1, for some layers, by name: [\"conv_3 16\", \"conv_4 0.25\"]"),
     INT(target_config, head, 0, 0, 16777216,
         "classes of another task: the last layer starts anew and learns from labels; 0: the source's"),
-    TEXT(target_config, precision, "float32", "float32|bfloat16|int8|int8_gptq|int4|int4_gptq",
-         "what kernels are rounded to: float32 is not, int8 and int4 have a scale for each output channel; "
+    TEXT(target_config, precision, "float32", "float32|bfloat16|int8|int8_affine|int8_gptq|int4|int4_gptq",
+         "what kernels are rounded to: float32 is not, int8 and int4 have a scale for each output channel, "
+         "int8_affine a zero point too; "
          "gptq: "
          "so that the layers' outputs change least, on the calibration samples"),
 };

@@ -98,7 +98,7 @@ static void same_again(const struct graph *g, struct compiled *c, const struct t
 
 static void test_printed_and_parsed(void **state) {
     (void)state;
-    static char bytes[] = "int8", half[] = "bfloat16", all[] = "* SeparableConv2D",
+    static char bytes[] = "int8", affine[] = "int8_affine", half[] = "bfloat16", all[] = "* SeparableConv2D",
                 all1d[] = "* SeparableConv1D";
     static char *separable[] = {all, all1d};
     static const struct target_config configs[] = {{.width = 1},
@@ -109,6 +109,7 @@ static void test_printed_and_parsed(void **state) {
                                                    {.width = 1, .rank = 0.4},
                                                    {.width = 0.5, .rank = 0.25, .precision = bytes},
                                                    {.width = 0.6, .precision = half},
+                                                   {.width = 1, .precision = affine},
                                                    {.width = 0.7, .replace = separable, .nreplace = 2}};
     for (int i = 0; i < NNETS; i++)
         for (size_t k = 0; k < sizeof configs / sizeof *configs; k++) {
