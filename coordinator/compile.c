@@ -319,6 +319,10 @@ static status make_program(struct compiled *c, const struct target_config *confi
     STATUS_TRY(check_given(c));
     STATUS_TRY(plan_create(full->source, c->target, full->source_path, full->source_digest, &c->plan));
     for (int i = 0; i < config->ndepth; i++) STATUS_TRY(plan_add_bypassed(c->plan, config->depth[i]));
+    for (int l = 0; l < c->skeleton->graph->nlayers; l++)
+        if (c->skeleton->part[l] == PART_LEFT)
+            STATUS_TRY(plan_add_factored(c->plan, c->fold->graph->layer[c->skeleton->folded_layer[l]].name,
+                                         c->skeleton->rank[l]));
     return add_slices(c, c->plan, config);
 }
 

@@ -58,17 +58,22 @@ static void widths_of_statements(struct compiled *c) {
 static status begin_program(const struct graph *source, const char *text, const struct target_config *config,
                             struct compiled **compiled, struct position *at) {
     struct target_config asked = *config;
-    char **name = NULL;
-    int n = 0;
-    STATUS_TRY(plan_parse_bypassed(text, strlen(text), &n, &name, at));
-    asked.blocks_removed = 0;
-    if (n) {
-        asked.depth = name;
-        asked.ndepth = n;
+    struct plan_edits edits;
+    STATUS_TRY(plan_parse_edits(text, strlen(text), &edits, at));
+    asked.blocks_removed = asked.rank_energy = 0;
+    if (edits.nbypassed) {
+        asked.depth = edits.bypassed;
+        asked.ndepth = edits.nbypassed;
+    }
+    if (edits.nfactored) {
+        asked.rank = 1;
+        asked.ranks = edits.factored;
+        asked.nranks = edits.nfactored;
     }
     status error = compile_begin(source, &asked, compiled);
-    plan_names_free(n, name);
-    return n && status_code(error) == STATUS_USAGE ? status_recode(error, STATUS_DATA) : error;
+    bool edited = edits.nbypassed || edits.nfactored;
+    plan_edits_free(&edits);
+    return edited && status_code(error) == STATUS_USAGE ? status_recode(error, STATUS_DATA) : error;
 }
 
 status compile_program(const struct graph *source, const char *source_path, const char *digest,

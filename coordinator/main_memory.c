@@ -4,6 +4,7 @@
 #include "coordinator/budget.h"
 #include "coordinator/main_blocks.h"
 #include "coordinator/main_channels.h"
+#include "coordinator/main_ranks.h"
 #include "coordinator/program.h"
 #include "worker/correspondence.h"
 #include "worker/refit.h"
@@ -108,7 +109,15 @@ static status calibrate(struct migration_run *m) {
                               &m->calibration);
 }
 
-/* Before anything else is made of the target: that makes another one. */
+/* For a configuration that has been changed before anything else was made of the target. */
+static status compile_anew(struct migration_run *m) {
+    STATUS_TRY(migration_compile_again(m));
+    model_destroy(&m->uncut);
+    status error = m->compiled->uncut ? create_model(m->compiled->skeleton->graph, &m->uncut) : SUCCESS;
+    if (!error) error = create_target(m);
+    return comm_agree(m->job.session->world, error);
+}
+
 status memory_leave_out_blocks(struct migration_run *m) {
     STATUS_TRY(calibrate(m));
     const struct blocks_task task = {.machine = &m->job.machine,
@@ -116,11 +125,17 @@ status memory_leave_out_blocks(struct migration_run *m) {
                                      .calibration = m->calibration,
                                      .source = m->source};
     STATUS_TRY(blocks_choose(&task));
-    STATUS_TRY(migration_compile_again(m));
-    model_destroy(&m->uncut);
-    status error = m->compiled->uncut ? create_model(m->compiled->skeleton->graph, &m->uncut) : SUCCESS;
-    if (!error) error = create_target(m);
-    return comm_agree(m->job.session->world, error);
+    return compile_anew(m);
+}
+
+status memory_choose_ranks(struct migration_run *m) {
+    STATUS_TRY(calibrate(m));
+    const struct ranks_task task = {.machine = &m->job.machine,
+                                    .config = &m->job.config->target,
+                                    .calibration = m->calibration,
+                                    .source = m->source};
+    STATUS_TRY(ranks_choose(&task));
+    return compile_anew(m);
 }
 
 /* Widths first, if there is a budget and the program is not given: that makes another target. */

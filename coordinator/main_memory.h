@@ -10,6 +10,8 @@ status memory_compile(struct migration_run *run) STATUS_MUST_USE;
 status memory_read_source(struct migration_run *run) STATUS_MUST_USE;
 /* Which residual blocks are left out, if the configuration says how many: that makes another target. */
 status memory_leave_out_blocks(struct migration_run *run) STATUS_MUST_USE;
+/* The ranks of factored layers, if they are to be measured: that makes another target too. */
+status memory_choose_ranks(struct migration_run *run) STATUS_MUST_USE;
 status memory_read_uncut(struct migration_run *run) STATUS_MUST_USE;
 /* Widths, if there is a budget and the program is not given: that makes another target too; then channels. */
 status memory_choose_channels(struct migration_run *run) STATUS_MUST_USE;

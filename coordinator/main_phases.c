@@ -196,6 +196,10 @@ status memory_phases(struct migration_run *m) {
         migration_phase(m, "residual blocks");
         STATUS_TRY(memory_leave_out_blocks(m));
     }
+    if (c->target.rank_energy > 0 && !m->plan_path) {
+        migration_phase(m, "ranks");
+        STATUS_TRY(memory_choose_ranks(m));
+    }
     STATUS_TRY(memory_read_uncut(m));
     migration_phase(m, "select");
     STATUS_TRY(memory_choose_channels(m));

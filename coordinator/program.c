@@ -63,6 +63,11 @@ static status report_unmeasured(struct log *log, const struct config *config, co
             log, LOG_INFO,
             "what widths keep the target's latency within the limit, godwit migrate measures; this program "
             "minds the other limits only");
+    if (config->target.rank_energy > 0)
+        log_line(
+            log, LOG_INFO,
+            "what ranks keep that part of the variance, godwit migrate measures; this program factors what "
+            "target.rank and target.ranks say");
     if (!(config->target.blocks_removed > 0)) return SUCCESS;
     STATUS_TRY(blocks_wanted(&config->target, c->fold->graph, &wanted, &of));
     log_line(
@@ -110,10 +115,11 @@ status program_partition(const struct plan *plan, int nranks, struct partition *
 }
 
 static const char grammar[] =
-    "    program   = \"plan\" 1 \"source\" STRING [ \"digest\" DIGEST ] \"target\" STRING { bypass } { keep "
-    "}\n"
-    "                slice { slice }\n"
+    "    program   = \"plan\" 1 \"source\" STRING [ \"digest\" DIGEST ] \"target\" STRING { bypass } { "
+    "factor }\n"
+    "                { keep } slice { slice }\n"
     "    bypass    = \"bypass\" STRING\n"
+    "    factor    = \"factor\" STRING INTEGER\n"
     "    keep      = \"keep\" NAME \"=\" ( \"select\" | \"heads\" | \"channels\" )\n"
     "                \"(\" STRING \",\" INTEGER \"of\" INTEGER [ \",\" \"repeat\" INTEGER ] [ \",\" "
     "positions ] \")\"\n"
@@ -137,7 +143,8 @@ static void describe(FILE *out) {
         "channels that were chosen, so that running it again gives the same.\n\n"
         "%s\n"
         "`bypass \"add_3\"`: the target does without the residual block that ends in this Add of the "
-        "source.\n\n"
+        "source. `factor \"conv_3\" 12`: the kernel of this layer of the source is a product of two "
+        "of that rank; of a program with none of these lines the configuration says it.\n\n"
         "White space and line ends are all one; `#` begins a comment. Names of layers and tensors are in "
         "quotation marks, with `\\\"` and `\\\\` for those in them.\n\n"
         "`select(\"conv2d\", 16 of 32)` is a list of channels to be chosen for a group of coupled "

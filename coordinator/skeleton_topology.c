@@ -15,7 +15,7 @@ struct widening {
     const struct graph *given, *source;
     struct channel_map *map; /* of the given graph */
     struct channel_map *source_map;
-    int64_t *width;          /* [groups] of the source's channels; 0: nothing says so; -1: it stays */
+    int64_t *width; /* [groups] of the source's channels; 0: nothing says so; -1: it stays */
 };
 
 static int64_t width_of(const struct graph *g, int node) {

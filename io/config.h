@@ -80,8 +80,9 @@ struct target_config {
         blocks_removed; /* residual blocks left out besides, by measured cost; below 1: a fraction of them */
     char **replace;     /* "layer class multiplier": what takes the place of a layer */
     int nreplace;
-    double rank;  /* factor on the rank of kernels, which become products; 1: they stay */
-    char **ranks; /* "layer rank" or "layer factor": others for some layers */
+    double rank;        /* factor on the rank of kernels, which become products; 1: they stay */
+    double rank_energy; /* part of its outputs' variance that a factored layer keeps; 0: ranks are given */
+    char **ranks;       /* "layer rank" or "layer factor": others for some layers */
     int nranks;
     int64_t head;    /* classes of a new task; 0: the source's */
     char *precision; /* "float32", "bfloat16", "int8", "int4", also with "_gptq", "int8_affine" */

@@ -109,6 +109,9 @@ static const struct field target_fields[] = {
     REAL(target_config, rank, 1, 0, 1, OPEN_MIN,
          "factor on the rank of kernels of Dense and convolutions, which become products of two; 1: they "
          "stay"),
+    REAL(target_config, rank_energy, 0, 0, 1, OPEN_MAX,
+         "instead of rank: ranks so large that each layer keeps this part of its outputs' variance, measured "
+         "on the calibration samples; 0: not so"),
     TEXTS(target_config, ranks,
           "ranks, or factors below 1, for some layers, by name: [\"conv_3 16\", \"conv_4 0.25\"]"),
     INT(target_config, head, 0, 0, 16777216,

@@ -1,6 +1,8 @@
 #include "shared/transform.h"
 
 #include <math.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,7 +47,8 @@ void plan_destroy(struct plan **plan) {
         free(p->keep[i].index);
     }
     for (int i = 0; i < p->nstatements; i++) expr_destroy(&p->statement[i].value);
-    plan_names_free(p->nbypassed, p->bypassed);
+    struct plan_edits edits = {p->nbypassed, p->nfactored, p->bypassed, p->factored};
+    plan_edits_free(&edits);
     free(p->keep);
     free(p->statement);
     free(p->slice_node);
@@ -103,17 +106,30 @@ status expr_add(struct expr *expr, struct expr *arg) {
     return error;
 }
 
-void plan_names_free(int n, char **name) {
-    for (int i = 0; i < n; i++) free(name[i]);
-    free(name);
+/* Takes the name; frees it on failure too. */
+static status add_name(char ***names, int *n, char *name) {
+    status error = name ? grow((void **)names, *n, sizeof **names) : status_no_memory("a plan", 0);
+    if (error) free(name);
+    else (*names)[(*n)++] = name;
+    return error;
 }
 
 status plan_add_bypassed(struct plan *plan, const char *name) {
-    STATUS_TRY(grow((void **)&plan->bypassed, plan->nbypassed, sizeof *plan->bypassed));
-    plan->bypassed[plan->nbypassed] = strdup(name);
-    if (!plan->bypassed[plan->nbypassed]) return status_no_memory("a plan", strlen(name));
-    plan->nbypassed++;
-    return SUCCESS;
+    return add_name(&plan->bypassed, &plan->nbypassed, strdup(name));
+}
+
+status plan_add_factored(struct plan *plan, const char *layer, int64_t rank) {
+    char *text = NULL;
+    if (asprintf(&text, "%s %" PRId64, layer, rank) < 0) text = NULL;
+    return add_name(&plan->factored, &plan->nfactored, text);
+}
+
+void plan_edits_free(struct plan_edits *edits) {
+    for (int i = 0; i < edits->nbypassed; i++) free(edits->bypassed[i]);
+    for (int i = 0; i < edits->nfactored; i++) free(edits->factored[i]);
+    free(edits->bypassed);
+    free(edits->factored);
+    *edits = (struct plan_edits){0};
 }
 
 status plan_add_keep(struct plan *plan, struct keep *keep, int *index) {

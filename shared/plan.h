@@ -5,6 +5,7 @@
  *   source "fashion_source.h5" digest sha256:8f0c...
  *   target "fashion_small"
  *   bypass "add_3"
+ *   factor "conv2d_1" 12
  *
  *   keep k0 = select("conv2d", 16 of 32)
  *   keep k1 = channels("concatenate", 48 of 96)
@@ -93,6 +94,8 @@ struct plan {
     char *target_name;                   /* owned */
     int nbypassed;
     char **bypassed; /* [nbypassed] Adds of the source whose residual blocks the target does without, owned */
+    int nfactored;
+    char **factored; /* [nfactored] "layer rank": kernels of the source that are products of two, owned */
     int nkeeps, nstatements, nslices;
     struct keep *keep;
     struct plan_statement *statement; /* grouped by slice, ascending */
@@ -123,6 +126,7 @@ int64_t axis_index_count(const struct plan *plan, const struct axis_index *index
 int64_t axis_index_at(const struct plan *plan, const struct axis_index *index, int64_t k);
 
 status plan_add_bypassed(struct plan *plan, const char *name) STATUS_MUST_USE;
+status plan_add_factored(struct plan *plan, const char *layer, int64_t rank) STATUS_MUST_USE;
 /* Append; `*keep` and `*statement` are moved into the plan. */
 status plan_add_keep(struct plan *plan, struct keep *keep, int *index) STATUS_MUST_USE;
 status plan_add_statement(struct plan *plan, struct plan_statement *statement) STATUS_MUST_USE;
@@ -159,11 +163,16 @@ status plan_print(const struct plan *plan, char **text) STATUS_MUST_USE;
 status plan_parse(const char *text, size_t length, const struct graph *source, const struct graph *target,
                   struct plan **plan, struct position *at) STATUS_MUST_USE;
 
-/* The Adds that a program's text bypasses, which make the target that plan_parse() needs: *name [*n] and its
- * texts are owned by the caller. DATA error as in plan_parse(). */
-status plan_parse_bypassed(const char *text, size_t length, int *n, char ***name,
-                           struct position *at) STATUS_MUST_USE;
-void plan_names_free(int n, char **name);
+/* What a program's text does to the source's graph, which makes the target that plan_parse() needs; as struct
+ * plan has it. */
+struct plan_edits {
+    int nbypassed, nfactored;
+    char **bypassed, **factored;
+};
+/* *edits is freed by the caller. DATA error as in plan_parse(). */
+status plan_parse_edits(const char *text, size_t length, struct plan_edits *edits,
+                        struct position *at) STATUS_MUST_USE;
+void plan_edits_free(struct plan_edits *edits);
 
 /* The line of the text that a position is in, and below it a caret under the place; owned. NULL if there is
  * none, or no memory. */

@@ -178,9 +178,22 @@ static status parse_bypassed(struct parser *p) {
     return error;
 }
 
+/* factor "conv_3" 12 */
+static status parse_factored(struct parser *p) {
+    char *layer = NULL;
+    int64_t rank;
+    STATUS_TRY(parser_word(p, "factor"));
+    STATUS_TRY(parser_text(p, TOKEN_STRING, "the name of a layer", &layer));
+    status error = parser_integer(p, 1, INT32_MAX, &rank);
+    if (!error) error = plan_add_factored(p->plan, layer, rank);
+    free(layer);
+    return error;
+}
+
 static status parse_program(struct parser *p) {
     STATUS_TRY(parse_head(p));
     while (token_is_word(parser_token(p), "bypass")) STATUS_TRY(parse_bypassed(p));
+    while (token_is_word(parser_token(p), "factor")) STATUS_TRY(parse_factored(p));
     while (token_is_word(parser_token(p), "keep")) STATUS_TRY(parse_keep(p));
     while (token_is_word(parser_token(p), "slice")) STATUS_TRY(parse_slice(p));
     if (parser_token(p)->kind != TOKEN_END)
@@ -189,28 +202,26 @@ static status parse_program(struct parser *p) {
 }
 
 /* They stand before the first keep list and the first slice. */
-static status find_bypassed(struct parser *p) {
+static status find_edits(struct parser *p) {
     const struct token *token = parser_token(p);
     while (token->kind != TOKEN_END && !token_is_word(token, "keep") && !token_is_word(token, "slice"))
-        STATUS_TRY(token_is_word(token, "bypass") ? parse_bypassed(p) : parser_next(p));
+        STATUS_TRY(token_is_word(token, "bypass")   ? parse_bypassed(p)
+                   : token_is_word(token, "factor") ? parse_factored(p)
+                                                    : parser_next(p));
     return SUCCESS;
 }
 
-status plan_parse_bypassed(const char *text, size_t length, int *n, char ***name, struct position *at) {
-    struct plan plan = {0}; /* takes the names */
+status plan_parse_edits(const char *text, size_t length, struct plan_edits *edits, struct position *at) {
+    struct plan plan = {0}; /* takes them */
     struct parser p = {.at = at, .plan = &plan};
     *at = (struct position){0};
     status error = lexer_begin(&p.lexer, text, length, at);
-    if (!error) error = find_bypassed(&p);
+    if (!error) error = find_edits(&p);
     lexer_end(&p.lexer);
-    if (error) {
-        plan_names_free(plan.nbypassed, plan.bypassed);
-        return error;
-    }
-    *n = plan.nbypassed;
-    *name = plan.bypassed;
-    *at = (struct position){0};
-    return SUCCESS;
+    *edits = (struct plan_edits){plan.nbypassed, plan.nfactored, plan.bypassed, plan.factored};
+    if (error) plan_edits_free(edits);
+    else *at = (struct position){0};
+    return error;
 }
 
 status plan_parse(const char *text, size_t length, const struct graph *source, const struct graph *target,

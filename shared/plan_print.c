@@ -7,12 +7,16 @@
 #include <string.h>
 
 /* A name in quotation marks, with \" and \\ for those in it. */
+static void print_text(FILE *out, const char *text, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] == '"' || text[i] == '\\') fputc('\\', out);
+        fputc(text[i], out);
+    }
+}
+
 static void print_name(FILE *out, const char *layer, const char *weight) {
     fputc('"', out);
-    for (const char *c = layer; *c; c++) {
-        if (*c == '"' || *c == '\\') fputc('\\', out);
-        fputc(*c, out);
-    }
+    print_text(out, layer, strlen(layer));
     fprintf(out, "%s%s\"", weight ? "/" : "", weight ? weight : "");
 }
 
@@ -147,6 +151,12 @@ status plan_print(const struct plan *plan, char **text) {
         fputs("bypass ", out);
         print_name(out, plan->bypassed[i], NULL);
         fputs("\n", out);
+    }
+    for (int i = 0; i < plan->nfactored; i++) {
+        const char *rank = strrchr(plan->factored[i], ' ');
+        fputs("factor \"", out);
+        print_text(out, plan->factored[i], (size_t)(rank - plan->factored[i]));
+        fprintf(out, "\"%s\n", rank);
     }
     if (plan->nkeeps) fputs("\n", out);
     for (int i = 0; i < plan->nkeeps; i++) print_keep(out, plan, &plan->keep[i]);

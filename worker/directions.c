@@ -67,9 +67,11 @@ static status find_directions(const struct machine *machine, struct directions *
             p->vector[j * p->rank + r] =
                 towards < 0 ? -covariance[j * m + m - 1 - r] : covariance[j * m + m - 1 - r];
     }
+    for (int64_t j = 0; j < m && !error; j++) p->variance[j] = value[m - 1 - j] > 0 ? value[m - 1 - j] : 0;
     free(covariance);
     free(value);
     STATUS_TRY(comm_agree(machine->world, error));
+    STATUS_TRY(comm_bcast(machine->world, 0, p->variance, (size_t)m * sizeof *p->variance));
     return comm_bcast(machine->world, 0, p->vector, (size_t)(m * p->rank) * sizeof *p->vector);
 }
 
@@ -80,6 +82,7 @@ status directions_find(const struct machine *machine, const struct fit_data *dat
     status error = memory_alloc("directions", (size_t)m, sizeof(double), (void **)&directions->mean);
     if (!error)
         error = memory_alloc("directions", (size_t)(m * rank), sizeof(double), (void **)&directions->vector);
+    if (!error) error = memory_alloc("directions", (size_t)m, sizeof(double), (void **)&directions->variance);
     if (!error) error = normal_create(m + 1, 1, &normal);
     error = comm_agree(machine->world, error);
     if (!error) error = sum_products(machine, directions, positions, normal);
@@ -91,6 +94,7 @@ status directions_find(const struct machine *machine, const struct fit_data *dat
 void directions_free(struct directions *directions) {
     free(directions->mean);
     free(directions->vector);
+    free(directions->variance);
     *directions = (struct directions){0};
 }
 

@@ -9,6 +9,7 @@ struct directions {
     const struct fit_data *data; /* borrowed; its first call's outputs count */
     int64_t rows, m, rank;       /* rows of this rank, outputs, directions, rank <= m */
     double *mean, *vector;       /* [m], (m, rank) orthonormal columns, the largest first; owned */
+    double *variance;            /* [m] along all directions, the largest first, times the rows; owned */
 };
 
 /* Of the outputs y (n, positions, width) of the first call, column[m] of them, NULL: all m. Each vector

@@ -22,6 +22,7 @@ static status exclude(const struct target_config *config) {
                   {config->ndepth > 0, "depth"},
                   {config->nreplace > 0, "replace"},
                   {config->rank > 0 && config->rank < 1, "rank"},
+                  {config->rank_energy > 0, "rank_energy"},
                   {config->nranks > 0, "ranks"},
                   {config->head > 0, "head"}};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)

@@ -36,6 +36,25 @@ static void test_program_again(void **state) {
     model_destroy(&first);
 }
 
+/* Ranks by energy stand in the executed program, which needs nothing of the configuration for them. */
+static void test_energy_again(void **state) {
+    (void)state;
+    static const char settings[] =
+        "--set training.epochs=0 --set threads=1 --set runs=r11 --set target.width=1";
+    succeeds(run(2, GODWIT_PROGRAM " migrate migrate.json %s --set target.rank_energy=0.8 --set models=e0",
+                 settings),
+             "migrate with rank_energy");
+    char plan[1 << 14];
+    read_into(in_folder("e0/small/1/plan.txt"), plan, sizeof plan);
+    assert_non_null(strstr(plan, "\nfactor \"conv2\" "));
+    succeeds(run(1, GODWIT_PROGRAM " migrate migrate.json %s --plan e0/small/1/plan.txt --set models=e1",
+                 settings),
+             "migrate --plan");
+    assert_int_equal(run(0, "cmp e0/small/1/model.h5 e1/small/1/model.h5"), 0);
+    fails(run(0, GODWIT_PROGRAM " migrate migrate.json --set target.rank_energy=0.8 --set refit.samples=0"),
+          2, "target.rank_energy is measured on calibration samples");
+}
+
 /* A program of another width than the configuration's; one with a mistake; one of another source. */
 static void test_edited_program(void **state) {
     (void)state;
@@ -222,8 +241,9 @@ static void test_dry_run(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_program_again), cmocka_unit_test(test_edited_program),
-        cmocka_unit_test(test_new_head),      cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_latency),       cmocka_unit_test(test_dry_run)};
+        cmocka_unit_test(test_program_again),  cmocka_unit_test(test_energy_again),
+        cmocka_unit_test(test_edited_program), cmocka_unit_test(test_new_head),
+        cmocka_unit_test(test_blocks),         cmocka_unit_test(test_latency),
+        cmocka_unit_test(test_dry_run)};
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -86,10 +86,12 @@ static const struct {
      "label_smoothing, distillation, temperature)"},
     {"{\"target\": {\"zzz\": 3}}",
      "c.json: unknown key \"target.zzz\" (allowed here: topology, width, widths, params, "
-     "flops, latency_ms, latency_ratio, depth, blocks_removed, replace, rank, ranks, head, precision)"},
+     "flops, latency_ms, latency_ratio, depth, blocks_removed, replace, rank, rank_energy, ranks, head, "
+     "precision)"},
     {"{\"target\": {\"Width\": 3}}",
      "c.json: unknown key \"target.Width\"; did you mean \"width\"? (allowed here: topology, width, widths, "
-     "params, flops, latency_ms, latency_ratio, depth, blocks_removed, replace, rank, ranks, head, "
+     "params, flops, latency_ms, latency_ratio, depth, blocks_removed, replace, rank, rank_energy, ranks, "
+     "head, "
      "precision)"},
     {"{\"\": 3, \"x\": 1}",
      "c.json: unknown key \"\" (allowed here: name, source, topology, output, models, runs, engine, "

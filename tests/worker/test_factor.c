@@ -11,6 +11,8 @@
 
 #include "graph_build.h"
 #include "shared/rng.h"
+#include "worker/decomposition.h"
+#include "worker/energy.h"
 #include "worker/engine_check.h"
 #include "worker/factor.h"
 #include "worker/nets.h"
@@ -140,6 +142,54 @@ static void test_best(void **state) {
     all_true(right_one);
 }
 
+/* How many directions hold a part of the outputs' variance: by the singular values of the outputs themselves.
+ */
+static void test_energy(void **state) {
+    (void)state;
+    struct opgraph *g = net_create();
+    int x = net_input(g, SHAPE(-1, K)), y = net_dense(g, x, M, true);
+    net_finish(g, 1, &y);
+    struct params *params = net_params(g, 3);
+    float *in = random_floats(SAMPLES * K, 8);
+    double *out = calloc(SAMPLES * M, sizeof *out), *u = calloc(SAMPLES * M, sizeof *u), s[M], vt[M * M];
+    assert_true(out && u);
+    const float *w = params_at(params, 0), *b = params_at(params, 1);
+    for (int j = 0; j < M; j++) {
+        double mean = 0;
+        for (int i = 0; i < SAMPLES; i++) {
+            double sum = b[j];
+            for (int k = 0; k < K; k++) sum += in[i * K + k] * w[k * M + j];
+            out[i * M + j] = sum;
+            mean += sum / SAMPLES;
+        }
+        for (int i = 0; i < SAMPLES; i++) out[i * M + j] -= mean;
+    }
+    build_ok(singular_values(SAMPLES, M, out, u, s, vt));
+    int64_t first = share_begin(SAMPLES / BLOCK, comm_rank(world), comm_size(world)) * BLOCK,
+            end = share_begin(SAMPLES / BLOCK, comm_rank(world) + 1, comm_size(world)) * BLOCK;
+    struct machine machine = {.world = world, .log = quiet, .engine = engine, .threads = 1};
+    struct calibration calibration = {
+        .n = end - first, .total = SAMPLES, .first = first / BLOCK, .sample = K, .x = in + first * K};
+    bool right = true;
+    for (double energy = 0.3; energy < 1; energy += 0.1) {
+        double all = 0, sum = 0;
+        int64_t expected = 0, rank = 0;
+        for (int j = 0; j < M; j++) all += s[j] * s[j];
+        while (sum < energy * all) {
+            sum += s[expected] * s[expected];
+            expected++;
+        }
+        build_ok(energy_ranks(&machine, g, params, &calibration, energy, 1, &y, &rank));
+        right = right && rank == expected;
+    }
+    free(out);
+    free(u);
+    free(in);
+    params_destroy(&params);
+    opgraph_destroy(&g);
+    all_true(right);
+}
+
 static void test_ranks(void **state) {
     (void)state;
     struct problem *p = malloc(sizeof *p);
@@ -160,7 +210,7 @@ int main(int argc, char **argv) {
     if (!error) error = log_create(comm_rank(world), LOG_ERROR, &quiet);
     if (error) return 70;
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_exact), cmocka_unit_test(test_best),
-                                       cmocka_unit_test(test_ranks)};
+                                       cmocka_unit_test(test_ranks), cmocka_unit_test(test_energy)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     log_destroy(&quiet);
     comm_destroy(&self);
