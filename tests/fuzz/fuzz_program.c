@@ -30,6 +30,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     status error = graph ? SUCCESS : keras_graph_from_json(model, &graph);
     if (!error && !graph->node[0].nout) error = graph_infer(graph);
     if (error) fail("the model", error, model);
+    struct plan_edits edits;
+    error = plan_parse_edits((const char *)data, size, &edits, &at);
+    if (!error) plan_edits_free(&edits);
+    status_drop(&error);
     error = plan_parse((const char *)data, size, graph, graph, &plan, &at);
     if (error && status_code(error) != STATUS_DATA) fail("not a DATA error", error, "");
     if (error && at.line < 1) fail("no place", error, "");
