@@ -1,7 +1,7 @@
 /* low_rank(x, 16): the nearest matrix of that rank, of a tensor seen as rows of its last axis (Eckart and
  * Young 1936); or one of its factors, left (m, 16) and right (16, n), which share the singular values alike.
  */
-#include "shared/transform.h"
+#include "shared/transforms/singular.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -28,29 +28,13 @@ static status check(const struct plan *plan, struct expr *expr, struct position 
     return SUCCESS;
 }
 
-/* values: u (m, k), s [k], vt (k, n) of all of x, k = min(m, n): both factors are made of them. */
-static status decompose(struct evaluation *evaluation, const struct expr *x, double *values) {
-    const struct evaluation_sources *sources = evaluation_sources(evaluation);
-    int64_t m, n;
-    const float *all;
-    double *a = NULL;
-    shape_rows(&x->shape, &m, &n);
-    int64_t k = m < n ? m : n;
-    STATUS_TRY(evaluation_whole(evaluation, x, &all));
-    STATUS_TRY(memory_alloc("a decomposition", (size_t)(m * n), sizeof *a, (void **)&a));
-    for (int64_t i = 0; i < m * n; i++) a[i] = all[i];
-    status error = sources->svd(sources->context, m, n, a, values, values + m * k, values + m * k + k);
-    free(a);
-    return error;
-}
-
 static status rows(struct evaluation *evaluation, const struct expr *expr, int64_t first, int64_t count,
                    float *out) {
     int64_t m, n, rank = expr->operand[0].u.i, part = part_of(expr);
     const double *u;
     shape_rows(&expr->arg[0]->shape, &m, &n);
     int64_t k = m < n ? m : n;
-    STATUS_TRY(evaluation_reuse(evaluation, expr->arg[0], (m + 1 + n) * k, decompose, &u));
+    STATUS_TRY(singular_vectors(evaluation, expr->arg[0], &u));
     const double *s = u + m * k, *vt = s + k;
     int64_t columns = part == LEFT ? rank : n;
     for (int64_t r = 0; r < count; r++)

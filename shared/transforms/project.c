@@ -3,7 +3,7 @@
  * are the channels themselves, the others differences of two of them, which an activation makes something new
  * of. A refit takes instead the combinations in which the source's outputs vary most. */
 #include "shared/projection.h"
-#include "shared/transform.h"
+#include "shared/transforms/singular.h"
 
 #include <stdlib.h>
 
@@ -21,22 +21,6 @@ static status check(const struct plan *plan, struct expr *expr, struct position 
     return SUCCESS;
 }
 
-/* values: u (m, k), s [k], vt (k, n) of all of x, k = min(m, n). */
-static status decompose(struct evaluation *evaluation, const struct expr *x, double *values) {
-    const struct evaluation_sources *sources = evaluation_sources(evaluation);
-    int64_t m, n;
-    const float *all;
-    double *a = NULL;
-    shape_rows(&x->shape, &m, &n);
-    int64_t k = m < n ? m : n;
-    STATUS_TRY(evaluation_whole(evaluation, x, &all));
-    STATUS_TRY(memory_alloc("a decomposition", (size_t)(m * n), sizeof *a, (void **)&a));
-    for (int64_t i = 0; i < m * n; i++) a[i] = all[i];
-    status error = sources->svd(sources->context, m, n, a, values, values + m * k, values + m * k + k);
-    free(a);
-    return error;
-}
-
 /* x V: u s */
 static status fewer(struct evaluation *evaluation, const struct expr *expr, int64_t first, int64_t count,
                     float *out) {
@@ -44,7 +28,7 @@ static status fewer(struct evaluation *evaluation, const struct expr *expr, int6
     const double *u;
     shape_rows(&expr->arg[0]->shape, &m, &n);
     int64_t k = m < n ? m : n;
-    STATUS_TRY(evaluation_reuse(evaluation, expr->arg[0], (m + 1 + n) * k, decompose, &u));
+    STATUS_TRY(singular_vectors(evaluation, expr->arg[0], &u));
     for (int64_t r = 0; r < count; r++)
         for (int64_t c = 0; c < columns; c++)
             out[r * columns + c] = c < k ? (float)(u[(first + r) * k + c] * u[m * k + c]) : 0;
