@@ -183,10 +183,11 @@ status source_watch_take(struct source_watch *w, const char *copy, char **path, 
     if (to >= 0 && close(to) != 0 && !error) error = file_fail("write", copy, errno);
     known = known && fstat(from, &after) == 0;
     close(from);
-    if (error) return error;
     struct identity a = known ? identity_of(&before) : (struct identity){0},
                     b = known ? identity_of(&after) : (struct identity){0};
-    *whole = known && same(&a, &b) && same(&a, &w->taken);
-    if (!*whole) w->taken = (struct identity){0}; /* it has to be looked at again */
-    return SUCCESS;
+    *whole = !error && known && same(&a, &b) && same(&a, &w->taken);
+    if (*whole) return SUCCESS;
+    if (to >= 0) unlink(copy);
+    w->taken = (struct identity){0}; /* it has to be looked at again */
+    return error;
 }

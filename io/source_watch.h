@@ -31,9 +31,9 @@ status source_watch_look(struct source_watch *watch, enum source_state *state) S
 const char *source_watch_path(const struct source_watch *watch);
 
 /* Takes what the last look found settled: copies it to `copy`, so that it stays what it is however its
- * trainer goes on; *whole tells whether it was the same file before and after. From then on it is
- * SOURCE_SAME, also if the copy turns out to be no model. *path (owned) is where it came from. Errors: IO;
- * UNSUPPORTED for a model that is a folder. */
+ * trainer goes on; *whole tells whether it was the same file before and after; if it was not, or after an
+ * error, there is no copy. From then on it is SOURCE_SAME, also if the copy turns out to be no model. *path
+ * (owned) is where it came from. Errors: IO; UNSUPPORTED for a model that is a folder. */
 status source_watch_take(struct source_watch *watch, const char *copy, char **path,
                          bool *whole) STATUS_MUST_USE;
 

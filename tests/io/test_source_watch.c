@@ -96,6 +96,7 @@ static void test_changed_meanwhile(void **state) {
     append("model.h5", " more");
     assert_null(source_watch_take(watch, in_folder("copy"), &path, &whole));
     assert_false(whole);
+    assert_int_equal(access(in_folder("copy"), F_OK), -1);
     free(path);
     sees(watch, SOURCE_MOVING);
     sees(watch, SOURCE_SETTLED);
