@@ -20,6 +20,7 @@ struct follower {
     char *path;                    /* owned: where the source is that was taken */
     char *copy;                    /* owned: what was taken, on every rank */
     struct source_digests digests; /* of the source that the run holds */
+    bool readable;                 /* what was taken last is a model, all of which can be read */
     bool begun;                    /* the run holds a source that a target was made of */
 };
 
@@ -146,6 +147,7 @@ static status exchange(struct follower *f, struct keras_file **file, char **dige
 static status begin(struct follower *f, struct keras_file **file, struct graph **graph, char **digest) {
     struct migration_run *m = f->run;
     migration_close(m);
+    dataset_close(&m->job.data); /* what is read of it depends on the model's input and classes */
     source_digests_free(&f->digests);
     f->begun = false;
     m->file = *file;
@@ -158,6 +160,7 @@ static status begin(struct follower *f, struct keras_file **file, struct graph *
     STATUS_TRY(
         comm_agree(world_of(f), m->source_path ? SUCCESS : status_no_memory("a path", strlen(f->path))));
     STATUS_TRY(source_digests_create(&m->job.machine, m->file, m->source_graph, &f->digests));
+    f->readable = true;
     STATUS_TRY(migration_streams(m->job.config) ? stream_phases(m) : memory_phases(m));
     f->begun = true;
     return SUCCESS;
@@ -181,6 +184,7 @@ static status update(struct follower *f, struct keras_file **file, char **digest
     bool *changed = NULL;
     int n = 0;
     status error = source_digests_create(&m->job.machine, *file, m->source_graph, &now);
+    f->readable = !error;
     if (!error) error = comm_agree(world_of(f), compare(f, &now, &changed, &n));
     if (!error)
         log_line(m->job.session->log, LOG_INFO, "%s: %d of %d tensors have changed%s", f->path, n, now.n,
@@ -191,7 +195,6 @@ static status update(struct follower *f, struct keras_file **file, char **digest
         source_digests_free(&f->digests);
         f->digests = now;
         now = (struct source_digests){0};
-        m->report.nphases = 0;
         error = comm_agree(world_of(f), exchange(f, file, digest));
         if (!error) error = job_belongs_to(&m->job, m->source_digest);
         if (!error)
@@ -210,6 +213,7 @@ static status make_version(struct follower *f, bool *made) {
     bool same = false;
     status error = open_copy(f, &file, &graph, &digest);
     *made = true;
+    f->readable = false;
     if (!error && f->begun) error = comm_agree(world_of(f), same_graph(graph, f->run->source_graph, &same));
     if (!error && f->begun && !same)
         log_line(f->run->job.session->log, LOG_INFO, "%s has another topology: it is migrated anew", f->path);
@@ -220,9 +224,11 @@ static status make_version(struct follower *f, bool *made) {
     return error;
 }
 
-/* A source that is no good: another one may be. */
-static bool is_of_source(status error) {
-    return status_code(error) == STATUS_DATA || status_code(error) == STATUS_UNSUPPORTED;
+/* A source that is no good: another one may be. Where nothing has been made yet, an error after it was read
+ * is more likely to be the configuration's or the data set's, which waiting does not mend. */
+static bool is_of_source(const struct follower *f, long made, status error) {
+    bool bad = status_code(error) == STATUS_DATA || status_code(error) == STATUS_UNSUPPORTED;
+    return bad && (made > 0 || !f->readable);
 }
 
 static status make_versions(struct follower *f) {
@@ -237,8 +243,9 @@ static status make_versions(struct follower *f) {
         }
         f->run->report.nphases = 0;
         status error = make_version(f, &made);
-        if (is_of_source(error)) {
-            log_line(log, LOG_WARN, "%s is left out: %s", f->path, status_message(error));
+        if (is_of_source(f, n, error)) {
+            if (comm_is_root(world_of(f)))
+                log_line(log, LOG_WARN, "%s is left out: %s", f->path, status_message(error));
             status_drop(&error);
             made = false;
         }

@@ -11,8 +11,9 @@ struct follow_options {
 
 /* Makes a target of the source as it is, and another one whenever another source is there that is whole: of
  * tensors that have not changed nothing is migrated again, and of their layers nothing is refitted that does
- * not read what changed. A source that is being written, is broken, or cannot be used is waited out, said
- * once; targets published before stay. Ends with SUCCESS at SIGTERM. Collective. */
+ * not read what changed. A source that is being written or is broken is waited out, said once, and so is,
+ * once there is a target, one that cannot be used; before that it is an error. Targets published before stay.
+ * Ends with SUCCESS at SIGTERM. Collective. */
 status follow(struct migration_run *run, const struct follow_options *options) STATUS_MUST_USE;
 
 #endif

@@ -69,7 +69,8 @@ static status keep_refitted(struct migration_run *m) {
 }
 
 static void warn_if_worse(const struct migration_run *m) {
-    if (m->report.target.accuracy < m->report.refit_accuracy)
+    bool worse = m->report.target.accuracy < m->report.refit_accuracy;
+    if (worse && comm_is_root(m->job.session->world))
         log_line(m->job.session->log, LOG_WARN,
                  "fine-tuning made the target worse; lower training.schedule.rate, or set "
                  "data.holdout so that the best weights are kept (the refitted ones are in %s/refit.h5)",

@@ -104,6 +104,41 @@ static void test_troubled(void **state) {
         "$GODWIT verify --models models\n");
 }
 
+/* A mistake that waiting does not mend ends it; alone and on ranks. */
+static void test_unusable(void **state) {
+    (void)state;
+    write_set("shifted", 48, SIDE, 1); /* labels 1 to 3 of 3 classes */
+    for (int ranks = 0; ranks <= 2; ranks += 2)
+        script(ranks, "cp source.h5 live/live.h5\n"
+                      "start --set data.path=shifted --versions 1\ncode=0\nwait $pid || code=$?\n"
+                      "cat follow.err\ntest $code -eq 65\n"
+                      "test $(grep -c '^godwit: ' follow.err) -eq 1\n! grep -q 'is left out' follow.err\n"
+                      "test ! -e models/small/1\ntest ! -e runs/small.source.h5\n");
+}
+
+/* A source of other inputs is compared with the data set anew, and does not end what has begun. */
+static void test_other_input(void **state) {
+    (void)state;
+    write_set("tall", 48, 2 * SIDE, 0);
+    script(2, "sed 's/null,8,8,1/null,16,8,1/' tiny.json > tall.json\n"
+              "$GODWIT train train.json --set topology=tall.json --set data.path=tall --set output=tall.h5 "
+              "--set training.epochs=1\n"
+              "start --versions 2\n"
+              "put source.h5\nmade 1\nsaid 'waiting for another'\nput tall.h5\n"
+              "said 'is left out: samples of .* the model wants (?, 16, 8, 1)'\n"
+              "test $(grep -c 'is left out' follow.err) -eq 1\ntest ! -e models/small/2\n"
+              "put source.h5\ncode=0\nwait $pid || code=$?\n"
+              "cat follow.err\ntest $code -eq 0\ntest -e models/small/2/model.h5\n");
+}
+
+/* Without mpirun, which turns SIGTERM into an error of its own, the end is a success. */
+static void test_terminated(void **state) {
+    (void)state;
+    script(0, "cp source.h5 live/live.h5\nstart\nmade 1\nsaid 'waiting for another'\n"
+              "kill -TERM $pid\ncode=0\nwait $pid || code=$?\ncat follow.err\ntest $code -eq 0\n"
+              "grep -q 'stopped by SIGTERM after 1 target$' follow.err\n");
+}
+
 static void test_arguments(void **state) {
     (void)state;
     fails(run(0, "%s migrate migrate.json --follow --dry-run", GODWIT_PROGRAM), 2, "not both");
@@ -115,7 +150,9 @@ static void test_arguments(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_changed), cmocka_unit_test(test_streamed),
-                                       cmocka_unit_test(test_troubled), cmocka_unit_test(test_arguments)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_changed),     cmocka_unit_test(test_streamed),
+                                       cmocka_unit_test(test_troubled),    cmocka_unit_test(test_unusable),
+                                       cmocka_unit_test(test_other_input), cmocka_unit_test(test_terminated),
+                                       cmocka_unit_test(test_arguments)};
     return cmocka_run_group_tests(tests, begin, end);
 }
