@@ -2,6 +2,7 @@
 #include "coordinator/main_memory.h"
 
 #include "coordinator/budget.h"
+#include "coordinator/freeze.h"
 #include "coordinator/main_blocks.h"
 #include "coordinator/main_channels.h"
 #include "coordinator/main_ranks.h"
@@ -35,9 +36,19 @@ static status create_models(struct migration_run *m) {
     return create_target(m);
 }
 
+/* A name that fits no layer is better said before the work than after it. */
+static status check_freeze(const struct migration_run *m) {
+    int64_t *thaw = NULL;
+    status error = freeze_parse(&m->job.config->training, m->target->graph, &thaw);
+    free(thaw);
+    return error;
+}
+
 status memory_compile(struct migration_run *m) {
     STATUS_TRY(migration_compile(m));
-    return comm_agree(m->job.session->world, create_models(m));
+    status error = create_models(m);
+    if (!error) error = check_freeze(m);
+    return comm_agree(m->job.session->world, error);
 }
 
 status memory_execute(struct migration_run *m, const struct plan *plan, const bool *stale,
@@ -115,6 +126,7 @@ static status compile_anew(struct migration_run *m) {
     model_destroy(&m->uncut);
     status error = m->compiled->uncut ? create_model(m->compiled->skeleton->graph, &m->uncut) : SUCCESS;
     if (!error) error = create_target(m);
+    if (!error) error = check_freeze(m);
     return comm_agree(m->job.session->world, error);
 }
 

@@ -357,8 +357,9 @@ static void test_frozen(void **state) {
              "migrate, frozen for an epoch");
     assert_int_equal(run(0, "cmp untrained.h5 frozen.h5"), 0);
     assert_int_equal(run(0, "cmp untrained.h5 thawed.h5"), 1);
-    fails(run(0, "%s migrate migrate.json --set 'training.freeze=[\"conv9\"]'", GODWIT_PROGRAM), 2,
-          "training.freeze: no layer with weights is called \"conv9\"; did you mean \"conv1\"?");
+    fails(run(0, "%s migrate migrate.json --set 'training.freeze=[\"conv9\"]' --set data.path=not_looked_for",
+              GODWIT_PROGRAM),
+          2, "training.freeze: no layer with weights is called \"conv9\"; did you mean \"conv1\"?");
 }
 
 /* Without labels there is no accuracy, but the source's classes to learn from and to compare with. */
