@@ -161,7 +161,7 @@ static status begin(struct follower *f, struct keras_file **file, struct graph *
         comm_agree(world_of(f), m->source_path ? SUCCESS : status_no_memory("a path", strlen(f->path))));
     STATUS_TRY(source_digests_create(&m->job.machine, m->file, m->source_graph, &f->digests));
     f->readable = true;
-    STATUS_TRY(migration_streams(m->job.config) ? stream_phases(m) : memory_phases(m));
+    STATUS_TRY(run_phases(m));
     f->begun = true;
     return SUCCESS;
 }
@@ -197,8 +197,7 @@ static status update(struct follower *f, struct keras_file **file, char **digest
         now = (struct source_digests){0};
         error = comm_agree(world_of(f), exchange(f, file, digest));
         if (!error) error = job_belongs_to(&m->job, m->source_digest);
-        if (!error)
-            error = migration_streams(m->job.config) ? stream_update(m, changed) : memory_update(m, changed);
+        if (!error) error = run_update(m, changed);
         f->begun = !error;
     }
     source_digests_free(&now);

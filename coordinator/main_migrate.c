@@ -74,7 +74,7 @@ static status run(const struct session *session, const void *options) {
     }
     error = job_begin(session, config, &m.job);
     if (!error && o->follow) error = follow(&m, &o->following);
-    else if (!error) error = migration_streams(m.job.config) ? stream_phases(&m) : memory_phases(&m);
+    else if (!error) error = run_phases(&m);
     migration_close(&m);
     return job_close(&m.job, error);
 }

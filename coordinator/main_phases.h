@@ -19,4 +19,12 @@ status stream_phases(struct migration_run *run) STATUS_MUST_USE;
 /* Once more, likewise: what does not depend on the changes is copied from the target published last. */
 status stream_update(struct migration_run *run, const bool *changed) STATUS_MUST_USE;
 
+/* Whichever of the two the configuration wants. */
+static inline STATUS_MUST_USE status run_phases(struct migration_run *run) {
+    return migration_streams(run->job.config) ? stream_phases(run) : memory_phases(run);
+}
+static inline STATUS_MUST_USE status run_update(struct migration_run *run, const bool *changed) {
+    return migration_streams(run->job.config) ? stream_update(run, changed) : memory_update(run, changed);
+}
+
 #endif

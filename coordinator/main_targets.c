@@ -13,10 +13,6 @@ static status check(const struct config *config) {
         "the registry, or choose one with --target");
 }
 
-static status make(struct migration_run *m) {
-    return migration_streams(m->job.config) ? stream_phases(m) : memory_phases(m);
-}
-
 /* One target; what it leaves for the next one is in *m, what it was handed in *before. */
 static status make_target(const struct session *session, const struct config *config, int i,
                           struct migration_run *before, struct migration_run *m) {
@@ -26,7 +22,7 @@ static status make_target(const struct session *session, const struct config *co
     log_line(session->log, LOG_INFO, "target %d of %d: %s", i + 1, config->ntargets, one->name);
     STATUS_TRY(job_begin(session, one, &m->job));
     if (i > 0) migration_hand_over(before, m);
-    return make(m);
+    return run_phases(m);
 }
 
 static void print_table(const struct config *config, const struct report *report) {
