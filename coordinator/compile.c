@@ -60,9 +60,9 @@ status compile_keep_all(struct compiled *c) {
 static status keep_given(struct compiled *c) {
     const struct graph *wide = c->skeleton->graph;
     for (int i = 0; i < wide->nnodes; i++) {
-        int group = compile_whole_group(c, i, false);
+        int group = channel_map_whole(c->map, i, false);
         if (group >= 0 && !channel_map_fixed(c->map, group)) c->kept[group] = (int)c->skeleton->given[i];
-        group = compile_whole_group(c, i, true);
+        group = channel_map_whole(c->map, i, true);
         if (group >= 0) c->kept[group] = (int)c->skeleton->given_inner[i];
     }
     return SUCCESS;

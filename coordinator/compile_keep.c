@@ -29,24 +29,15 @@ int64_t compile_positions(const struct compiled *c, const int *kept, int node, b
     return n;
 }
 
-int compile_whole_group(const struct compiled *c, int node, bool inner) {
-    int width;
-    const struct channel *channel = compile_channels(c, node, inner, &width);
-    if (!width || channel_map_width(c->map, channel[0].group) != width) return -1;
-    for (int i = 0; i < width; i++)
-        if (channel[i].group != channel[0].group || channel[i].index != i) return -1;
-    return channel[0].group;
-}
-
 static bool is_list_of(const struct compiled *c, const struct keep *k, int node, bool inner, int group) {
     if (k->node == node && k->inner == inner) return true;
-    return k->selected && group >= 0 && compile_whole_group(c, k->node, k->inner) == group;
+    return k->selected && group >= 0 && channel_map_whole(c->map, k->node, k->inner) == group;
 }
 
 /* The list of what stays of a node's output, each position repeated; made at first use. -1: everything stays.
  */
 status compile_keep_of(struct compiled *c, struct plan *plan, int node, bool inner, int repeat, int *index) {
-    int width, group = compile_whole_group(c, node, inner);
+    int width, group = channel_map_whole(c->map, node, inner);
     compile_channels(c, node, inner, &width);
     int64_t n = compile_positions(c, c->kept, node, inner, NULL, NULL);
     *index = -1;

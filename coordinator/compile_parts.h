@@ -17,9 +17,6 @@ status compile_full_programs(struct compiled *c, const struct graph *source, con
                              const char *digest) STATUS_MUST_USE;
 /* The channels of a node's output, or those inside the node; borrowed, [*width]. */
 const struct channel *compile_channels(const struct compiled *c, int node, bool inner, int *width);
-/* The group whose classes are, in order, the node's channels, or those inside it; -1 if it is no such node.
- */
-int compile_whole_group(const struct compiled *c, int node, bool inner);
 /* How many positions of a node's output, or of the channels inside it, stay when the classes chosen[group]
  * stay; NULL for a group: the first kept[group]. They go to `index`, which may be NULL, else has room for
  * all. */

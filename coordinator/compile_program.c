@@ -10,7 +10,7 @@ static status widths_of_program(struct compiled *c, struct position *at) {
     for (int i = 0; i < c->plan->nkeeps; i++) {
         const struct keep *k = &c->plan->keep[i];
         const char *name = c->skeleton->graph->layer[c->skeleton->graph->node[k->node].layer].name;
-        int width, group = compile_whole_group(c, k->node, k->inner);
+        int width, group = channel_map_whole(c->map, k->node, k->inner);
         compile_channels(c, k->node, k->inner, &width);
         *at = k->at;
         if (k->of != (int64_t)width * k->repeat)
@@ -45,12 +45,12 @@ static void widths_of_statements(struct compiled *c) {
         int node = graph_layer_node(wide, s->layer), heads;
         if (node < 0) continue;
         if (w->out_axis >= 0)
-            width_of_axis(c, s, w->out_axis, compile_whole_group(c, node, false),
+            width_of_axis(c, s, w->out_axis, channel_map_whole(c->map, node, false),
                           w->blocks > 1 ? w->blocks : 1);
         compile_channels(c, node, true, &heads);
         for (int axis = 0; axis < w->shape.rank && heads; axis++)
             if (w->inner_axes & 1U << axis)
-                width_of_axis(c, s, axis, compile_whole_group(c, node, true), w->shape.dim[axis] / heads);
+                width_of_axis(c, s, axis, channel_map_whole(c->map, node, true), w->shape.dim[axis] / heads);
     }
 }
 
@@ -112,7 +112,7 @@ bool compile_is_given(const struct compiled *c) {
 status compile_given(const struct compiled *c, int64_t **chosen) {
     for (int i = 0; i < c->plan->nkeeps; i++) {
         const struct keep *k = &c->plan->keep[i];
-        int group = k->selected && k->given ? compile_whole_group(c, k->node, k->inner) : -1;
+        int group = k->selected && k->given ? channel_map_whole(c->map, k->node, k->inner) : -1;
         if (group < 0 || k->n == k->of) continue;
         int64_t n = k->n / k->repeat, *list = malloc((size_t)n * sizeof *list);
         if (!list) return status_no_memory("channels", (size_t)n * sizeof *list);

@@ -9,14 +9,6 @@ static int count_calls(const struct graph *g, int layer) {
     return n;
 }
 
-static int count_readers(const struct graph *g, int node) {
-    int n = 0;
-    for (int i = 0; i < g->nnodes; i++)
-        for (int j = 0; j < g->node[i].nin; j++) n += g->node[i].in[j].node == node;
-    for (int i = 0; i < g->noutputs; i++) n += g->output[i].node == node;
-    return n;
-}
-
 /* The axis of the channels that the layer makes; its rank is that of its output. */
 static int channel_axis(const struct layer *l, int rank) {
     bool first =
@@ -31,7 +23,7 @@ static bool takes_norm(const struct graph *g, int node, int axis) {
     const struct attr *activation = layer_attr(l, "activation");
     return (!activation->present || !strcmp(activation->u.s, "linear")) &&
            axis == channel_axis(l, g->node[node].out[0].rank) && count_calls(g, g->node[node].layer) == 1 &&
-           count_readers(g, node) == 1;
+           graph_only_reader(g, node) >= 0;
 }
 
 /* Is the node a batch norm; over which axis? */

@@ -10,19 +10,6 @@
 
 /* ---- parts ---- */
 
-/* The node that alone reads a node's first output; -1: none, or several. */
-static int only_reader(const struct graph *g, int node) {
-    int reader = -1, readers = 0;
-    for (int i = node + 1; i < g->nnodes; i++)
-        for (int k = 0; k < g->node[i].nin; k++)
-            if (g->node[i].in[k].node == node) {
-                reader = i;
-                readers++;
-            }
-    for (int i = 0; i < g->noutputs; i++) readers += g->output[i].node == node;
-    return readers == 1 ? reader : -1;
-}
-
 /* Engines compute it along with what it reads: one input, no weights, the same shape. */
 static bool passes_on(const struct graph *g, int node) {
     const struct node *n = &g->node[node];
@@ -44,7 +31,7 @@ status latency_model_create(const struct graph *g, struct latency_model **model)
     for (int i = 0; i < g->nnodes; i++) {
         if (done[i] || !g->node[i].nin) continue;
         int last = i, next;
-        while (g->node[last].nout == 1 && (next = only_reader(g, last)) >= 0 && passes_on(g, next)) {
+        while (g->node[last].nout == 1 && (next = graph_only_reader(g, last)) >= 0 && passes_on(g, next)) {
             last = next;
             done[last] = true;
         }

@@ -29,19 +29,9 @@ static bool makes_channels(const struct layer *layer) {
     return fitted && layer->kind->set_width && layer->nweights > 0;
 }
 
-/* The group that is the node's channels, in order; -1: there is none. */
-static int whole_group(const struct channel_map *map, int node) {
-    int width;
-    const struct channel *channel = channel_map_of(map, node, &width);
-    if (!width || channel_map_width(map, channel[0].group) != width) return -1;
-    for (int i = 0; i < width; i++)
-        if (channel[i].group != channel[0].group || channel[i].index != i) return -1;
-    return channel[0].group;
-}
-
 static void agree_on_width(struct widening *w, int node) {
     const struct layer *layer = &w->given->layer[w->given->node[node].layer];
-    int n, twin = w->s->twin[node], whole = whole_group(w->map, node);
+    int n, twin = w->s->twin[node], whole = channel_map_whole(w->map, node, false);
     const struct channel *channel = channel_map_of(w->map, node, &n);
     int64_t wide = twin < 0 ? 0 : width_of(w->source, twin);
     for (int i = 0; i < n; i++) {
@@ -67,7 +57,8 @@ static status widen_inside(const struct widening *w, int node, struct layer *lay
 static status widen_layers(struct widening *w, struct graph *wide) {
     for (int i = 0; i < wide->nnodes; i++) {
         struct layer *layer = &wide->layer[wide->node[i].layer];
-        int group = layer->kind->set_width ? whole_group(w->map, i) : -1; /* a Reshape follows too */
+        int group =
+            layer->kind->set_width ? channel_map_whole(w->map, i, false) : -1; /* a Reshape follows too */
         if (group >= 0 && w->width[group] > width_of(w->given, i))
             STATUS_TRY(layer->kind->set_width(layer, w->width[group]));
         STATUS_TRY(widen_inside(w, i, layer));

@@ -30,19 +30,6 @@ struct side {
 
 /* ---- units ---- */
 
-/* The only reader of a node; -1: there are several, or the graph's output is one. */
-static int only_reader(const struct graph *g, int node) {
-    int reader = -1, readers = 0;
-    for (int i = 0; i < g->nnodes; i++)
-        for (int k = 0; k < g->node[i].nin; k++)
-            if (g->node[i].in[k].node == node) {
-                reader = i;
-                readers++;
-            }
-    for (int i = 0; i < g->noutputs; i++) readers += g->output[i].node == node;
-    return readers == 1 ? reader : -1;
-}
-
 /* The activation that a layer has in it or is; NULL: it has none. */
 static const char *activation_of(const struct layer *layer) {
     if (layer->kind == layer_kind_find("ReLU")) {
@@ -60,7 +47,7 @@ static struct unit unit_of(const struct graph *g, int node) {
     const struct layer *layer = &g->layer[g->node[node].layer];
     const char *own = activation_of(layer);
     struct unit unit = {.node = node, .end = node, .fused = own != NULL, .activation = own ? own : ""};
-    int reader = own ? -1 : only_reader(g, node);
+    int reader = own ? -1 : graph_only_reader(g, node);
     const struct layer *next = reader < 0 ? NULL : &g->layer[g->node[reader].layer];
     if (!next || next->nweights || g->node[reader].nin != 1 || !activation_of(next)) return unit;
     unit.end = reader;

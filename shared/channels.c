@@ -331,3 +331,13 @@ const struct channel *channel_map_inner(const struct channel_map *map, int node,
     *width = map->node[node].inner;
     return map->node[node].inner_channel;
 }
+
+int channel_map_whole(const struct channel_map *map, int node, bool inner) {
+    int width;
+    const struct channel *channel =
+        inner ? channel_map_inner(map, node, &width) : channel_map_of(map, node, &width);
+    if (!width || channel_map_width(map, channel[0].group) != width) return -1;
+    for (int i = 0; i < width; i++)
+        if (channel[i].group != channel[0].group || channel[i].index != i) return -1;
+    return channel[0].group;
+}

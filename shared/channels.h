@@ -59,5 +59,7 @@ const struct channel *channel_map_of(const struct channel_map *map, int node, in
 /* The same of the channels inside the node; *width is 0 if there are none. They are all of their group, in
  * order, which has none of any output. */
 const struct channel *channel_map_inner(const struct channel_map *map, int node, int *width);
+/* The group whose classes are, in order, the node's channels, or those inside it; -1 if there is none. */
+int channel_map_whole(const struct channel_map *map, int node, bool inner);
 
 #endif

@@ -139,6 +139,18 @@ int graph_layer_node(const struct graph *graph, int layer) {
     return -1;
 }
 
+int graph_only_reader(const struct graph *graph, int node) {
+    int reader = -1, readers = 0;
+    for (int i = 0; i < graph->nnodes; i++)
+        for (int k = 0; k < graph->node[i].nin; k++)
+            if (graph->node[i].in[k].node == node) {
+                reader = i;
+                readers++;
+            }
+    for (int i = 0; i < graph->noutputs; i++) readers += graph->output[i].node == node;
+    return readers == 1 ? reader : -1;
+}
+
 static status set_input_shape(struct graph *graph, int input, const struct shape *shape) {
     struct layer *layer = &graph->layer[graph->node[graph->input[input].node].layer];
     struct attr *attr = layer_attr(layer, "batch_shape");

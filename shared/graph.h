@@ -46,6 +46,9 @@ status graph_add_input(struct graph *graph, struct edge input) STATUS_MUST_USE;
 status graph_add_output(struct graph *graph, struct edge output) STATUS_MUST_USE;
 int graph_find_layer(const struct graph *graph, const char *name); /* -1 if none */
 int graph_layer_node(const struct graph *graph, int layer);        /* first node that calls it, -1 if none */
+/* The only reader of any of a node's outputs, which reads it once; -1: none, several, or the graph's output.
+ */
+int graph_only_reader(const struct graph *graph, int node);
 
 /* Gives all inputs shapes (dimension 0 is the batch and stays unknown), e.g. the size of the images at hand
  * for a model that takes any, and infers again. shape: [ninputs]. */

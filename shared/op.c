@@ -121,6 +121,17 @@ int opgraph_producer(const struct opgraph *graph, int value) {
     return -1;
 }
 
+int opgraph_only_reader(const struct opgraph *graph, int value) {
+    int reader = -1, readers = 0;
+    for (int i = 0; i < graph->nops; i++)
+        for (int j = 0; j < graph->op[i].nin; j++)
+            if (graph->op[i].in[j] == value) {
+                reader = i;
+                readers++;
+            }
+    return readers == 1 ? reader : -1;
+}
+
 int opgraph_before_softmax(const struct opgraph *graph, int value) {
     int i = opgraph_producer(graph, value);
     if (i < 0 || graph->op[i].kind != OP_SOFTMAX || graph->op[i].u.axis.causal ||

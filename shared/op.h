@@ -204,6 +204,9 @@ status opgraph_cut(const struct opgraph *graph, int ninputs, const int *inputs, 
 /* The operation that computes `value`, or -1 (an input). */
 int opgraph_producer(const struct opgraph *graph, int value);
 
+/* The only operation that reads `value`, which reads it once; -1: none, or several. */
+int opgraph_only_reader(const struct opgraph *graph, int value);
+
 /* The value before a final SOFTMAX over the last axis (the logits), or `value` itself. */
 int opgraph_before_softmax(const struct opgraph *graph, int value);
 

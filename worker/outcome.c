@@ -4,16 +4,9 @@
 
 struct outcome outcome_of(const struct opgraph *g, int value) {
     const struct outcome linear = {.kind = OUTCOME_LINEAR, .maximum = INFINITY};
-    const struct op *reader = NULL;
-    int readers = 0;
-    for (int i = 0; i < g->nops; i++)
-        for (int j = 0; j < g->op[i].nin; j++)
-            if (g->op[i].in[j] == value) {
-                reader = &g->op[i];
-                readers++;
-            }
-    if (readers != 1) return linear;
-    int last = g->value[value].rank - 1;
+    int only = opgraph_only_reader(g, value), last = g->value[value].rank - 1;
+    if (only < 0) return linear;
+    const struct op *reader = &g->op[only];
     if (reader->kind == OP_SOFTMAX && reader->u.axis.axis == last && !reader->u.axis.causal)
         return (struct outcome){.kind = OUTCOME_SOFTMAX, .maximum = INFINITY};
     const struct activation_function *act = &reader->u.act;

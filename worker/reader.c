@@ -31,15 +31,9 @@ static bool passes_channels(const struct op *op, int64_t inputs, int64_t outputs
  */
 static int node_after(const struct selection *s, int value) {
     for (;;) {
-        int node = node_of(s, value), reader = -1, readers = 0;
+        int node = node_of(s, value), reader = opgraph_only_reader(s->ops, value);
         if (node >= 0) return node;
-        for (int i = 0; i < s->ops->nops; i++)
-            for (int k = 0; k < s->ops->op[i].nin; k++)
-                if (s->ops->op[i].in[k] == value) {
-                    reader = i;
-                    readers++;
-                }
-        if (readers != 1 || s->ops->op[reader].kind != OP_ACTIVATION) return -1;
+        if (reader < 0 || s->ops->op[reader].kind != OP_ACTIVATION) return -1;
         value = s->ops->op[reader].out;
     }
 }

@@ -19,14 +19,8 @@ static bool is_pointwise(const struct op *op) {
  * then this one, whose output the source does not have, is the first of two factors, or the depthwise part of
  * a separable convolution. -1: there is none. */
 int refit_second(const struct refit *r, const struct op *op) {
-    int reader = -1, readers = 0;
-    for (int i = 0; i < r->target->nops; i++)
-        for (int j = 0; j < r->target->op[i].nin; j++)
-            if (r->target->op[i].in[j] == op->out) {
-                reader = i;
-                readers++;
-            }
-    if (readers != 1 || r->source_value[op->out] >= 0) return -1;
+    int reader = opgraph_only_reader(r->target, op->out);
+    if (reader < 0 || r->source_value[op->out] >= 0) return -1;
     const struct op *second = &r->target->op[reader];
     bool alike = op->kind == OP_DEPTHWISE ? is_pointwise(second) && separable_fits(r->target, op)
                                           : patches_known(second) && second->kind == op->kind;
@@ -98,15 +92,9 @@ status refit_columns(const struct refit *r, const struct op *op, const struct pl
 /* The addition that alone reads the operation's output and whose other operand comes before the operation; or
  * NULL. There the sum is what is to be right. */
 const struct op *refit_sum(const struct opgraph *g, int index, int *other) {
-    const struct op *sum = NULL;
-    int value = g->op[index].out, readers = 0;
-    for (int i = 0; i < g->nops; i++)
-        for (int j = 0; j < g->op[i].nin; j++)
-            if (g->op[i].in[j] == value) {
-                sum = &g->op[i];
-                readers++;
-            }
-    if (readers != 1 || sum->kind != OP_BINARY || sum->u.binary.kind != BINARY_ADD) return NULL;
+    int value = g->op[index].out, reader = opgraph_only_reader(g, value);
+    const struct op *sum = reader < 0 ? NULL : &g->op[reader];
+    if (!sum || sum->kind != OP_BINARY || sum->u.binary.kind != BINARY_ADD) return NULL;
     *other = sum->in[sum->in[0] == value];
     bool alike = shape_equal(&g->value[*other], &g->value[value]);
     return alike && opgraph_producer(g, *other) < index ? sum : NULL;

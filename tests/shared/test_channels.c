@@ -54,6 +54,7 @@ static void expect_straight(const struct graph *g, const struct channel_map *map
         assert_int_equal(c[i].group, c[0].group);
         assert_int_equal(c[i].index, i);
     }
+    assert_int_equal(channel_map_whole(map, build_node(g, layer), false), c[0].group);
 }
 
 static void end(struct graph *g, struct channel_map *map) {
@@ -167,6 +168,8 @@ static void test_flatten_and_depthwise_repeat(void **state) {
     c = channel_map_of(map, build_node(g, "flat"), &width);
     assert_int_equal(width, 40);
     for (int i = 0; i < width; i++) assert_int_equal(c[i].index, i % 10 / 2);
+    assert_int_equal(channel_map_whole(map, build_node(g, "dw"), false), -1); /* twice */
+    assert_int_equal(channel_map_whole(map, build_node(g, "flat"), false), -1);
     assert_int_equal(channel_map_width(map, group(g, map, "a")), 5);
     end(g, map);
 }

@@ -286,6 +286,8 @@ static void test_layer_called_twice(void **state) {
     build_output(g, build_layer(g, "Add", "sum", "", 2, (int[]){first, second}));
     build_ok(graph_infer(g));
     struct graph_counts counts;
+    assert_int_equal(graph_only_reader(g, a), first);
+    assert_int_equal(graph_only_reader(g, build_node(g, "sum")), -1); /* an output of the graph */
     build_ok(graph_count(g, &counts));
     assert_int_equal(counts.params, 6 * 4 + 4);           /* once */
     assert_true(counts.flops == 2 * 4 * (2 * 6 + 1) + 4); /* twice */

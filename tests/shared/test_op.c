@@ -65,6 +65,9 @@ static void test_build(void **state) {
     assert_int_equal(g->param[1].count, 12);
     assert_int_equal(opgraph_producer(g, v[0]), -1);
     assert_int_equal(opgraph_producer(g, v[3]), 2);
+    assert_int_equal(opgraph_only_reader(g, v[1]), 1);
+    assert_int_equal(opgraph_only_reader(g, v[2]), -1); /* two */
+    assert_int_equal(opgraph_only_reader(g, v[4]), -1); /* none */
     assert_int_equal(opgraph_before_softmax(g, v[4]), v[3]);
     assert_int_equal(opgraph_before_softmax(g, v[3]), v[3]);
     g->op[opgraph_producer(g, v[4])].u.axis.axis--; /* not over the classes: no logits */
