@@ -1,7 +1,5 @@
 #include "coordinator/freeze.h"
 
-#include "shared/nearest.h"
-
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,23 +31,21 @@ static status parse(const char *text, struct entry *entry) {
     return SUCCESS;
 }
 
+static bool has_weights(const struct graph *graph, int layer) {
+    return graph->layer[layer].nweights > 0;
+}
+
 static status fits_none(const struct graph *graph, const char *pattern) {
-    const char **names = malloc(((size_t)graph->nlayers + 1) * sizeof *names);
-    if (!names) return status_no_memory("names", (size_t)graph->nlayers * sizeof *names);
-    for (int i = 0; i < graph->nlayers; i++) names[i] = graph->layer[i].name;
-    const char *near = nearest_word(pattern, names, graph->nlayers);
-    status error =
-        status_fail(STATUS_USAGE, "training.freeze: no layer with weights is called \"%.80s\"%s%s%s", pattern,
-                    near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-    free(names);
-    return error;
+    const char *near = graph_nearest_layer(graph, has_weights, pattern);
+    return status_fail(STATUS_USAGE, "training.freeze: no layer with weights is called \"%.80s\"%s%s%s",
+                       pattern, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 static status apply(const struct entry *entry, const struct graph *graph, int64_t *thaw) {
     bool fits = false;
     for (int l = 0; l < graph->nlayers; l++) {
         const struct layer *layer = &graph->layer[l];
-        if (!layer->nweights || fnmatch(entry->pattern, layer->name, 0) != 0) continue;
+        if (!has_weights(graph, l) || fnmatch(entry->pattern, layer->name, 0) != 0) continue;
         int first = graph_first_param(graph, l);
         for (int w = 0; w < layer->nweights; w++) thaw[first + w] = entry->epochs;
         fits = true;

@@ -1,6 +1,8 @@
 /* Model graphs: building, copying, looking up. */
 #include "shared/graph.h"
 
+#include "shared/nearest.h"
+
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +139,18 @@ int graph_layer_node(const struct graph *graph, int layer) {
     for (int i = 0; i < graph->nnodes; i++)
         if (graph->node[i].layer == layer) return i;
     return -1;
+}
+
+const char *graph_nearest_layer(const struct graph *graph,
+                                bool (*counts)(const struct graph *graph, int layer), const char *name) {
+    const char **names = malloc(((size_t)graph->nlayers + 1) * sizeof *names);
+    int n = 0;
+    if (!names) return NULL; /* it is but a hint */
+    for (int i = 0; i < graph->nlayers; i++)
+        if (!counts || counts(graph, i)) names[n++] = graph->layer[i].name;
+    const char *near = nearest_word(name, names, n);
+    free(names);
+    return near;
 }
 
 int graph_only_reader(const struct graph *graph, int node) {

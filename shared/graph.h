@@ -46,6 +46,10 @@ status graph_add_input(struct graph *graph, struct edge input) STATUS_MUST_USE;
 status graph_add_output(struct graph *graph, struct edge output) STATUS_MUST_USE;
 int graph_find_layer(const struct graph *graph, const char *name); /* -1 if none */
 int graph_layer_node(const struct graph *graph, int layer);        /* first node that calls it, -1 if none */
+/* For a name that no layer has: the one that is nearest to it, of those that `counts` (NULL: all); borrowed,
+ * NULL if none is near (nearest_word()). */
+const char *graph_nearest_layer(const struct graph *graph,
+                                bool (*counts)(const struct graph *graph, int layer), const char *name);
 /* The only reader of any of a node's outputs, which reads it once; -1: none, several, or the graph's output.
  */
 int graph_only_reader(const struct graph *graph, int node);

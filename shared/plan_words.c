@@ -95,14 +95,9 @@ static status find_layer(struct parser *p, const struct graph *graph, const char
     *layer = graph_find_layer(graph, name);
     if (*layer >= 0) return SUCCESS;
     *p->at = at;
-    const char **names = malloc(((size_t)graph->nlayers + 1) * sizeof *names);
-    if (!names) return status_no_memory("names", (size_t)graph->nlayers * sizeof *names);
-    for (int i = 0; i < graph->nlayers; i++) names[i] = graph->layer[i].name;
-    const char *near = nearest_word(name, names, graph->nlayers);
-    status error = status_fail(STATUS_DATA, "there is no layer \"%.80s\"%s%.80s%s", name,
-                               near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-    free(names);
-    return error;
+    const char *near = graph_nearest_layer(graph, NULL, name);
+    return status_fail(STATUS_DATA, "there is no layer \"%.80s\"%s%.80s%s", name,
+                       near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 /* "layer/weight", either of which may have a stroke in it. */

@@ -3,8 +3,6 @@
  * some layers: "ranks": ["conv_3 16", "conv_4 0.25"], a rank or a factor below 1. */
 #include "coordinator/target_kind.h"
 
-#include "shared/nearest.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,19 +37,16 @@ static status parse(const char *text, char **name, double *number) {
     return *name ? SUCCESS : status_no_memory("a name", strlen(text));
 }
 
-static status cannot(const struct graph *folded, const char *name) {
-    const char **names = malloc(((size_t)folded->nlayers + 1) * sizeof *names);
-    int n = 0;
+static bool counts(const struct graph *g, int layer) {
     int64_t rows, columns;
-    if (!names) return status_no_memory("names", (size_t)folded->nlayers * sizeof *names);
-    for (int i = 0; i < folded->nlayers; i++)
-        if (can_be_factored(folded, i, &rows, &columns)) names[n++] = folded->layer[i].name;
-    const char *near = nearest_word(name, names, n);
-    status error = status_fail(
-        STATUS_USAGE, "target.ranks: \"%.80s\" is no Dense or convolution that can be factored%s%s%s", name,
-        near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-    free(names);
-    return error;
+    return can_be_factored(g, layer, &rows, &columns);
+}
+
+static status cannot(const struct graph *folded, const char *name) {
+    const char *near = graph_nearest_layer(folded, counts, name);
+    return status_fail(STATUS_USAGE,
+                       "target.ranks: \"%.80s\" is no Dense or convolution that can be factored%s%s%s", name,
+                       near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 static status factor_one(const char *text, const struct graph *folded, struct edit *edit) {

@@ -3,8 +3,6 @@
  * window has positions (the first layer of an image seldom does, and has little to gain) and get smaller. */
 #include "coordinator/target_kind.h"
 
-#include "shared/nearest.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,17 +54,14 @@ static bool gains(const struct layer *layer, int64_t multiplier) {
     return channels >= window && multiplier * (window + outputs) < window * outputs;
 }
 
+static bool counts(const struct graph *g, int layer) {
+    return skeleton_separable(&g->layer[layer]) != NULL;
+}
+
 static status no_layer(const struct graph *folded, const char *name) {
-    const char **names = malloc(((size_t)folded->nlayers + 1) * sizeof *names);
-    if (!names) return status_no_memory("names", (size_t)folded->nlayers * sizeof *names);
-    int n = 0;
-    for (int i = 0; i < folded->nlayers; i++)
-        if (skeleton_separable(&folded->layer[i])) names[n++] = folded->layer[i].name;
-    const char *near = nearest_word(name, names, n);
-    status error = status_fail(STATUS_USAGE, "target.replace: there is no layer \"%.80s\"%s%s%s", name,
-                               near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-    free(names);
-    return error;
+    const char *near = graph_nearest_layer(folded, counts, name);
+    return status_fail(STATUS_USAGE, "target.replace: there is no layer \"%.80s\"%s%s%s", name,
+                       near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 static status check_layer(const struct layer *layer, const struct replacement *r) {

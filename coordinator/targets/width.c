@@ -2,8 +2,6 @@
  * keep its channels does. The channels between two factors of a layer are not the source's, and stay. */
 #include "coordinator/target_kind.h"
 
-#include "shared/nearest.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,12 +28,9 @@ static status parse(const char *text, const struct graph *graph, int *layer, dou
             "target.widths: \"%.80s\" is no layer's name, a space and a factor above 0, at most 1", text);
     *layer = name ? graph_find_layer(graph, name) : -1;
     if (!error && *layer < 0) {
-        const char **names = malloc(((size_t)graph->nlayers + 1) * sizeof *names);
-        for (int i = 0; names && i < graph->nlayers; i++) names[i] = graph->layer[i].name;
-        const char *near = names ? nearest_word(name, names, graph->nlayers) : NULL;
+        const char *near = graph_nearest_layer(graph, NULL, name);
         error = status_fail(STATUS_USAGE, "target.widths: there is no layer \"%.80s\"%s%s%s", name,
                             near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-        free(names);
     }
     free(name);
     return error;
