@@ -127,17 +127,6 @@ status compile_narrow(struct compiled *c, const char *name) {
 
 /* ---- statements ---- */
 
-static status checked(const struct plan *plan, struct expr *expr) {
-    struct position at;
-    return expr_check(plan, expr, &at);
-}
-
-static status reshape_expr(const struct plan *plan, const struct shape *shape, struct expr **expr) {
-    STATUS_TRY(expr_create(&transform_reshape, *expr, expr));
-    (*expr)->operand[0] = (struct operand){.present = true, .u.shape = *shape};
-    return checked(plan, *expr);
-}
-
 /* The node whose channels an axis of a tensor is indexed by, `inner` if those inside it; -1: those of none.
  */
 static int node_of_axis(const struct graph *graph, const struct weight *w, int node, int axis, bool *inner) {
@@ -175,14 +164,14 @@ static status index_expr(struct compiled *c, struct plan *plan, int layer, int w
         any = any || *list >= 0;
     }
     if (any) {
-        if (split) STATUS_TRY(reshape_expr(plan, &seen, expr));
+        if (split) STATUS_TRY(expr_reshape(plan, &seen, expr));
         STATUS_TRY(expr_create(&transform_index, *expr, expr));
         (*expr)->index = calloc((size_t)seen.rank, sizeof *(*expr)->index);
         if (!(*expr)->index) return status_no_memory("an index", (size_t)seen.rank);
         for (int i = 0; i < seen.rank; i++)
             if (keep[i] >= 0) (*expr)->index[i] = (struct axis_index){.kind = INDEX_KEEP, .keep = keep[i]};
-        STATUS_TRY(checked(plan, *expr));
-        if (split) STATUS_TRY(reshape_expr(plan, &to->shape, expr));
+        STATUS_TRY(expr_check(plan, *expr, NULL));
+        if (split) STATUS_TRY(expr_reshape(plan, &to->shape, expr));
     }
     char a[SHAPE_TEXT_MAX], b[SHAPE_TEXT_MAX];
     if (!shape_equal(&(*expr)->shape, &to->shape))
@@ -194,7 +183,7 @@ static status index_expr(struct compiled *c, struct plan *plan, int layer, int w
 
 static status refit_expr(const struct plan *plan, struct expr **expr) {
     STATUS_TRY(expr_create(&transform_refit, *expr, expr));
-    return checked(plan, *expr);
+    return expr_check(plan, *expr, NULL);
 }
 
 /* Layers with kernels are refitted, kernels and bias; others are only narrowed, and a new layer has nothing

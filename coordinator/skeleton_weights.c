@@ -5,11 +5,6 @@
 
 #include <string.h>
 
-static status checked(const struct plan *plan, struct expr *expr) {
-    struct position at;
-    return expr_check(plan, expr, &at);
-}
-
 static int find_weight(const struct layer *layer, const char *name) {
     for (int i = 0; i < layer->nweights; i++)
         if (!strcmp(layer->weight[i].name, name)) return i;
@@ -39,7 +34,7 @@ status folded_weight(const struct fold *fold, const struct plan *plan, int layer
     } else { /* a bias that the source does not have: the first word is zeros */
         operand[1] = (struct operand){.present = true, .u.shape = w->shape};
     }
-    STATUS_TRY(checked(plan, *expr));
+    STATUS_TRY(expr_check(plan, *expr, NULL));
     bool kernel = is_last_kernel(folded, weight), bias = !strcmp(w->name, "bias");
     if (norm < 0 || !(kernel || bias)) return SUCCESS;
     STATUS_TRY(expr_create(kernel ? &transform_fold_bn : &transform_fold_bn_bias, *expr, expr));
@@ -47,7 +42,7 @@ status folded_weight(const struct fold *fold, const struct plan *plan, int layer
     operand[0] = (struct operand){.present = true, .u.i = norm};
     if (kernel && w->out_axis >= 0 && w->out_axis < w->shape.rank - 1)
         operand[1] = (struct operand){.present = true, .u.i = w->out_axis};
-    return checked(plan, *expr);
+    return expr_check(plan, *expr, NULL);
 }
 
 /* low_rank(x, rank, part left) and separable(x, multiplier, part pointwise) */
@@ -58,14 +53,7 @@ static status part_expr(const struct plan *plan, const struct transform *transfo
     operand[0] = (struct operand){.present = true, .u.i = rank};
     operand[1] =
         (struct operand){.present = true, .u.i = transform_choice(transform->operand[1].choices, part)};
-    return checked(plan, *expr);
-}
-
-static status reshape_expr(const struct plan *plan, const struct shape *shape, struct expr **expr) {
-    if (shape_equal(&(*expr)->shape, shape)) return SUCCESS;
-    STATUS_TRY(expr_create(&transform_reshape, *expr, expr));
-    (*expr)->operand[0] = (struct operand){.present = true, .u.shape = *shape};
-    return checked(plan, *expr);
+    return expr_check(plan, *expr, NULL);
 }
 
 /* Kernels as Glorot and Bengio (2010) start them, or as the identity if that is asked for; scales at one,
@@ -82,7 +70,7 @@ static status new_expr(const struct plan *plan, const struct weight *weight, con
         (struct operand){.present = true, .u.i = transform_choice(transform_init.operand[0].choices, how)};
     operand[1] = (struct operand){.present = true, .u.shape = *shape};
     if (kernel && !identity) operand[2] = (struct operand){.present = true, .u.i = seed};
-    return checked(plan, *expr);
+    return expr_check(plan, *expr, NULL);
 }
 
 /* A kernel's outputs projected on fewer or more; a bias starts at zero. */
@@ -101,7 +89,7 @@ static status projected_expr(const struct skeleton *s, const struct plan *plan, 
     else STATUS_TRY(new_expr(plan, w, &shape, seed, false, expr));
     STATUS_TRY(expr_create(&transform_project, *expr, expr));
     (*expr)->operand[0] = (struct operand){.present = true, .u.i = w->shape.dim[last]};
-    return checked(plan, *expr);
+    return expr_check(plan, *expr, NULL);
 }
 
 status skeleton_weight(const struct skeleton *s, const struct plan *plan, int layer, int weight,
@@ -126,5 +114,5 @@ status skeleton_weight(const struct skeleton *s, const struct plan *plan, int la
                          expr);
     STATUS_TRY(
         part_expr(plan, &transform_low_rank, s->rank[layer], part == PART_LEFT ? "left" : "right", expr));
-    return reshape_expr(plan, &w->shape, expr);
+    return expr_reshape(plan, &w->shape, expr);
 }

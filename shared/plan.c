@@ -173,6 +173,8 @@ static status check_axis(const struct expr *expr, struct operand *operand) {
 
 status expr_check(const struct plan *plan, struct expr *expr, struct position *at) {
     const struct transform *t = expr->transform;
+    struct position unwanted;
+    if (!at) at = &unwanted;
     *at = expr->at;
     if (expr->nargs < t->min_args || (t->max_args >= 0 && expr->nargs > t->max_args))
         return status_fail(STATUS_DATA, "%s takes %s%d expression%s, not %d: %s", t->name,
@@ -192,6 +194,13 @@ status expr_check(const struct plan *plan, struct expr *expr, struct position *a
     char text[SHAPE_TEXT_MAX];
     return status_fail(STATUS_DATA, "a tensor of shape %s would have %s", shape_format(&expr->shape, text),
                        count ? "more values than any memory holds" : "no values");
+}
+
+status expr_reshape(const struct plan *plan, const struct shape *shape, struct expr **expr) {
+    if (shape_equal(&(*expr)->shape, shape)) return SUCCESS;
+    STATUS_TRY(expr_create(&transform_reshape, *expr, expr));
+    (*expr)->operand[0] = (struct operand){.present = true, .u.shape = *shape};
+    return expr_check(plan, *expr, NULL);
 }
 
 static bool operands_equal(const struct operand_spec *spec, const struct operand *a,

@@ -114,9 +114,12 @@ status expr_create(const struct transform *transform, struct expr *arg, struct e
 status expr_add(struct expr *expr, struct expr *arg) STATUS_MUST_USE; /* one more argument, likewise */
 void expr_destroy(struct expr **expr);
 
-/* Checks an expression whose arguments have been checked, and gives it its shape. DATA error, which *at (the
- * expression's own position before) is the position of. */
+/* Checks an expression whose arguments have been checked, and gives it its shape. DATA error; `at`, unless
+ * NULL, is then where in the text. */
 status expr_check(const struct plan *plan, struct expr *expr, struct position *at) STATUS_MUST_USE;
+
+/* Wraps a checked expression so that it has this shape, of as many values; nothing if it has it. */
+status expr_reshape(const struct plan *plan, const struct shape *shape, struct expr **expr) STATUS_MUST_USE;
 
 /* Are they the same but for their places in a text? */
 bool expr_equal(const struct expr *a, const struct expr *b);
