@@ -1,5 +1,6 @@
 /* Skeleton: the target before its layers are narrowed. The folded source's graph, in which target kinds have
- * left out nodes or put two layers in the place of one. */
+ * left out nodes or put other layers in the place of one; or a given topology, whose layers stand for those
+ * of the source that they were matched with (topology_match.h). */
 #ifndef GODWIT_COORDINATOR_SKELETON_H
 #define GODWIT_COORDINATOR_SKELETON_H
 
