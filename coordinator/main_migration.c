@@ -21,6 +21,10 @@ int64_t migration_chunk_bytes(const struct config *config) {
     return strcmp(config->migration.mode, "dynamic") ? 0 : (int64_t)(config->migration.chunk_mib * 1048576);
 }
 
+bool migration_is_new_task(const struct migration_run *m) {
+    return m->job.config->target.head > 0;
+}
+
 void migration_phase(struct migration_run *m, const char *name) {
     const char *ending = log_current_phase(m->job.session->log);
     double seconds = job_phase(&m->job, name);

@@ -44,6 +44,9 @@ bool migration_streams(const struct config *config);
 /* Most bytes of a chunk; 0: whole tensors. */
 int64_t migration_chunk_bytes(const struct config *config);
 
+/* Is the target for other classes than the source's? */
+bool migration_is_new_task(const struct migration_run *run);
+
 void migration_phase(struct migration_run *run, const char *name);
 
 /* Finds the source and opens it, unless it is open, and compiles the program. Collective. */

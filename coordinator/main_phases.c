@@ -1,12 +1,11 @@
 /* The phases of a migration with the models in memory, and what follows its refit. */
 #include "coordinator/main_phases.h"
 
-#include "coordinator/freeze.h"
+#include "coordinator/main_fine_tune.h"
 #include "coordinator/main_memory.h"
 #include "worker/agreement.h"
 #include "worker/evaluate.h"
 #include "worker/finish.h"
-#include "worker/train.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,10 +13,6 @@
 #define LATENCY_SECONDS 0.5
 
 /* ---- evaluate ---- */
-
-static bool is_new_task(const struct migration_run *m) {
-    return m->job.config->target.head > 0;
-}
 
 static status accuracy_of(struct migration_run *m, const struct opgraph *logits, struct params *params,
                           const char *what, double *accuracy) {
@@ -40,7 +35,8 @@ static status agreement_of(struct migration_run *m, const char *what, double *sh
                              target = {m->target_logits, m->target->params};
     struct agreement a = {0};
     *share = NAN;
-    if (is_new_task(m) || shape_sample_count(&m->target_logits->value[m->target_logits->output[0]]) < 2)
+    if (migration_is_new_task(m) ||
+        shape_sample_count(&m->target_logits->value[m->target_logits->output[0]]) < 2)
         return SUCCESS;
     STATUS_TRY(agreement_measure(&m->job.machine, &source, &target, m->job.data, DATASET_TEST, &a));
     if (!a.samples) return SUCCESS;
@@ -51,63 +47,6 @@ static status agreement_of(struct migration_run *m, const char *what, double *sh
     LOG_EVENT(m->job.session->log, "agreement", {"model", 0, what}, {"share", a.share, NULL},
               {"error", a.error, NULL});
     return SUCCESS;
-}
-
-/* ---- fine-tune ---- */
-
-/* The refitted target is kept in the run folder, so that nothing is lost if fine-tuning fails. Collective. */
-static status keep_refitted(struct migration_run *m) {
-    char *path = NULL;
-    status error = SUCCESS;
-    if (comm_is_root(m->job.session->world)) {
-        if (asprintf(&path, "%s/refit.h5", run_folder_path(m->job.folder)) < 0)
-            error = status_no_memory("a path", 0);
-        if (!error) error = model_write(path, m->target);
-        free(path);
-    }
-    return comm_agree(m->job.session->world, error);
-}
-
-static void warn_if_worse(const struct migration_run *m) {
-    bool worse = m->report.target.accuracy < m->report.refit_accuracy;
-    if (worse && comm_is_root(m->job.session->world))
-        log_line(m->job.session->log, LOG_WARN,
-                 "fine-tuning made the target worse; lower training.schedule.rate, or set "
-                 "data.holdout so that the best weights are kept (the refitted ones are in %s/refit.h5)",
-                 run_folder_path(m->job.folder));
-}
-
-static status fine_tune(struct migration_run *m) {
-    const struct config *c = m->job.config;
-    struct teacher *teacher = NULL;
-    int64_t *thaw = NULL;
-    struct training_config training = c->training;
-    if (is_new_task(m)) training.loss.distillation = 0; /* the source knows nothing of it */
-    if (!dataset_classes(m->job.data) && training.loss.distillation > 0)
-        log_line(m->job.session->log, LOG_INFO,
-                 "the data has no labels: the source's classes take their place");
-    bool augment = c->data.flip || c->data.shift > 0, distil = training.loss.distillation > 0;
-    int ranks = comm_size(m->job.session->world);
-    int64_t batch = (c->training.batch + ranks - 1) / ranks;
-    if (distil)
-        STATUS_TRY(teacher_create(&m->job.machine, m->source_logits, m->source->params, m->job.data, !augment,
-                                  batch, &teacher));
-    status error = comm_agree(m->job.session->world, freeze_parse(&training, m->target->graph, &thaw));
-    struct train_task task = {.config = &training,
-                              .seed = (uint64_t)c->seed,
-                              .data = m->job.data,
-                              .augment = augment,
-                              .graph = m->target_logits,
-                              .params = m->target->params,
-                              .thaw = thaw,
-                              .teacher = teacher,
-                              .checkpoint = m->job.checkpoint,
-                              .checkpoint_key = m->job.checkpoint_key};
-    struct train_result result;
-    if (!error) error = train(&m->job.machine, &task, &result);
-    free(thaw);
-    teacher_destroy(&teacher);
-    return error;
 }
 
 /* ---- report and publish ---- */
@@ -150,7 +89,7 @@ static status publish(struct migration_run *m) {
 static status evaluate_refitted(struct migration_run *m) {
     struct report *r = &m->report;
     STATUS_TRY(migration_describe(m));
-    if (!is_new_task(m))
+    if (!migration_is_new_task(m))
         STATUS_TRY(accuracy_of(m, m->source_logits, m->source->params, "source", &r->source.accuracy));
     STATUS_TRY(accuracy_of(m, m->target_logits, m->target->params, "target after refit", &r->refit_accuracy));
     STATUS_TRY(agreement_of(m, "target after refit", &r->refit_agreement));
@@ -166,7 +105,6 @@ status memory_complete(struct migration_run *m) {
     bool trains = m->job.config->training.epochs > 0, finishes = plan_finishes(m->compiled->plan);
     if (trains) {
         migration_phase(m, "fine-tune");
-        STATUS_TRY(keep_refitted(m));
         STATUS_TRY(fine_tune(m));
     }
     if (finishes) {
@@ -179,7 +117,7 @@ status memory_complete(struct migration_run *m) {
         STATUS_TRY(accuracy_of(m, m->target_logits, m->target->params, "target", &m->report.target.accuracy));
         STATUS_TRY(agreement_of(m, "target", &m->report.agreement));
     }
-    if (trains) warn_if_worse(m);
+    if (trains) fine_tune_warn(m);
     STATUS_TRY(latency_of(m, m->source, &m->report.source.latency_s));
     STATUS_TRY(latency_of(m, m->target, &m->report.target.latency_s));
     report_latency(m);
