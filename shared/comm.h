@@ -58,6 +58,17 @@ status comm_sum_end(struct comm_sum **sum) STATUS_MUST_USE;
 status comm_send(const struct comm *comm, int to, int tag, const void *data, size_t nbytes) STATUS_MUST_USE;
 status comm_recv(const struct comm *comm, int from, int tag, void *data, size_t nbytes) STATUS_MUST_USE;
 
+/* A message under way: begin never waits for the other side, end does. Those between the same two ranks with
+ * the same tag arrive in order. `data` must stay as it is until end; at most 2 GiB. Not collective. */
+struct comm_message;
+status comm_send_begin(const struct comm *comm, int to, int tag, const void *data, size_t nbytes,
+                       struct comm_message **message) STATUS_MUST_USE;
+status comm_recv_begin(const struct comm *comm, int from, int tag, void *data, size_t nbytes,
+                       struct comm_message **message) STATUS_MUST_USE;
+/* Has it arrived? Lets messages go on. NULL has. */
+bool comm_message_done(const struct comm_message *message);
+status comm_message_end(struct comm_message **message) STATUS_MUST_USE; /* accepts NULL */
+
 /* Memory that the ranks of a node share: rank 0 of `node` owns `nbytes`, all see them at *data. Writers must
  * be separated from readers by comm_window_sync. Collective over `node`. */
 struct comm_window;

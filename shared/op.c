@@ -213,6 +213,12 @@ done:
     return error;
 }
 
+void opgraph_mark_params(const struct opgraph *graph, bool *used) {
+    for (int i = 0; i < graph->nops; i++)
+        for (int j = 0; j < 4; j++)
+            if (graph->op[i].param[j] >= 0) used[graph->op[i].param[j]] = true;
+}
+
 double op_flops(const struct opgraph *graph, const struct op *op) {
     const struct shape *out = &graph->value[op->out];
     const struct shape *in = &graph->value[op->in[0]];

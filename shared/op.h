@@ -207,6 +207,9 @@ int opgraph_producer(const struct opgraph *graph, int value);
 /* The only operation that reads `value`, which reads it once; -1: none, or several. */
 int opgraph_only_reader(const struct opgraph *graph, int value);
 
+/* Which parameters the operations use: used[graph->nparams], false at first. */
+void opgraph_mark_params(const struct opgraph *graph, bool *used);
+
 /* The value before a final SOFTMAX over the last axis (the logits), or `value` itself. */
 int opgraph_before_softmax(const struct opgraph *graph, int value);
 
@@ -228,7 +231,7 @@ void window_output(const struct window *window, const int64_t in[2], int64_t out
 struct params {
     int n;
     int64_t *offset;    /* [n] floats */
-    int64_t *count;     /* [n] floats */
+    int64_t *count;     /* [n] floats; 0: it is not there, see params_create_part() */
     int64_t ntrainable; /* floats, padding included */
     int64_t total;      /* floats, padding included */
     float *data;        /* [total], owned, 64-byte aligned */
@@ -236,6 +239,10 @@ struct params {
 
 /* Zero-filled. */
 status params_create(const struct opgraph *graph, struct params **params) STATUS_MUST_USE;
+/* The same, of only those that the graph's operations use; the others have no place. */
+status params_create_part(const struct opgraph *graph, struct params **params) STATUS_MUST_USE;
+/* Copies the parameters that both have. */
+void params_copy(const struct params *from, struct params *to);
 status params_clone(const struct params *params, struct params **clone) STATUS_MUST_USE;
 void params_destroy(struct params **params);
 

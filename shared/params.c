@@ -19,31 +19,54 @@ static status params_layout(int n, struct params **params) {
     return SUCCESS;
 }
 
-status params_create(const struct opgraph *graph, struct params **params) {
-    struct params *p = NULL;
-    STATUS_TRY(params_layout(graph->nparams, &p));
+/* `used` [graph->nparams]: which have a place; NULL: all. */
+static status lay_out(const struct opgraph *graph, const bool *used, struct params *p) {
     for (int trainable = 1; trainable >= 0; trainable--) {
         for (int i = 0; i < graph->nparams; i++) {
             if (graph->param[i].trainable != (trainable == 1)) continue;
             p->offset[i] = p->total;
+            if (used && !used[i]) continue;
             p->count[i] = graph->param[i].count;
             int64_t count = graph->param[i].count,
                     padding = (ALIGN_FLOATS - count % ALIGN_FLOATS) % ALIGN_FLOATS;
             if (__builtin_add_overflow(p->total, count, &p->total) ||
-                __builtin_add_overflow(p->total, padding, &p->total)) {
-                params_destroy(&p);
+                __builtin_add_overflow(p->total, padding, &p->total))
                 return status_fail(STATUS_DATA, "the model has too many parameters");
-            }
         }
         if (trainable) p->ntrainable = p->total;
     }
-    status error = memory_alloc("parameters", (size_t)p->total, sizeof(float), (void **)&p->data);
+    return memory_alloc("parameters", (size_t)p->total, sizeof(float), (void **)&p->data);
+}
+
+static status create(const struct opgraph *graph, const bool *used, struct params **params) {
+    struct params *p = NULL;
+    STATUS_TRY(params_layout(graph->nparams, &p));
+    status error = lay_out(graph, used, p);
     if (error) {
         params_destroy(&p);
         return error;
     }
     *params = p;
     return SUCCESS;
+}
+
+status params_create(const struct opgraph *graph, struct params **params) {
+    return create(graph, NULL, params);
+}
+
+status params_create_part(const struct opgraph *graph, struct params **params) {
+    bool *used = calloc((size_t)graph->nparams + 1, 1);
+    if (!used) return status_no_memory("parameters", (size_t)graph->nparams);
+    opgraph_mark_params(graph, used);
+    status error = create(graph, used, params);
+    free(used);
+    return error;
+}
+
+void params_copy(const struct params *from, struct params *to) {
+    for (int i = 0; i < to->n; i++)
+        if (from->count[i] && to->count[i])
+            memcpy(params_at(to, i), params_at(from, i), (size_t)to->count[i] * sizeof(float));
 }
 
 status params_clone(const struct params *params, struct params **clone) {

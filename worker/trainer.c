@@ -33,16 +33,6 @@ void trainer_close(struct trainer *t) {
     free(t->grad);
 }
 
-static status mark_used(const struct opgraph *graph, bool **used) {
-    bool *u = calloc((size_t)graph->nparams + 1, 1);
-    if (!u) return status_no_memory("parameters", (size_t)graph->nparams);
-    for (int i = 0; i < graph->nops; i++)
-        for (int j = 0; j < 4; j++)
-            if (graph->op[i].param[j] >= 0) u[graph->op[i].param[j]] = true;
-    *used = u;
-    return SUCCESS;
-}
-
 static status check_batch(const struct trainer *t, int64_t n) {
     int64_t batch = t->task->config->batch;
     int ranks = comm_size(t->machine->world);
@@ -75,7 +65,8 @@ status trainer_open(struct trainer *t) {
 
     bool *used = NULL;
     STATUS_TRY(params_create(graph, &t->grads));
-    STATUS_TRY(mark_used(graph, &used));
+    STATUS_TRY(memory_alloc("parameters", (size_t)graph->nparams, 1, (void **)&used));
+    opgraph_mark_params(graph, used);
     status error = gradient_sum_create(t->machine->world, graph, used, t->grads, BUCKET_BYTES, &t->sum);
     free(used);
     STATUS_TRY(error);
