@@ -37,7 +37,7 @@ struct batch_request {
     bool augment; /* flips and shifts of the configuration, by (seed, epoch, sample) alone */
     uint64_t epoch;
 };
-/* x: (n, sample) scaled; label: (n) class numbers, NULL if not wanted. Error: DATA, IO. May be called by
+/* x: (n, sample) scaled; label: (n) class numbers; either NULL if not wanted. Error: DATA, IO. May be called by
  * one thread at a time. */
 status dataset_read(struct dataset *dataset, const struct batch_request *request, float *x,
                     int32_t *label) STATUS_MUST_USE;

@@ -170,11 +170,12 @@ status dataset_read(struct dataset *dataset, const struct batch_request *request
                                "sample %" PRId64 " is asked for, but there are %" PRId64 "; ask for fewer", i,
                                size);
         i = dataset_part_index(dataset, request->part, i);
+        if (label) label[b] = store->label[i];
+        if (!x) continue;
         const uint8_t *sample;
         STATUS_TRY(find_sample(dataset, store, i, &sample));
         if (request->augment) sample = augment(dataset, store, request->epoch, i, sample);
         scale(store, sample, x + b * store->count);
-        if (label) label[b] = store->label[i];
     }
     return SUCCESS;
 }
