@@ -54,13 +54,13 @@ struct loss_config {
 };
 
 struct training_config {
-    char *way;              /* "data_parallel", "joint", "blockwise": how ranks share the work */
-    int64_t blockwise;      /* epochs of blockwise training before the others */
-    char *stages;           /* "slices:ranks ..." of joint and blockwise training; "": by measurement */
-    int64_t micro_batches;  /* of a batch, in joint and blockwise training; 0: 8 and 4, or as can be divided */
-    double progressive;     /* blockwise: part of the steps in which slices begin to take the target's own */
-    char *cache;            /* "auto", "on", "off": keep what the source gives, joint and blockwise */
-    double rank_mib;        /* joint and blockwise: most MiB of a rank; 0: no limit */
+    char *way;             /* "data_parallel", "joint", "blockwise": how ranks share the work */
+    int64_t blockwise;     /* epochs of blockwise training before the others */
+    char *stages;          /* "slices:ranks ..." of joint and blockwise training; "": by measurement */
+    int64_t micro_batches; /* of a batch, in joint and blockwise training; 0: 8 and 4, or as can be divided */
+    double progressive;    /* blockwise: part of the steps in which slices begin to take the target's own */
+    char *cache;           /* "auto", "on", "off": keep what the source gives, joint and blockwise */
+    double rank_mib;       /* joint and blockwise: most MiB of a rank; 0: no limit */
     int64_t epochs;
     int64_t batch;    /* global: split over the ranks */
     char *batch_norm; /* "batch" or "frozen" */

@@ -182,7 +182,8 @@ static const struct field training_fields[] = {
     INT(training_config, blockwise, 0, 0, 100000,
         "epochs of blockwise training of the slices before the others"),
     TEXT(training_config, stages, "", NULL,
-         "joint, blockwise: slices and ranks of each stage, \"3:1 5:1\"; empty: by what slices take, measured"),
+         "joint, blockwise: slices and ranks of each stage, \"3:1 5:1\"; empty: by what slices take, "
+         "measured"),
     INT(training_config, micro_batches, 0, 0, 65536,
         "joint, blockwise: parts of a batch, which it must be a multiple of; 0: 8 for joint, 4 for blockwise "
         "training, or fewer"),
@@ -190,7 +191,8 @@ static const struct field training_fields[] = {
          "blockwise: part of the steps in which slice after slice comes to take the target's own activations "
          "instead of the source's; 0: they take the source's"),
     TEXT(training_config, cache, "auto", "auto|on|off",
-         "joint, blockwise, without augmentation: keep what the source gives for all samples; auto: if it fits "
+         "joint, blockwise, without augmentation: keep what the source gives for all samples; auto: if it "
+         "fits "
          "half the free memory"),
     REAL(training_config, rank_mib, 0, 0, 1e9, 0,
          "joint, blockwise: most MiB of parameters and their training on a rank; 0: no limit"),

@@ -1,6 +1,7 @@
 #include "shared/stages.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +44,48 @@ bool stages_equal(const struct stages *a, const struct stages *b) {
     size_t n = (size_t)a->nstages + 1;
     return a->nstages == b->nstages && !memcmp(a->first_slice, b->first_slice, n * sizeof *a->first_slice) &&
            !memcmp(a->first_rank, b->first_rank, n * sizeof *a->first_rank);
+}
+
+/* ---- text ---- */
+
+static status wrong_text(const char *text, int nslices, int nranks) {
+    return status_fail(
+        STATUS_USAGE,
+        "training.stages \"%s\" has to share out %d slices and %d rank%s as \"slices:ranks\" of "
+        "each stage, like \"%d:%d\"",
+        text, nslices, nranks, nranks == 1 ? "" : "s", nslices, nranks);
+}
+
+status stages_parse(const char *text, int nslices, int nranks, struct stages **stages) {
+    struct stages *s = NULL;
+    STATUS_TRY(stages_alloc(nslices, nranks, &s));
+    int used = 0, slices, ranks, length;
+    while (sscanf(text + used, "%d:%d %n", &slices, &ranks, &length) == 2) {
+        int i = s->nstages, slice = s->first_slice[i] + slices, rank = s->first_rank[i] + ranks;
+        if (slices < 1 || ranks < 1 || slices > nslices || ranks > nranks || slice > nslices || rank > nranks)
+            break;
+        s->first_slice[i + 1] = slice;
+        s->first_rank[i + 1] = rank;
+        s->nstages++;
+        used += length;
+    }
+    if (text[used] || s->first_slice[s->nstages] != nslices || s->first_rank[s->nstages] != nranks) {
+        stages_destroy(&s);
+        return wrong_text(text, nslices, nranks);
+    }
+    *stages = s;
+    return SUCCESS;
+}
+
+status stages_print(const struct stages *s, char **text) {
+    size_t room = (size_t)s->nstages * 24 + 1, at = 0;
+    char *t = calloc(room, 1);
+    if (!t) return status_no_memory("stages", room);
+    for (int i = 0; i < s->nstages; i++)
+        at += (size_t)snprintf(t + at, room - at, "%s%d:%d", i ? " " : "",
+                               s->first_slice[i + 1] - s->first_slice[i], stages_ranks(s, i));
+    *text = t;
+    return SUCCESS;
 }
 
 /* ---- what stages take ---- */

@@ -30,6 +30,11 @@ struct stages_cost {
  * rank. USAGE error if no rank can hold what falls to it: says how many ranks would do. */
 status stages_create(const struct stages_cost *cost, int nranks, int wanted,
                      struct stages **stages) STATUS_MUST_USE;
+/* From a text: "3:1 5:1" is a stage of three slices on one rank and one of five. USAGE error if these are not
+ * all slices and ranks. */
+status stages_parse(const char *text, int nslices, int nranks, struct stages **stages) STATUS_MUST_USE;
+/* The text of it, owned. */
+status stages_print(const struct stages *stages, char **text) STATUS_MUST_USE;
 void stages_destroy(struct stages **stages);
 
 /* Seconds that a batch takes at this cost, and of these seconds the share that ranks compute in, on

@@ -82,8 +82,7 @@ static status open_all(struct blockwise *b) {
     const struct slicing *slicing = s->task->slicing;
     bool progressive = s->task->config->progressive > 0;
     int widest = s->first;
-    STATUS_TRY(
-        memory_alloc("slices", (size_t)(s->end - s->first), sizeof *b->block, (void **)&b->block));
+    STATUS_TRY(memory_alloc("slices", (size_t)(s->end - s->first), sizeof *b->block, (void **)&b->block));
     for (int i = s->first; i < s->end; i++) {
         STATUS_TRY(open_block(b, i));
         if (slicing_target_floats(slicing, i) > slicing_target_floats(slicing, widest)) widest = i;
@@ -128,7 +127,8 @@ static const float *mix(const struct blockwise *b, const struct turn *turn, int 
     const struct stage *s = b->stage;
     int64_t steps = s->steps_per_epoch * s->task->epochs, step = s->epoch * s->steps_per_epoch + turn->step,
             floats = slicing_target_floats(s->task->slicing, slice), first = turn->m * s->micro;
-    double share = slice_own_share(s->task->config->progressive, slice, s->task->slicing->nslices, step, steps);
+    double share =
+        slice_own_share(s->task->config->progressive, slice, s->task->slicing->nslices, step, steps);
     if (share <= 0) return source;
     if (share >= 1) return own;
     for (int64_t i = 0; i < s->micro; i++) {
@@ -200,7 +200,8 @@ static status run_turn(struct blockwise *b, const struct turn *turn, bool failed
     struct stage *s = b->stage;
     const float *own = NULL;
     status error = SUCCESS;
-    if (!failed && (b->x || b->label)) error = stage_read(s, turn, b->x, dataset_classes(s->task->data) ? b->label : NULL);
+    if (!failed && (b->x || b->label))
+        error = stage_read(s, turn, b->x, dataset_classes(s->task->data) ? b->label : NULL);
     if (b->source) error = status_first(error, source_part_turn(b->source, turn, b->x, failed || error));
     if (b->in.relay) error = status_first(error, link_take(&b->in, &own));
     double begin = comm_time();

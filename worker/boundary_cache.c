@@ -29,8 +29,7 @@ double boundary_cache_bytes(const struct slicing *s, int first, int end, int64_t
 
 static status lay_out(const struct stage *s, struct boundary_cache *c, size_t *nbytes) {
     const struct slicing *slicing = s->task->slicing;
-    size_t n = (size_t)(s->end - s->first) + 1,
-           samples = (size_t)dataset_size(s->task->data, DATASET_TRAIN);
+    size_t n = (size_t)(s->end - s->first) + 1, samples = (size_t)dataset_size(s->task->data, DATASET_TRAIN);
     *nbytes = 0;
     c->first = s->first;
     c->logits = slicing->nslices;

@@ -146,8 +146,8 @@ static status forward(struct joint *j, const struct turn *turn, bool failed) {
     }
     s->computed += comm_time() - begin;
     if (j->out.relay)
-        error = status_first(error,
-                             link_give(&j->out, turn, error || failed ? NULL : exec_output(f->exec, 0)));
+        error =
+            status_first(error, link_give(&j->out, turn, error || failed ? NULL : exec_output(f->exec, 0)));
     if (j->source) error = status_first(error, source_part_end(j->source));
     return error;
 }
@@ -166,8 +166,8 @@ static status backward(struct joint *j, bool failed) {
     s->computed += comm_time() - begin;
     if (j->grad_in.relay) error = status_first(error, link_release(&j->grad_in));
     if (j->grad_out.relay)
-        error = status_first(error, link_give(&j->grad_out, &f->turn,
-                                              error || failed ? NULL : exec_input_grad(f->exec, 0)));
+        error = status_first(
+            error, link_give(&j->grad_out, &f->turn, error || failed ? NULL : exec_input_grad(f->exec, 0)));
     if (j->in.relay) error = status_first(error, link_release(&j->in));
     return error;
 }

@@ -7,10 +7,10 @@
 
 /* What has been seen since it was zero. */
 struct slice_progress {
-    struct loss_result loss;       /* of the last stage's outputs */
-    double boundary_error;         /* blockwise: sum of errors at inner boundaries, relative to their size */
-    int64_t boundaries;            /* of so many */
-    double waited;                 /* seconds for other ranks */
+    struct loss_result loss; /* of the last stage's outputs */
+    double boundary_error;   /* blockwise: sum of errors at inner boundaries, relative to their size */
+    int64_t boundaries;      /* of so many */
+    double waited;           /* seconds for other ranks */
 };
 
 struct slice_way {
@@ -37,7 +37,8 @@ extern const struct slice_way slice_way_blockwise;
  * batch): the same steps as data-parallel training takes. */
 extern const struct slice_way slice_way_joint;
 
-/* The share of samples for which a slice takes the target's own activations, in the step `step` of `steps`. */
+/* The share of samples for which a slice takes the target's own activations, in the step `step` of `steps`.
+ */
 double slice_own_share(double progressive, int slice, int nslices, int64_t step, int64_t steps);
 
 #endif

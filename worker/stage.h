@@ -29,10 +29,10 @@ struct stage {
     struct opgraph *graph;          /* of the target's slices */
     int *slice_of;                  /* [target's parameters] the slice that uses it; -1: none of these */
     bool *trained;                  /* [target's parameters] in this epoch */
-    enum dataset_part part; /* whose samples take turns */
-    const int64_t *order;   /* of these; borrowed */
+    enum dataset_part part;         /* whose samples take turns */
+    const int64_t *order;           /* of these; borrowed */
     int64_t epoch;
-    double computed;      /* seconds of computing */
+    double computed; /* seconds of computing */
 };
 
 /* Of the rank's place in `stages`; parameters are taken from the task, the optimizer's state is zero.
@@ -57,7 +57,8 @@ struct turn stage_first_turn(const struct stage *stage, int64_t step, int64_t en
 void stage_next_turn(const struct stage *stage, int64_t end, struct turn *turn);
 /* The turn's samples, [micro]. */
 const int64_t *stage_samples(const struct stage *stage, const struct turn *turn);
-/* Inputs (micro, sample), as augmented in training, labels (micro), each NULL if not wanted. Not collective. */
+/* Inputs (micro, sample), as augmented in training, labels (micro), each NULL if not wanted. Not collective.
+ */
 status stage_read(const struct stage *stage, const struct turn *turn, float *x,
                   int32_t *label) STATUS_MUST_USE;
 

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "shared/rng.h"
@@ -157,11 +158,35 @@ static void test_errors(void **state) {
     }
 }
 
+static void test_text(void **state) {
+    (void)state;
+    struct stages *s = NULL;
+    char *text = NULL;
+    assert_null(stages_parse("3:1  5:2", 8, 3, &s));
+    is_whole(s, 8, 3);
+    assert_int_equal(s->first_slice[1], 3);
+    assert_int_equal(s->first_rank[1], 1);
+    assert_null(stages_print(s, &text));
+    assert_string_equal(text, "3:1 5:2");
+    free(text);
+    stages_destroy(&s);
+    static const char *const wrong[] = {
+        "",         "8",       "3:1 5:1", "3:1 4:2", "3:0 5:3",       "0:1 8:2", "8:3 x",
+        "-1:1 9:2", "8:3 1:1", "9:3",     "8:3,",    "8:99999999999", "4:1:4:2"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        status error = stages_parse(wrong[i], 8, 3, &s);
+        assert_int_equal(status_code(error), STATUS_USAGE);
+        assert_null(s);
+        status_drop(&error);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_best),
         cmocka_unit_test(test_utilization),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
