@@ -4,6 +4,7 @@
 
 #include "shared/comm.h"
 #include "shared/log.h"
+#include "shared/trace.h"
 #include "worker/engine.h"
 
 struct machine {
@@ -11,7 +12,8 @@ struct machine {
     const struct comm *node; /* ranks that share memory */
     struct log *log;
     const struct engine *engine;
-    int threads; /* of this rank */
+    int threads;         /* of this rank */
+    struct trace *trace; /* NULL: none is made */
 };
 
 /* The ranks' shares of n items: rank r of `size` has [share_begin(n, r, size), share_begin(n, r + 1, size)).
