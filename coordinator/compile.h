@@ -49,6 +49,20 @@ bool compile_is_given(const struct compiled *compiled);
 /* The classes that it has chosen: chosen[group] is owned by the caller; others that are there are freed. */
 status compile_given(const struct compiled *compiled, int64_t **chosen) STATUS_MUST_USE;
 
+/* Likewise those of all keep lists that have their positions, given or chosen. */
+status compile_chosen(const struct compiled *compiled, int64_t **chosen) STATUS_MUST_USE;
+
+/* Where the target can be cut in slices: nodes of it that end a slice of the program, with the folded
+ * source's node of the same meaning, and which of its channels the target has. What is not known of a node's
+ * channels leaves it out. */
+struct compiled_boundary {
+    int source, target;
+    int64_t *column; /* [channels of the target's], NULL: all of them; owned */
+};
+/* *boundary [*n] is the caller's, on failure too. Channels have been chosen. */
+status compile_boundaries(const struct compiled *compiled, int *n,
+                          struct compiled_boundary **boundary) STATUS_MUST_USE;
+
 /* Gives the classes chosen for every group that is pruned: chosen[group] has kept[group] ascending class
  * numbers, NULL where all are kept. Fills the keep lists of the plan. DATA error for a list
  * that a text has with other positions than these choices leave. */

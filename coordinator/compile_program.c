@@ -109,10 +109,11 @@ bool compile_is_given(const struct compiled *c) {
     return true;
 }
 
-status compile_given(const struct compiled *c, int64_t **chosen) {
+static status lists_of_groups(const struct compiled *c, bool given, int64_t **chosen) {
     for (int i = 0; i < c->plan->nkeeps; i++) {
         const struct keep *k = &c->plan->keep[i];
-        int group = k->selected && k->given ? channel_map_whole(c->map, k->node, k->inner) : -1;
+        bool counts = k->selected && (given ? k->given : k->index != NULL);
+        int group = counts ? channel_map_whole(c->map, k->node, k->inner) : -1;
         if (group < 0 || k->n == k->of) continue;
         int64_t n = k->n / k->repeat, *list = malloc((size_t)n * sizeof *list);
         if (!list) return status_no_memory("channels", (size_t)n * sizeof *list);
@@ -121,4 +122,12 @@ status compile_given(const struct compiled *c, int64_t **chosen) {
         chosen[group] = list;
     }
     return SUCCESS;
+}
+
+status compile_given(const struct compiled *c, int64_t **chosen) {
+    return lists_of_groups(c, true, chosen);
+}
+
+status compile_chosen(const struct compiled *c, int64_t **chosen) {
+    return lists_of_groups(c, false, chosen);
 }

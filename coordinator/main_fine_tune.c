@@ -2,9 +2,18 @@
 #include "coordinator/main_fine_tune.h"
 
 #include "coordinator/freeze.h"
+#include "worker/slice_train.h"
 #include "worker/train.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+/* What all ways to train take. */
+struct fine_tuning {
+    struct training_config config;
+    int64_t *thaw; /* owned */
+    bool augment, distil;
+};
 
 /* The refitted target is kept in the run folder, so that nothing is lost if fine-tuning fails. Collective. */
 static status keep_refitted(struct migration_run *m) {
@@ -28,40 +37,99 @@ void fine_tune_warn(const struct migration_run *m) {
                  run_folder_path(m->job.folder));
 }
 
-static status train_whole(struct migration_run *m) {
-    const struct config *c = m->job.config;
+/* ---- the whole target on each rank ---- */
+
+static status train_whole(struct migration_run *m, const struct fine_tuning *f) {
     struct teacher *teacher = NULL;
-    int64_t *thaw = NULL;
-    struct training_config training = c->training;
-    if (migration_is_new_task(m)) training.loss.distillation = 0; /* the source knows nothing of it */
-    if (!dataset_classes(m->job.data) && training.loss.distillation > 0)
-        log_line(m->job.session->log, LOG_INFO,
-                 "the data has no labels: the source's classes take their place");
-    bool augment = c->data.flip || c->data.shift > 0, distil = training.loss.distillation > 0;
     int ranks = comm_size(m->job.session->world);
-    int64_t batch = (c->training.batch + ranks - 1) / ranks;
-    if (distil)
-        STATUS_TRY(teacher_create(&m->job.machine, m->source_logits, m->source->params, m->job.data, !augment,
-                                  batch, &teacher));
-    status error = comm_agree(m->job.session->world, freeze_parse(&training, m->target->graph, &thaw));
-    struct train_task task = {.config = &training,
-                              .seed = (uint64_t)c->seed,
+    int64_t batch = (f->config.batch + ranks - 1) / ranks;
+    if (f->distil)
+        STATUS_TRY(teacher_create(&m->job.machine, m->source_logits, m->source->params, m->job.data,
+                                  !f->augment, batch, &teacher));
+    struct train_task task = {.config = &f->config,
+                              .seed = (uint64_t)m->job.config->seed,
                               .data = m->job.data,
-                              .augment = augment,
+                              .augment = f->augment,
                               .graph = m->target_logits,
                               .params = m->target->params,
-                              .thaw = thaw,
+                              .thaw = f->thaw,
                               .teacher = teacher,
                               .checkpoint = m->job.checkpoint,
                               .checkpoint_key = m->job.checkpoint_key};
     struct train_result result;
-    if (!error) error = train(&m->job.machine, &task, &result);
-    free(thaw);
+    status error = train(&m->job.machine, &task, &result);
     teacher_destroy(&teacher);
     return error;
 }
 
+/* ---- in slices ---- */
+
+/* The slices' ends as values of the operation graphs. */
+static status find_slicing(struct migration_run *m, struct slicing **slicing) {
+    struct compiled_boundary *end = NULL;
+    int n = 0;
+    status error = compile_boundaries(m->compiled, &n, &end);
+    struct boundary *candidate = error ? NULL : calloc((size_t)n + 1, sizeof *candidate);
+    if (!error && !candidate) error = status_no_memory("slices", (size_t)n * sizeof *candidate);
+    for (int i = 0; i < n; i++) {
+        if (error) free(end[i].column);
+        else
+            candidate[i] = (struct boundary){m->source->value_of[end[i].source],
+                                             m->target->value_of[end[i].target], end[i].column};
+    }
+    free(end);
+    if (error) return error;
+    return slicing_create(m->source_logits, m->target_logits, !migration_is_new_task(m), n, candidate,
+                          slicing);
+}
+
+static status train_slices(struct migration_run *m, const struct fine_tuning *f, bool joint, int64_t epochs,
+                           const char *checkpoint) {
+    struct slicing *slicing = NULL;
+    STATUS_TRY(comm_agree(m->job.session->world, find_slicing(m, &slicing)));
+    struct slice_task task = {.config = &f->config,
+                              .joint = joint,
+                              .epochs = epochs,
+                              .seed = (uint64_t)m->job.config->seed,
+                              .data = m->job.data,
+                              .augment = f->augment,
+                              .slicing = slicing,
+                              .source = m->source->params,
+                              .params = m->target->params,
+                              .thaw = f->thaw,
+                              .checkpoint = checkpoint,
+                              .checkpoint_key = m->job.checkpoint_key};
+    struct slice_train_result result;
+    status error = slice_train(&m->job.machine, &task, &result);
+    slicing_destroy(&slicing);
+    return error;
+}
+
+/* ---- all of it ---- */
+
+static status prepare(struct migration_run *m, struct fine_tuning *f) {
+    const struct config *c = m->job.config;
+    f->config = c->training;
+    if (migration_is_new_task(m)) f->config.loss.distillation = 0; /* the source knows nothing of it */
+    f->augment = c->data.flip || c->data.shift > 0;
+    f->distil = f->config.loss.distillation > 0;
+    if (!dataset_classes(m->job.data) && f->distil)
+        log_line(m->job.session->log, LOG_INFO,
+                 "the data has no labels: the source's classes take their place");
+    return comm_agree(m->job.session->world, freeze_parse(&f->config, m->target->graph, &f->thaw));
+}
+
 status fine_tune(struct migration_run *m) {
+    const struct training_config *c = &m->job.config->training;
+    struct fine_tuning f = {0};
     STATUS_TRY(keep_refitted(m));
-    return train_whole(m);
+    status error = prepare(m, &f);
+    if (!error && c->blockwise > 0)
+        error = train_slices(m, &f, false, c->blockwise, m->job.blockwise_checkpoint);
+    if (!error && c->epochs > 0) {
+        if (!strcmp(c->way, "data_parallel")) error = train_whole(m, &f);
+        else error = train_slices(m, &f, !strcmp(c->way, "joint"), c->epochs, m->job.checkpoint);
+    }
+    free(f.thaw);
+    return error;
 }

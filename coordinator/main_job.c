@@ -36,6 +36,8 @@ static status check_output(const struct config *c) {
 /* <runs>/<name>.checkpoint, which belongs to this configuration. */
 static status name_checkpoint(struct job *job) {
     const struct config *c = job->config;
+    if (asprintf(&job->blockwise_checkpoint, "%s/%s.blockwise.checkpoint", c->runs, c->name) < 0)
+        return status_no_memory("a path", strlen(c->runs));
     if (asprintf(&job->checkpoint, "%s/%s.checkpoint", c->runs, c->name) < 0)
         return status_no_memory("a path", strlen(c->runs));
     return bytes_digest(job->config_json, strlen(job->config_json), &job->checkpoint_key);
@@ -109,6 +111,7 @@ status job_close(struct job *job, status error) {
     config_destroy(&job->config);
     free(job->config_json);
     free(job->checkpoint);
+    free(job->blockwise_checkpoint);
     free(job->checkpoint_key);
     return error;
 }
@@ -222,7 +225,10 @@ status job_publish(struct job *job, const struct job_result *result, char **path
     char *mine = NULL;
     status error = comm_agree(world, comm_is_root(world) ? publish(job, result, &mine) : SUCCESS);
     if (!error) error = comm_bcast_text(world, 0, mine, path);
-    if (!error && comm_is_root(world)) checkpoint_remove(job->checkpoint);
+    if (!error && comm_is_root(world)) {
+        checkpoint_remove(job->checkpoint);
+        checkpoint_remove(job->blockwise_checkpoint);
+    }
     free(mine);
     return error;
 }

@@ -19,6 +19,7 @@ struct job {
     struct run_folder *folder;
     struct dataset *data;              /* NULL until job_open_data */
     char *checkpoint, *checkpoint_key; /* of its training; see worker/train.h */
+    char *blockwise_checkpoint;        /* of blockwise training before that */
     double start, phase_start;
 };
 

@@ -13,7 +13,7 @@
 bool migration_streams(const struct config *config) {
     bool measures = budget_needs_latency(&config->target) || config->target.blocks_removed > 0 ||
                     config->target.rank_energy > 0;
-    return config->refit.samples == 0 && config->training.epochs == 0 && migration_chunk_bytes(config) > 0 &&
+    return config->refit.samples == 0 && !config_trains(config) && migration_chunk_bytes(config) > 0 &&
            !measures;
 }
 

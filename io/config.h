@@ -127,6 +127,11 @@ struct config {
     struct training_config training;
 };
 
+/* Is anything trained? */
+static inline bool config_trains(const struct config *config) {
+    return config->training.epochs > 0 || config->training.blockwise > 0;
+}
+
 /* Reads and checks a file, resolves nothing. Errors: IO, USAGE. Every field is set, by the file or its
  * default. */
 status config_read(const char *path, struct config **config) STATUS_MUST_USE;

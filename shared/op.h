@@ -241,6 +241,8 @@ struct params {
 status params_create(const struct opgraph *graph, struct params **params) STATUS_MUST_USE;
 /* The same, of only those that the graph's operations use; the others have no place. */
 status params_create_part(const struct opgraph *graph, struct params **params) STATUS_MUST_USE;
+/* INTERNAL error if it lacks a parameter that the graph's operations use, or has it of another size. */
+status params_check(const struct params *params, const struct opgraph *graph) STATUS_MUST_USE;
 /* Copies the parameters that both have. */
 void params_copy(const struct params *from, struct params *to);
 status params_clone(const struct params *params, struct params **clone) STATUS_MUST_USE;

@@ -63,6 +63,20 @@ status params_create_part(const struct opgraph *graph, struct params **params) {
     return error;
 }
 
+status params_check(const struct params *params, const struct opgraph *graph) {
+    if (params->n != graph->nparams)
+        return status_fail(STATUS_INTERNAL, "%d parameters given where the graph has %d", params->n,
+                           graph->nparams);
+    for (int i = 0; i < graph->nops; i++)
+        for (int j = 0; j < 4; j++) {
+            int p = graph->op[i].param[j];
+            if (p >= 0 && params->count[p] != graph->param[p].count)
+                return status_fail(STATUS_INTERNAL, "parameter %d has %lld elements where the graph has %lld",
+                                   p, (long long)params->count[p], (long long)graph->param[p].count);
+        }
+    return SUCCESS;
+}
+
 void params_copy(const struct params *from, struct params *to) {
     for (int i = 0; i < to->n; i++)
         if (from->count[i] && to->count[i])

@@ -108,6 +108,18 @@ double optimizer_step(struct optimizer *o, struct params *params, const struct p
     return norm;
 }
 
+float *optimizer_first(const struct optimizer *o) {
+    return o->first;
+}
+
+float *optimizer_second(const struct optimizer *o) {
+    return o->second;
+}
+
+int64_t *optimizer_steps(struct optimizer *o) {
+    return &o->step;
+}
+
 void optimizer_checkpoint(struct optimizer *o, struct checkpoint *checkpoint) {
     checkpoint_add_integer(checkpoint, "optimizer_step", &o->step);
     checkpoint_add_array(checkpoint, "first_moment", o->first, (size_t)o->n);

@@ -27,6 +27,12 @@ void optimizer_hold(struct optimizer *optimizer, const struct opgraph *graph, co
 double optimizer_step(struct optimizer *optimizer, struct params *params, const struct params *grads,
                       double rate);
 
+/* Its state, one number for each of the trainable range, to be read or written: momentum or first moment, and
+ * the second moment (NULL for sgd); and how many steps have been taken. Borrowed. */
+float *optimizer_first(const struct optimizer *optimizer);
+float *optimizer_second(const struct optimizer *optimizer);
+int64_t *optimizer_steps(struct optimizer *optimizer);
+
 /* Adds its state to a checkpoint, to be written or read. */
 void optimizer_checkpoint(struct optimizer *optimizer, struct checkpoint *checkpoint);
 

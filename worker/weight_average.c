@@ -36,8 +36,12 @@ void weight_average_add(struct weight_average *a, const struct params *params) {
     for (int64_t i = 0; i < params->total; i++) mean[i] += w * (p[i] - mean[i]);
 }
 
-const struct params *weight_average_params(const struct weight_average *a) {
+struct params *weight_average_params(const struct weight_average *a) {
     return a->mean;
+}
+
+int64_t *weight_average_steps(struct weight_average *a) {
+    return &a->seen;
 }
 
 void weight_average_checkpoint(struct weight_average *a, struct checkpoint *checkpoint) {

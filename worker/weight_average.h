@@ -13,7 +13,8 @@ status weight_average_create(const struct params *params, int64_t steps,
                              struct weight_average **average) STATUS_MUST_USE;
 void weight_average_destroy(struct weight_average **average);
 void weight_average_add(struct weight_average *average, const struct params *params);
-const struct params *weight_average_params(const struct weight_average *average); /* borrowed */
+struct params *weight_average_params(const struct weight_average *average); /* borrowed */
+int64_t *weight_average_steps(struct weight_average *average);              /* so far; borrowed */
 
 /* Adds its state to a checkpoint, to be written or read. */
 void weight_average_checkpoint(struct weight_average *average, struct checkpoint *checkpoint);

@@ -206,13 +206,7 @@ static status pack_all(struct onednn_exec *e) {
 
 static status onednn_set_params(struct exec *exec, struct params *params) {
     struct onednn_exec *e = (struct onednn_exec *)exec;
-    if (params->n != e->graph->nparams)
-        return status_fail(STATUS_INTERNAL, "%d parameters given where the graph has %d", params->n,
-                           e->graph->nparams);
-    for (int i = 0; i < params->n; i++)
-        if (params->count[i] != e->graph->param[i].count)
-            return status_fail(STATUS_INTERNAL, "parameter %d has %lld elements where the graph has %lld", i,
-                               (long long)params->count[i], (long long)e->graph->param[i].count);
+    STATUS_TRY(params_check(params, e->graph));
     e->has_params = true;
     e->params = params;
     if (step_trains(e)) return SUCCESS;

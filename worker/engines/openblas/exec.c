@@ -277,21 +277,9 @@ static bool uses_params(const struct exec_openblas *e) {
 }
 
 /* Do these parameters have the graph's numbers and sizes? */
-static status check_params(const struct exec_openblas *e, const struct params *params) {
-    const struct opgraph *g = e->graph;
-    if (params->n != g->nparams)
-        return status_fail(STATUS_INTERNAL, "%d parameters given to a graph that has %d", params->n,
-                           g->nparams);
-    for (int i = 0; i < g->nparams; i++)
-        if (params->count[i] != g->param[i].count)
-            return status_fail(STATUS_INTERNAL, "parameter %d has %lld elements where the graph has %lld", i,
-                               (long long)params->count[i], (long long)g->param[i].count);
-    return SUCCESS;
-}
-
 static status set_params(struct exec *exec, struct params *params) {
     struct exec_openblas *e = self(exec);
-    STATUS_TRY(check_params(e, params));
+    STATUS_TRY(params_check(params, e->graph));
     if (!e->env.train) {
         if (!e->own || e->own->total != params->total) {
             params_destroy(&e->own);
@@ -398,7 +386,7 @@ static status backward(struct exec *exec, const float *const *output_grads, stru
     status error = SUCCESS;
     if (!e->env.train) return status_fail(STATUS_INTERNAL, "backward of a graph compiled for inference");
     if (!e->forward_done) return status_fail(STATUS_INTERNAL, "backward without a forward before it");
-    STATUS_TRY(check_params(e, grads));
+    STATUS_TRY(params_check(grads, e->graph));
     gemm_alone();
     take_output_grads(e, output_grads);
     for (int i = e->ntasks - 1; i >= 0 && !error; i--) {
