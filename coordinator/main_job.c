@@ -51,6 +51,8 @@ status job_open(const struct session *session, const struct config_arguments *ar
 status job_begin(const struct session *session, struct config *c, struct job *job) {
     *job = (struct job){.session = session, .config = c, .start = comm_time(), .phase_start = comm_time()};
     log_phase(session->log, "prepare");
+    comm_phase(session->world, "prepare");
+    comm_watchdog(session->world, (double)c->watchdog_s);
     job->machine = (struct machine){.world = session->world,
                                     .node = session->node,
                                     .log = session->log,
@@ -118,6 +120,7 @@ double job_phase(struct job *job, const char *phase) {
     double now = comm_time(), seconds = now - job->phase_start;
     LOG_EVENT(log, "phase_end", {"seconds", seconds, NULL});
     log_phase(log, phase);
+    comm_phase(job->session->world, phase);
     LOG_EVENT(log, "phase_begin", {"at", now - job->start, NULL});
     job->phase_start = now;
     return seconds;
