@@ -45,7 +45,8 @@ void comm_alive(const struct comm *comm);
 
 /* Sees every operation below when it has ended: its name ("all-reduce"), a literal, the bytes of it (0: a
  * barrier or an agreement), and from when to when, in comm_time(). What it spends on waiting for others and
- * on moving data cannot be told apart; up to a few KiB it is nearly all waiting. NULL: nobody sees them. */
+ * on moving data cannot be told apart; up to a few KiB it is nearly all waiting. NULL: nobody sees them any
+ * more, if `context` is that of who does. */
 typedef void comm_observer(void *context, const char *operation, size_t nbytes, double begin, double end);
 void comm_observe(const struct comm *comm, comm_observer *seen, void *context);
 

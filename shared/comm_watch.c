@@ -79,6 +79,7 @@ void comm_phase(const struct comm *comm, const char *phase) {
 
 void comm_observe(const struct comm *comm, comm_observer *seen, void *context) {
     struct comm_watch *w = comm_watch_of(comm);
+    if (!seen && w->context != context) return;
     w->seen = seen;
     w->context = context;
 }
