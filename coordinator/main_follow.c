@@ -67,10 +67,14 @@ static status look(struct follower *f, char **path, char **copy) {
     return error;
 }
 
-static void rest(double seconds) {
-    struct timespec time = {.tv_sec = (time_t)seconds,
-                            .tv_nsec = (long)(1e9 * (seconds - (double)(time_t)seconds))};
-    nanosleep(&time, NULL); /* a signal ends it, which is well */
+static void rest(const struct machine *machine, double seconds) {
+    double begin = comm_time(), left;
+    while (!interrupt_requested() && (left = begin + seconds - comm_time()) > 0) {
+        struct timespec time = {.tv_sec = left < 1 ? 0 : 1, .tv_nsec = left < 1 ? (long)(1e9 * left) : 0};
+        nanosleep(&time, NULL);
+        comm_alive(machine->world); /* another one may have been asked to stop */
+    }
+    machine_span(machine, TRACE_WAIT, "rest", -1, -1, begin);
 }
 
 /* Until a source has been taken; *stop: SIGTERM came first. */
@@ -94,7 +98,7 @@ static status wait_for_source(struct follower *f, bool *stop) {
         free(copy);
         STATUS_TRY(error);
         if (*stop) return SUCCESS;
-        if (!taken) rest(f->options->every);
+        if (!taken) rest(&f->run->job.machine, f->options->every);
     }
     return SUCCESS;
 }

@@ -1,4 +1,5 @@
 #include "coordinator/main_job.h"
+#include "coordinator/trace_report.h"
 
 #include "io/digest.h"
 #include "io/checkpoint.h"
@@ -6,6 +7,7 @@
 #include "io/golden.h"
 #include "io/libraries.h"
 #include "io/registry.h"
+#include "io/trace_file.h"
 #include "worker/infer.h"
 #include "worker/libraries.h"
 
@@ -16,6 +18,7 @@
 #include <unistd.h>
 
 #define GOLDEN_SAMPLES 4
+#define SMALL_BYTES 4096 /* of what ranks wait for rather than move */
 
 /* Can what job_publish writes be written? Better asked before the work than after it. Not collective: rank 0.
  */
@@ -50,9 +53,17 @@ status job_open(const struct session *session, const struct config_arguments *ar
     return job_begin(session, config, job);
 }
 
+/* What ranks do together, into the trace. */
+static void see(void *context, const char *operation, size_t nbytes, double begin, double end) {
+    trace_add(context, nbytes < SMALL_BYTES ? TRACE_WAIT : TRACE_COMMUNICATION, operation, -1, -1, begin,
+              end);
+}
+
 status job_begin(const struct session *session, struct config *c, struct job *job) {
     *job = (struct job){.session = session, .config = c, .start = comm_time(), .phase_start = comm_time()};
     log_phase(session->log, "prepare");
+    comm_phase(session->world, "prepare");
+    comm_watchdog(session->world, (double)c->watchdog_s);
     job->machine = (struct machine){.world = session->world,
                                     .node = session->node,
                                     .log = session->log,
@@ -61,10 +72,12 @@ status job_begin(const struct session *session, struct config *c, struct job *jo
     if (!error) error = engine_find(c->engine, &job->machine.engine);
     if (!error) error = config_print(c, &job->config_json);
     if (!error) error = name_checkpoint(job);
+    if (!error) error = trace_create(c->trace, &job->machine.trace);
     if (!error && comm_is_root(session->world)) error = check_output(c);
     STATUS_TRY(comm_agree(session->world, error));
     STATUS_TRY(
         run_folder_create(c->runs, c->name, job->config_json, session->world, session->log, &job->folder));
+    comm_observe(session->world, see, job->machine.trace);
     log_line(session->log, LOG_INFO, "%d rank%s x %d thread%s, engine %s, run folder %s",
              comm_size(session->world), comm_size(session->world) == 1 ? "" : "s", job->machine.threads,
              job->machine.threads == 1 ? "" : "s", job->machine.engine->name, run_folder_path(job->folder));
@@ -102,11 +115,49 @@ status job_open_data(struct job *job, const struct model *model) {
     return comm_agree(job->session->world, error);
 }
 
+static void end_phase(const struct job *job, double now) {
+    trace_add(job->machine.trace, TRACE_COMPUTE, log_current_phase(job->session->log), -1, -1,
+              job->phase_start, now);
+}
+
+static status join_path(const char *folder, const char *file, char **path) {
+    return asprintf(path, "%s/%s", folder, file) < 0 ? status_no_memory("a path", strlen(folder)) : SUCCESS;
+}
+
+/* Every rank's share into the run folder's events, and what is wanted of all of it. Collective. */
+static status close_trace(const struct job *job) {
+    const struct comm *world = job->session->world;
+    struct trace *trace = job->machine.trace;
+    comm_observe(world, NULL, trace);
+    end_phase(job, comm_time());
+    struct trace_totals mine = trace_totals(trace);
+    LOG_EVENT(job->session->log, "time", {"compute_s", mine.compute, NULL}, {"wait_s", mine.wait, NULL},
+              {"communication_s", mine.communication, NULL});
+    if (!job->config->trace) return SUCCESS;
+    char *path = NULL;
+    struct trace_totals *all = calloc((size_t)comm_size(world), sizeof *all);
+    status error = all ? join_path(run_folder_path(job->folder), "trace.json", &path)
+                       : status_no_memory("a report", sizeof *all);
+    error = comm_agree(world, error);
+    if (!error) error = trace_file_write(world, trace, path);
+    if (!error) error = trace_report_gather(world, &mine, all);
+    if (!error && comm_is_root(world)) {
+        printf("\n");
+        trace_report_print(stdout, comm_size(world), all);
+        printf("\ntrace: %s\n", path);
+    }
+    free(path);
+    free(all);
+    return error;
+}
+
 status job_close(struct job *job, status error) {
     dataset_close(&job->data);
     if (error && job->session->log)
         LOG_EVENT(job->session->log, "error", {"message", 0, status_message(error)},
                   {"code", status_exit_code(status_code(error)), NULL});
+    if (job->folder) error = status_first(error, close_trace(job));
+    trace_destroy(&job->machine.trace);
     error = status_first(error, run_folder_close(&job->folder));
     config_destroy(&job->config);
     free(job->config_json);
@@ -119,15 +170,13 @@ status job_close(struct job *job, status error) {
 double job_phase(struct job *job, const char *phase) {
     struct log *log = job->session->log;
     double now = comm_time(), seconds = now - job->phase_start;
+    end_phase(job, now);
     LOG_EVENT(log, "phase_end", {"seconds", seconds, NULL});
     log_phase(log, phase);
+    comm_phase(job->session->world, phase);
     LOG_EVENT(log, "phase_begin", {"at", now - job->start, NULL});
     job->phase_start = now;
     return seconds;
-}
-
-static status join_path(const char *folder, const char *file, char **path) {
-    return asprintf(path, "%s/%s", folder, file) < 0 ? status_no_memory("a path", strlen(folder)) : SUCCESS;
 }
 
 /* A few samples of the data set, far apart, and what the portable engine computes of them. */

@@ -15,7 +15,7 @@ struct job {
     const struct session *session;
     struct config *config;
     char *config_json;
-    struct machine machine;
+    struct machine machine; /* its trace is the job's */
     struct run_folder *folder;
     struct dataset *data;              /* NULL until job_open_data */
     char *checkpoint, *checkpoint_key; /* of its training; see worker/train.h */
@@ -33,7 +33,9 @@ status job_begin(const struct session *session, struct config *config, struct jo
 status job_belongs_to(struct job *job, const char *source_digest) STATUS_MUST_USE;
 /* Opens the data set for a model's input and classes. Collective. */
 status job_open_data(struct job *job, const struct model *model) STATUS_MUST_USE;
-/* Ends the data set and the run folder. Collective. Returns `error`, or what closing found. */
+/* Ends the data set and the run folder, writes trace.json if the configuration wants it, after an error too,
+ * and then prints what each rank did with its time. Collective. Returns `error`, which all ranks have, or
+ * what closing found. */
 status job_close(struct job *job, status error) STATUS_MUST_USE;
 
 /* Begins a phase ("refit") of the log; returns the seconds of the one before. */

@@ -2,8 +2,11 @@
 
 #include "coordinator/affinity.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define WATCHDOG_S 600
 
 static int environment_number(const char *name, int otherwise) {
     const char *text = getenv(name);
@@ -52,6 +55,23 @@ static status join_words(int argc, char **argv, char **line) {
     return SUCCESS;
 }
 
+/* ---- ranks that do not answer ---- */
+
+/* Printed before it is kept: the file may be what the other rank holds. */
+static void tell(void *context, const char *line) {
+    const struct session *session = context;
+    if (session->log) log_progress_end(session->log);
+    fprintf(stderr, "godwit: %s\n", line);
+    fflush(stderr);
+    if (session->log) LOG_EVENT(session->log, "error", {"message", 0, line});
+}
+
+static void pulse(void *context) {
+    comm_alive(((const struct session *)context)->world);
+}
+
+/* ---- life ---- */
+
 static status use_node(struct session *session) {
     STATUS_TRY(comm_split_node(session->world, &session->node));
     struct affinity_cores cores;
@@ -74,6 +94,8 @@ status session_start(struct session *session, bool parallel, enum log_level leve
     if (parallel) {
         error = status_first(comm_start(&argc, &argv, &session->world), error);
         if (!session->world) return error;
+        comm_watchdog(session->world, WATCHDOG_S);
+        comm_tell(session->world, tell, session);
         error = comm_agree(session->world, status_first(error, check_launcher(session->world)));
         if (!error) error = comm_agree(session->world, use_node(session));
     } else if (!error) {
@@ -82,6 +104,7 @@ status session_start(struct session *session, bool parallel, enum log_level leve
     if (error) return error;
     error = log_create(parallel ? comm_rank(session->world) : 0, level, &session->log);
     if (parallel) error = comm_agree(session->world, error);
+    if (!error && parallel) log_set_pulse(session->log, pulse, session);
     if (!error) log_line(session->log, LOG_DEBUG, "%d threads", session->threads);
     return error;
 }

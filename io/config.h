@@ -117,6 +117,8 @@ struct config {
     char *engine;
     int64_t threads; /* a rank; 0: cores / ranks of the node */
     int64_t seed;
+    int64_t watchdog_s; /* until a rank that does not answer ends the run; 0: never */
+    bool trace;         /* trace.json in the run folder */
     struct source_config source;
     struct data_config data;
     struct target_config target;

@@ -221,6 +221,12 @@ static const struct field config_fields[] = {
     TEXT(config, engine, "auto", NULL, "what computes: auto (the fastest built in), onednn, openblas"),
     INT(config, threads, 0, 0, 4096, "threads of a rank; 0: cores of the node divided by its ranks"),
     INT(config, seed, 1, 0, LARGEST_INT, "seed of everything random"),
+    INT(config, watchdog_s, 600, 0, 1e6,
+        "seconds until a rank ends the run that does not answer while others wait for it; longer than any "
+        "one "
+        "step may take; 0: never"),
+    BOOL(config, trace, false,
+         "keep what each rank computes, waits for and sends, as trace.json in the run folder"),
     OBJECT(config, data, "data set"),
     OBJECT(config, target, "the model to make from the source"),
     NAMED(config, targets, target, target_config,

@@ -1,14 +1,18 @@
 #include "shared/comm.h"
 #include "shared/comm_mpi.h"
+#include "shared/comm_watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct comm {
     MPI_Comm mpi;
     int rank, size;
+    struct comm_watch *watch; /* of the world, which owns it */
+    bool owns_watch;
 };
 
 /* Largest count given to one MPI call, whose counts are ints. */
@@ -16,6 +20,10 @@ struct comm {
 
 MPI_Comm comm_mpi(const struct comm *comm) {
     return comm->mpi;
+}
+
+struct comm_watch *comm_watch_of(const struct comm *comm) {
+    return comm->watch;
 }
 
 status comm_mpi_check(int code, const char *call) {
@@ -28,10 +36,11 @@ status comm_mpi_check(int code, const char *call) {
 
 #define MPI_TRY(call, what) STATUS_TRY(comm_mpi_check(call, what))
 
-static status comm_wrap(MPI_Comm mpi, struct comm **comm) {
+static status comm_wrap(MPI_Comm mpi, struct comm_watch *watch, struct comm **comm) {
     struct comm *c = calloc(1, sizeof *c);
     if (!c) return status_no_memory("a communicator", sizeof *c);
     c->mpi = mpi;
+    c->watch = watch;
     MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN);
     MPI_Comm_rank(mpi, &c->rank);
     MPI_Comm_size(mpi, &c->size);
@@ -43,13 +52,22 @@ status comm_start(int *argc, char ***argv, struct comm **world) {
     int provided;
     MPI_TRY(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided), "start");
     MPI_Comm mpi;
+    struct comm_watch *watch = NULL;
     MPI_TRY(MPI_Comm_dup(MPI_COMM_WORLD, &mpi), "duplicate");
-    return comm_wrap(mpi, world);
+    STATUS_TRY(comm_watch_create(mpi, &watch));
+    status error = comm_wrap(mpi, watch, world);
+    if (error) comm_watch_destroy(&watch);
+    else (*world)->owns_watch = true;
+    return error;
 }
 
 void comm_stop(struct comm **world) {
+    double limit = comm_watch_limit((*world)->watch);
+    int rank = (*world)->rank;
     comm_destroy(world);
+    comm_watch_finalize(limit, rank);
     MPI_Finalize();
+    alarm(0);
 }
 
 _Noreturn void comm_abort(const struct comm *comm, int exit_code) {
@@ -67,19 +85,24 @@ int comm_size(const struct comm *comm) {
 
 status comm_split(const struct comm *comm, int color, int key, struct comm **part) {
     MPI_Comm mpi;
+    STATUS_TRY(comm_meet(comm, "split"));
     MPI_TRY(MPI_Comm_split(comm->mpi, color, key, &mpi), "split");
-    return comm_wrap(mpi, part);
+    return comm_wrap(mpi, comm->watch, part);
 }
 
 status comm_split_node(const struct comm *comm, struct comm **node) {
     MPI_Comm mpi;
+    STATUS_TRY(comm_meet(comm, "split by node"));
     MPI_TRY(MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &mpi),
             "split by node");
-    return comm_wrap(mpi, node);
+    return comm_wrap(mpi, comm->watch, node);
 }
 
 void comm_destroy(struct comm **comm) {
     if (!*comm) return;
+    status error = comm_meet(*comm, "end");
+    status_drop(&error); /* MPI's own errors show where something is made of its results */
+    if ((*comm)->owns_watch) comm_watch_destroy(&(*comm)->watch);
     MPI_Comm_free(&(*comm)->mpi);
     free(*comm);
     *comm = NULL;
@@ -87,10 +110,25 @@ void comm_destroy(struct comm **comm) {
 
 /* ---- agreement ---- */
 
+static status agree_min(const struct comm *comm, const int *mine, int *first) {
+    struct comm_operation o = comm_operation_begin(comm, "agreement", 0, -1);
+    MPI_Request request;
+    int code = MPI_Iallreduce(mine, first, 1, MPI_INT, MPI_MIN, comm->mpi, &request);
+    return comm_operation_end(&o, code, &request);
+}
+
+static status agree_from(const struct comm *comm, int root, void *data, int nbytes) {
+    struct comm_operation o = comm_operation_begin(comm, "agreement", 0, -1);
+    MPI_Request request;
+    int code = MPI_Ibcast(data, nbytes, MPI_BYTE, root, comm->mpi, &request);
+    return comm_operation_end(&o, code, &request);
+}
+
 status comm_agree(const struct comm *comm, status local) {
+    if (comm->size == 1) return local;
     int mine = local ? comm->rank : comm->size;
     int first = comm->size;
-    status error = comm_mpi_check(MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, comm->mpi), "agreement");
+    status error = agree_min(comm, &mine, &first);
     if (error) return status_first(local, error);
     if (first == comm->size) return SUCCESS;
 
@@ -99,13 +137,13 @@ status comm_agree(const struct comm *comm, status local) {
         header[0] = status_code(local);
         header[1] = (int)strlen(status_message(local)) + 1;
     }
-    error = comm_mpi_check(MPI_Bcast(header, 2, MPI_INT, first, comm->mpi), "agreement");
+    error = agree_from(comm, first, header, (int)sizeof header);
     char *message = error ? NULL : malloc((size_t)header[1]);
     if (!message)
         return status_first(local,
                             status_first(error, status_no_memory("an error message", (size_t)header[1])));
     if (comm->rank == first) memcpy(message, status_message(local), (size_t)header[1]);
-    error = comm_mpi_check(MPI_Bcast(message, header[1], MPI_CHAR, first, comm->mpi), "agreement");
+    error = agree_from(comm, first, message, header[1]);
     if (!error)
         error = first > 0 ? status_fail((enum status_code)header[0], "rank %d: %s", first, message)
                           : status_fail((enum status_code)header[0], "%s", message);
@@ -117,13 +155,17 @@ status comm_agree(const struct comm *comm, status local) {
 /* ---- moving data ---- */
 
 status comm_barrier(const struct comm *comm) {
-    return comm_mpi_check(MPI_Barrier(comm->mpi), "barrier");
+    return comm_meet(comm, "barrier");
 }
 
 status comm_bcast(const struct comm *comm, int root, void *data, size_t nbytes) {
+    if (comm->size == 1) return SUCCESS;
     for (size_t at = 0; at < nbytes; at += COUNT_MAX) {
         size_t n = nbytes - at < COUNT_MAX ? nbytes - at : COUNT_MAX;
-        MPI_TRY(MPI_Bcast((char *)data + at, (int)n, MPI_BYTE, root, comm->mpi), "broadcast");
+        struct comm_operation o = comm_operation_begin(comm, "broadcast", n, -1);
+        MPI_Request request;
+        int code = MPI_Ibcast((char *)data + at, (int)n, MPI_BYTE, root, comm->mpi, &request);
+        STATUS_TRY(comm_operation_end(&o, code, &request));
     }
     return SUCCESS;
 }
@@ -148,8 +190,11 @@ static status reduce(const struct comm *comm, void *data, size_t n, size_t size,
     if (comm->size == 1) return SUCCESS;
     for (size_t at = 0; at < n; at += COUNT_MAX) {
         size_t part = n - at < COUNT_MAX ? n - at : COUNT_MAX;
-        MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, (char *)data + at * size, (int)part, type, op, comm->mpi),
-                "all-reduce");
+        struct comm_operation o = comm_operation_begin(comm, "all-reduce", part * size, -1);
+        MPI_Request request;
+        int code =
+            MPI_Iallreduce(MPI_IN_PLACE, (char *)data + at * size, (int)part, type, op, comm->mpi, &request);
+        STATUS_TRY(comm_operation_end(&o, code, &request));
     }
     return SUCCESS;
 }
@@ -171,8 +216,8 @@ status comm_max_f64(const struct comm *comm, double *data, size_t n) {
 }
 
 status comm_any(const struct comm *comm, bool flag, bool *any) {
-    int mine = flag, all = 0;
-    MPI_TRY(MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_LOR, comm->mpi), "all-reduce");
+    int all = flag;
+    STATUS_TRY(reduce(comm, &all, 1, sizeof all, MPI_INT, MPI_LOR));
     *any = all != 0;
     return SUCCESS;
 }
@@ -181,7 +226,10 @@ status comm_send(const struct comm *comm, int to, int tag, const void *data, siz
     size_t at = 0;
     do {
         size_t n = nbytes - at < COUNT_MAX ? nbytes - at : COUNT_MAX;
-        MPI_TRY(MPI_Send((const char *)data + at, (int)n, MPI_BYTE, to, tag, comm->mpi), "send");
+        struct comm_operation o = comm_operation_begin(comm, "send", n, to);
+        MPI_Request request;
+        int code = MPI_Isend((const char *)data + at, (int)n, MPI_BYTE, to, tag, comm->mpi, &request);
+        STATUS_TRY(comm_operation_end(&o, code, &request));
         at += n;
     } while (at < nbytes);
     return SUCCESS;
@@ -191,8 +239,10 @@ status comm_recv(const struct comm *comm, int from, int tag, void *data, size_t 
     size_t at = 0;
     do {
         size_t n = nbytes - at < COUNT_MAX ? nbytes - at : COUNT_MAX;
-        MPI_TRY(MPI_Recv((char *)data + at, (int)n, MPI_BYTE, from, tag, comm->mpi, MPI_STATUS_IGNORE),
-                "receive");
+        struct comm_operation o = comm_operation_begin(comm, "receive", n, from);
+        MPI_Request request;
+        int code = MPI_Irecv((char *)data + at, (int)n, MPI_BYTE, from, tag, comm->mpi, &request);
+        STATUS_TRY(comm_operation_end(&o, code, &request));
         at += n;
     } while (at < nbytes);
     return SUCCESS;

@@ -24,6 +24,32 @@ static inline bool comm_is_root(const struct comm *comm) {
     return comm_rank(comm) == 0;
 }
 
+/* ---- ranks that do not answer, and what is seen ----
+ *
+ * These hold for a world and all communicators made from it. */
+
+/* A rank of which nothing is heard for `seconds`, while others wait for it, ends the run; so do ranks that
+ * all wait for each other. It is heard whenever it waits itself or calls comm_alive(), so that the limit has
+ * to be longer than anything that is computed, read or written between two of these. 0, as at first: never.
+ * Not collective, but the same on all ranks. */
+void comm_watchdog(const struct comm *comm, double seconds);
+/* One rank, the lowest that waits, calls this with the line that says why, and then ends all with the exit
+ * code of STATUS_SILENT. NULL: nobody is told. */
+typedef void comm_teller(void *context, const char *line);
+void comm_tell(const struct comm *comm, comm_teller *tell, void *context);
+/* What the ranks are doing ("refit"), for that line; borrowed, NULL: nothing. */
+void comm_phase(const struct comm *comm, const char *phase);
+/* Answers those who ask whether this rank is still there. Cheap: to be called from long loops. NULL is fine.
+ */
+void comm_alive(const struct comm *comm);
+
+/* Sees every operation below when it has ended: its name ("all-reduce"), a literal, the bytes of it (0: a
+ * barrier or an agreement), and from when to when, in comm_time(). What it spends on waiting for others and
+ * on moving data cannot be told apart; up to a few KiB it is nearly all waiting. NULL: nobody sees them any
+ * more, if `context` is that of who does. */
+typedef void comm_observer(void *context, const char *operation, size_t nbytes, double begin, double end);
+void comm_observe(const struct comm *comm, comm_observer *seen, void *context);
+
 /* Ranks with the same color, ordered by key. Collective. */
 status comm_split(const struct comm *comm, int color, int key, struct comm **part) STATUS_MUST_USE;
 /* Ranks that share this rank's memory (a node). Collective. */

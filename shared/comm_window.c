@@ -1,22 +1,24 @@
 /* Memory that the ranks of a node share. */
 #include "shared/comm.h"
 #include "shared/comm_mpi.h"
+#include "shared/comm_watch.h"
 
 #include <stdlib.h>
 
 struct comm_window {
     MPI_Win window;
-    MPI_Comm mpi;
+    const struct comm *node;
 };
 
 status comm_window_create(const struct comm *node, size_t nbytes, void **data, struct comm_window **window) {
     struct comm_window *w = calloc(1, sizeof *w);
     STATUS_TRY(comm_agree(node, w ? SUCCESS : status_no_memory("a shared window", sizeof *w)));
-    w->mpi = comm_mpi(node);
+    w->node = node;
     void *mine = NULL;
     MPI_Aint size = comm_rank(node) == 0 ? (MPI_Aint)nbytes : 0;
-    status error = comm_mpi_check(MPI_Win_allocate_shared(size, 1, MPI_INFO_NULL, w->mpi, &mine, &w->window),
-                                  "shared window (is /dev/shm large enough?)");
+    status error =
+        comm_mpi_check(MPI_Win_allocate_shared(size, 1, MPI_INFO_NULL, comm_mpi(node), &mine, &w->window),
+                       "shared window (is /dev/shm large enough?)");
     if (error) {
         free(w);
         return error;
@@ -36,13 +38,15 @@ status comm_window_create(const struct comm *node, size_t nbytes, void **data, s
 
 status comm_window_sync(struct comm_window *window) {
     STATUS_TRY(comm_mpi_check(MPI_Win_sync(window->window), "window sync"));
-    STATUS_TRY(comm_mpi_check(MPI_Barrier(window->mpi), "barrier"));
+    STATUS_TRY(comm_meet(window->node, "window"));
     return comm_mpi_check(MPI_Win_sync(window->window), "window sync");
 }
 
 void comm_window_destroy(struct comm_window **window) {
     if (!*window) return;
     MPI_Win_unlock_all((*window)->window);
+    status error = comm_meet((*window)->node, "window");
+    status_drop(&error); /* MPI's own errors show where something is made of its results */
     MPI_Win_free(&(*window)->window);
     free(*window);
     *window = NULL;

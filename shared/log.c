@@ -28,6 +28,8 @@ struct log {
     log_clock *clock;
     log_listener *listener;
     void *listener_data;
+    log_pulse *pulse;
+    void *pulse_data;
     struct progress progress;
 };
 
@@ -59,6 +61,11 @@ void log_destroy(struct log **log) {
 void log_listen(struct log *log, log_listener *listener, void *data) {
     log->listener = listener;
     log->listener_data = data;
+}
+
+void log_set_pulse(struct log *log, log_pulse *pulse, void *data) {
+    log->pulse = pulse;
+    log->pulse_data = data;
 }
 
 void log_set_clock(struct log *log, log_clock *clock) {
@@ -195,6 +202,7 @@ void log_progress_begin(struct log *log, const char *what, const char *unit, dou
 
 void log_progress(struct log *log, double done, const char *note) {
     struct progress *p = &log->progress;
+    if (log->pulse) log->pulse(log->pulse_data);
     if (!p->active) return;
     p->done = done;
     snprintf(p->note, sizeof p->note, "%s", note ? note : "");

@@ -50,6 +50,10 @@ void log_progress_begin(struct log *log, const char *what, const char *unit, dou
 void log_progress(struct log *log, double done, const char *note); /* note may be NULL */
 void log_progress_end(struct log *log);
 
+/* Called by every log_progress(), by any rank: whoever has a long loop is alive. NULL: nothing is. */
+typedef void log_pulse(void *data);
+void log_set_pulse(struct log *log, log_pulse *pulse, void *data);
+
 /* Seconds from any start; tests give their own. */
 typedef double log_clock(void);
 void log_set_clock(struct log *log, log_clock *clock);

@@ -18,7 +18,8 @@
     X(INTERNAL, 70, "internal error")                                                                        \
     X(MEMORY, 71, "out of memory")                                                                           \
     X(IO, 74, "input or output failed")                                                                      \
-    X(CHECKPOINTED, 75, "checkpointed; run again to continue")
+    X(CHECKPOINTED, 75, "checkpointed; run again to continue")                                               \
+    X(SILENT, 76, "a rank no longer answered; run again to continue")
 
 enum status_code {
 #define STATUS_ENUM(name, exit_code, meaning) STATUS_##name,

@@ -12,7 +12,7 @@ struct closed {
 
 struct trace {
     bool keep;
-    int64_t count, room;
+    int64_t count, room, dropped;
     struct trace_event *event;
     struct trace_totals totals;
     int nclosed;
@@ -77,6 +77,7 @@ void trace_add(struct trace *t, enum trace_kind kind, const char *name, int slic
     if (!t->keep) return;
     if (!make_room(t)) {
         t->totals.dropped++;
+        t->dropped++;
         return;
     }
     t->event[t->count++] = (struct trace_event){
@@ -93,6 +94,10 @@ void trace_reset_totals(struct trace *t) {
 
 int64_t trace_count(const struct trace *t) {
     return t ? t->count : 0;
+}
+
+int64_t trace_dropped(const struct trace *t) {
+    return t ? t->dropped : 0;
 }
 
 const struct trace_event *trace_at(const struct trace *t, int64_t i) {

@@ -47,6 +47,8 @@ void trace_reset_totals(struct trace *trace);
 
 /* The events that are kept, in the order of their ends. NULL: none. */
 int64_t trace_count(const struct trace *trace);
+/* Those that had no room, since the beginning. */
+int64_t trace_dropped(const struct trace *trace);
 const struct trace_event *trace_at(const struct trace *trace,
                                    int64_t i); /* borrowed until the next trace_add */
 

@@ -60,6 +60,7 @@ static status run_blocks(struct activations *a, const struct opgraph *cut, struc
                          const float **in, float *const *out) {
     for (int64_t first = 0; first < a->n; first += a->batch) {
         int64_t n = a->n - first < a->batch ? a->n - first : a->batch;
+        comm_alive(a->machine->world);
         for (int i = 0; i < cut->ninputs; i++) {
             int64_t floats = floats_of(a, cut->input[i]);
             in[i] = a->value[cut->input[i]] + first * floats;

@@ -139,6 +139,7 @@ static status add_rows(struct walk *k) {
     if (!error) error = memory_alloc("patches", (size_t)(NORMAL_ROWS * k->k), sizeof *gu, (void **)&gu);
     for (int64_t block = 0; block * t->block < t->n && !error; block++) {
         if (block_held(t->first + block, t->held)) continue;
+        comm_alive(k->machine->world);
         int64_t samples = t->n - block * t->block < t->block ? t->n - block * t->block : t->block;
         int64_t begin = block * t->block * p->rows, end = begin + samples * p->rows;
         for (int64_t row = begin; row < end; row += NORMAL_ROWS) {
@@ -260,6 +261,7 @@ static status run_blocks(struct walk *k, bool trial, bool pull) {
     for (int64_t block = 0; block * t->block < t->n; block++) {
         bool held = block_held(t->first + block, t->held);
         if (held && trial) continue;
+        comm_alive(k->machine->world);
         int64_t n = t->n - block * t->block < t->block ? t->n - block * t->block : t->block;
         double loss;
         STATUS_TRY(run_block(k, block * t->block, n, &loss));

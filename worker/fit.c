@@ -189,6 +189,7 @@ static void add_block(struct fit *f, int c, int64_t block, enum pass pass) {
     const struct fit_data *d = f->data;
     bool held = block_held(d->first + block, d->held);
     if (held ? pass == PASS_ROUND : pass == PASS_HELD) return;
+    comm_alive(f->machine->world);
     int64_t samples = d->n - block * d->block < d->block ? d->n - block * d->block : d->block;
     int64_t rows = f->patches[c].rows, begin = block * d->block * rows, end = begin + samples * rows;
     for (int64_t first = begin; first < end; first += NORMAL_ROWS)

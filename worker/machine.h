@@ -16,6 +16,14 @@ struct machine {
     struct trace *trace; /* NULL: none is made */
 };
 
+/* A span of this rank's that began at `begin` ends; returns when that is, for the next one to begin. */
+static inline double machine_span(const struct machine *machine, enum trace_kind kind, const char *name,
+                                  int slice, int64_t step, double begin) {
+    double now = comm_time();
+    trace_add(machine->trace, kind, name, slice, step, begin, now);
+    return now;
+}
+
 /* The ranks' shares of n items: rank r of `size` has [share_begin(n, r, size), share_begin(n, r + 1, size)).
  */
 static inline int64_t share_begin(int64_t n, int rank, int size) {

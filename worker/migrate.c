@@ -22,6 +22,7 @@ status migration_evaluation(const struct migration *migration, struct evaluation
 
 /* A rank's chunks, evaluated in order. */
 struct work {
+    const struct machine *machine; /* NULL: what is done is only counted */
     const struct migration *migration;
     int rank;
     struct evaluation *evaluation;
@@ -38,7 +39,11 @@ static status evaluate_chunks(struct work *work) {
         if (c.owner != work->rank) continue;
         float *rows = NULL;
         STATUS_TRY(work->place(work->context, &c, &rows));
+        double begin = comm_time();
         STATUS_TRY(evaluation_rows(work->evaluation, c.value, c.first, c.n, rows));
+        if (!work->machine) continue;
+        machine_span(work->machine, TRACE_COMPUTE, "evaluate", c.statement->slice, c.number, begin);
+        comm_alive(work->machine->world);
     }
     return SUCCESS;
 }
@@ -69,7 +74,8 @@ static status gather(const struct comm *world, const struct migration *migration
 
 status migrate(const struct machine *machine, const struct migration *migration, struct params *params) {
     struct memory memory = {migration->plan, params};
-    struct work work = {.migration = migration,
+    struct work work = {.machine = machine,
+                        .migration = migration,
                         .rank = comm_rank(machine->world),
                         .place = place_in_memory,
                         .context = &memory};

@@ -68,7 +68,9 @@ static status run_pass(const struct machine *machine, const struct refit *r, int
         const struct op *op = &r->target->op[i];
         struct plan_statement *s = refit_statement(r, op);
         if (!s || done[op->param[0]] || !is_due(r, s, number)) continue;
+        double begin = comm_time();
         error = visit(&p, i, s);
+        machine_span(machine, TRACE_COMPUTE, number ? "sweep" : "refit layer", s->slice, i, begin);
         done[op->param[0]] = true;
         log_progress(machine->log, (double)(number * r->target->nops + i + 1),
                      r->plan->target->layer[s->layer].name);

@@ -104,6 +104,7 @@ static status sum_products(struct separable *s, struct normal *normal) {
         int64_t samples = d->n - block * d->block < d->block ? d->n - block * d->block : d->block;
         int64_t begin = block * d->block * rows, end = begin + samples * rows;
         if (block_held(d->first + block, d->held)) continue;
+        comm_alive(s->machine->world);
         for (int64_t first = begin; first < end; first += NORMAL_ROWS) {
             int64_t n = end - first < NORMAL_ROWS ? end - first : NORMAL_ROWS;
             patches_gather(&s->patches, d->call->x, first, n, stride, s->machine->threads, u);

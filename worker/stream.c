@@ -115,12 +115,14 @@ static status copy_rows(const struct streamer *s, const struct chunk *c, float *
 
 static status make_chunk(struct streamer *s, const struct chunk *c, double *evaluate_s) {
     if (interrupt_requested()) return stop_here(s);
+    double start = comm_time();
     float *rows = chunk_writer_room(s->writer);
     if (!rows) return SUCCESS; /* the writer's error is told when it ends */
-    double start = comm_time();
+    start = machine_span(s->machine, TRACE_WAIT, "wait for the file", c->statement->slice, c->number, start);
     STATUS_TRY(is_copied(s, c) ? copy_rows(s, c, rows)
                                : evaluation_rows(s->evaluation, c->value, c->first, c->n, rows));
-    *evaluate_s += comm_time() - start;
+    *evaluate_s +=
+        machine_span(s->machine, TRACE_COMPUTE, "evaluate", c->statement->slice, c->number, start) - start;
     chunk_writer_give(s->writer, c);
     return SUCCESS;
 }
@@ -137,7 +139,9 @@ static status make_chunks(struct streamer *s, struct stream_counts *counts) {
         if (!s->done[c.number]) error = make_chunk(s, &c, &counts->evaluate_s);
         show(s, bytes += bytes_of(&c));
     }
+    double start = comm_time();
     error = chunk_writer_end(&s->writer, error, &counts->write_s);
+    machine_span(s->machine, TRACE_WAIT, "wait for the file", -1, -1, start);
     evaluation_destroy(&s->evaluation);
     return error;
 }

@@ -22,7 +22,9 @@ static status fill_share(const struct machine *machine, const struct opgraph *gr
     for (int64_t b = comm_rank(machine->world); b < nblocks && !error; b += comm_size(machine->world)) {
         int64_t first = b * CACHE_BATCH, n = size - first < CACHE_BATCH ? size - first : CACHE_BATCH;
         for (int64_t i = 0; i < n; i++) index[i] = first + i;
+        double begin = comm_time();
         error = forward_samples(forward, dataset, DATASET_TRAIN, index, n, NULL);
+        machine_span(machine, TRACE_COMPUTE, "teacher", -1, b, begin);
         if (!error)
             memcpy(t->cache + first * t->classes, forward_output(forward, 0),
                    (size_t)(n * t->classes) * sizeof(float));

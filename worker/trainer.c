@@ -114,16 +114,23 @@ static status compute(struct trainer *t, uint64_t epoch, int64_t step, uint64_t 
         .part = DATASET_TRAIN, .index = index, .n = t->batch, .augment = task->augment, .epoch = epoch};
     const float *teacher = NULL;
     int32_t *label = dataset_classes(task->data) || !task->teacher ? t->label : NULL;
+    double at = comm_time();
     status error = dataset_read(task->data, &request, t->x, label);
+    at = machine_span(t->machine, TRACE_COMPUTE, "read batch", -1, step, at);
     if (!error && task->teacher) error = teacher_logits(task->teacher, index, t->x, t->batch, &teacher);
+    if (task->teacher) machine_span(t->machine, TRACE_COMPUTE, "teacher", -1, step, at);
     /* Batch norm sums over the ranks in forward: all of them go there, or none. */
     STATUS_TRY(comm_agree(t->machine->world, error));
+    at = comm_time();
     exec_set_step(t->exec, global_step, (uint64_t)t->first);
     error = exec_forward(t->exec, (const float *const[]){t->x});
     if (!exec_goes_on(error)) return error;
     loss_add(&task->config->loss, t->batch, t->classes, exec_output(t->exec, 0), teacher, label,
              task->config->batch, t->grad, loss);
-    return status_first(error, exec_backward(t->exec, (const float *const[]){t->grad}, t->grads));
+    at = machine_span(t->machine, TRACE_COMPUTE, "forward", -1, step, at);
+    error = status_first(error, exec_backward(t->exec, (const float *const[]){t->grad}, t->grads));
+    machine_span(t->machine, TRACE_COMPUTE, "backward", -1, step, at);
+    return error;
 }
 
 status trainer_step(struct trainer *t, int64_t epoch, int64_t step, struct loss_result *epoch_loss,
@@ -145,10 +152,12 @@ status trainer_step(struct trainer *t, int64_t epoch, int64_t step, struct loss_
                            (long long)epoch + 1, (long long)step + 1);
     epoch_loss->loss += sum[0];
     epoch_loss->correct += (int64_t)sum[1];
+    double at = comm_time();
     double rate =
         learning_rate_at(&task->config->schedule, global_step, t->steps_per_epoch * task->config->epochs);
     optimizer_step(t->optimizer, task->params, t->grads, rate);
     if (t->average) weight_average_add(t->average, task->params);
+    machine_span(t->machine, TRACE_COMPUTE, "optimizer", -1, step, at);
     *stop = sum[3] > 0;
     return SUCCESS;
 }

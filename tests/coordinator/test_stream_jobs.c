@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "coordinator/job_process.h"
 #include "coordinator/jobs_testing.h"
 
 #include "io/digest.h"
@@ -150,36 +151,6 @@ static void test_dry_run_foretells(void **state) {
 
 /* ---- killed ---- */
 
-/* A larger source: three layers of SIZE x SIZE and one of SIZE x 2, migrated a row at a time; of the last one
- * 131 rows of 8 bytes go into a chunk of 1048. */
-#define SIZE 1800
-#define CHUNKS (3 * (SIZE + 1) + (SIZE + 130) / 131)
-static const char large[] =
-    "{\"name\":\"large\",\"source\":\"large.h5\",\"target\":{\"width\":1,\"precision\":"
-    "\"bfloat16\"},\"refit\":{\"samples\":0},\"training\":{\"epochs\":0},"
-    "\"migration\":{\"chunk_mib\":0.001},\"output\":\"made.h5\",\"runs\":\"srk\"}";
-
-static void write_large(void) {
-    struct graph *graph = NULL;
-    struct model *model = NULL;
-    char json[2048];
-    snprintf(json, sizeof json,
-             "{\"class_name\":\"Sequential\",\"config\":{\"name\":\"large\",\"layers\":["
-             "{\"class_name\":\"InputLayer\",\"config\":{\"name\":\"in\",\"batch_input_shape\":[null,%d]}},"
-             "{\"class_name\":\"Dense\",\"config\":{\"name\":\"a\",\"units\":%d}},"
-             "{\"class_name\":\"Dense\",\"config\":{\"name\":\"b\",\"units\":%d}},"
-             "{\"class_name\":\"Dense\",\"config\":{\"name\":\"c\",\"units\":%d}},"
-             "{\"class_name\":\"Dense\",\"config\":{\"name\":\"d\",\"units\":2,\"use_bias\":false}}]}}",
-             SIZE, SIZE, SIZE, SIZE);
-    assert_success(keras_graph_from_json(json, &graph));
-    assert_success(model_create(graph, &model));
-    struct rng rng = rng_make(1, 2, 3);
-    for (int64_t i = 0; i < model->params->total; i++) model->params->data[i] = (float)rng_uniform(&rng);
-    assert_success(model_write(in_folder("large.h5"), model));
-    model_destroy(&model);
-    write_text("large.json", large);
-}
-
 /* A value in the midst of a kernel. */
 static void put_value(const char *name, float value) {
     FILE *file = fopen(in_folder(name), "r+b");
@@ -187,64 +158,6 @@ static void put_value(const char *name, float value) {
     assert_int_equal(fseek(file, 20000000, SEEK_SET), 0);
     assert_int_equal(fwrite(&value, sizeof value, 1, file), 1);
     assert_int_equal(fclose(file), 0);
-}
-
-/* Starts a job in a process group of its own. */
-static pid_t start(int ranks, const char *arguments) {
-    pid_t pid = fork();
-    if (pid) return pid;
-    char program[] = GODWIT_PROGRAM, number[16], command[4096];
-    snprintf(number, sizeof number, "%d", ranks);
-    int to = open(in_folder("err.txt"), O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    if (setpgid(0, 0) || chdir(test_folder) || to < 0) _exit(99);
-    dup2(to, STDOUT_FILENO);
-    dup2(to, STDERR_FILENO);
-    snprintf(command, sizeof command, "exec %s%s %s migrate %s", ranks ? "mpirun -n " : "",
-             ranks ? number : "", program, arguments);
-    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-    _exit(99);
-}
-
-/* Lines of chunks in the journal. */
-static int journal_lines(void) {
-    FILE *file = fopen(in_folder(".made.h5.migration.journal"), "r");
-    char line[1024];
-    int n = 0;
-    while (file && fgets(line, sizeof line, file)) n += !strncmp(line, "done ", 5);
-    if (file) fclose(file);
-    return n;
-}
-
-static void sleep_ms(long ms) {
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
-
-/* Waits until the journal has so many lines. */
-static void wait_for_lines(int lines) {
-    for (int i = 0; i < 60000 && journal_lines() < lines; i++) sleep_ms(1);
-    assert_true(journal_lines() >= lines);
-}
-
-/* Waits for the end; exit code, or -signal. */
-static int end_of(pid_t pid) {
-    int code;
-    assert_int_equal(waitpid(pid, &code, 0), pid);
-    return WIFSIGNALED(code) ? -WTERMSIG(code) : WEXITSTATUS(code);
-}
-
-/* A child of mpirun: a rank. */
-static pid_t rank_of(pid_t mpirun) {
-    char path[64], text[256];
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)mpirun, (int)mpirun);
-    FILE *file = fopen(path, "r");
-    if (!file || !fgets(text, sizeof text, file)) fail_msg("no %s", path);
-    fclose(file);
-    char *last = strrchr(text, ' ');
-    while (last && !last[1]) { /* a blank ends the list */
-        *last = 0;
-        last = strrchr(text, ' ');
-    }
-    return (pid_t)strtol(last ? last + 1 : text, NULL, 10);
 }
 
 /* "resumed: N of M chunks were done"; -1 if it does not say so. */
@@ -258,10 +171,16 @@ static int resumed(void) {
 
 enum way { KILL_ALONE, KILL_RANK, KILL_MPIRUN, KILL_GROUP, TERMINATE, WAYS };
 
+static void kill_rank(pid_t mpirun) {
+    pid_t pid = rank_of(mpirun, 1);
+    assert_true(pid > 0); /* never all processes */
+    kill(pid, SIGKILL);
+}
+
 static void kill_by(enum way way, pid_t pid) {
     switch (way) {
     case KILL_RANK:
-        kill(rank_of(pid), SIGKILL);
+        kill_rank(pid);
         break;
     case KILL_GROUP:
         kill(-pid, SIGKILL);

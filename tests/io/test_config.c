@@ -29,6 +29,8 @@ static void test_defaults(void **state) {
     assert_string_equal(c->engine, "auto");
     assert_int_equal(c->threads, 0);
     assert_int_equal(c->seed, 1);
+    assert_int_equal(c->watchdog_s, 600);
+    assert_false(c->trace);
     assert_string_equal(c->data.format, "auto");
     assert_int_equal(c->data.nlabels, 0);
     assert_true(c->data.in_memory);
@@ -95,7 +97,7 @@ static const struct {
      "precision)"},
     {"{\"\": 3, \"x\": 1}",
      "c.json: unknown key \"\" (allowed here: name, source, topology, output, models, runs, engine, "
-     "threads, seed, data, target, targets, migration, refit, training)"},
+     "threads, seed, watchdog_s, trace, data, target, targets, migration, refit, training)"},
     /* twice */
     {"{\"seed\": 1, \"name\": \"a\", \"seed\": 2}", "c.json: \"seed\" is there twice; keep one"},
     {"{\"refit\": {\"ridge\": 1, \"ridge\": 1}}", "c.json: \"refit.ridge\" is there twice; keep one"},

@@ -82,6 +82,9 @@ static void memory_is_bounded(void **state) {
     assert_int_equal(trace_count(trace), TRACE_EVENTS_MAX);
     assert_int_equal(t.events, TRACE_EVENTS_MAX + 5);
     assert_int_equal(t.dropped, 5);
+    trace_reset_totals(trace);
+    assert_int_equal(trace_totals(trace).dropped, 0);
+    assert_int_equal(trace_dropped(trace), 5);
     assert_true(t.wait == TRACE_EVENTS_MAX + 5);
     assert_int_equal(trace_at(trace, TRACE_EVENTS_MAX - 1)->step, TRACE_EVENTS_MAX - 1);
     trace_destroy(&trace);
