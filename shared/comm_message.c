@@ -1,12 +1,16 @@
 /* Messages that go on while the caller computes. */
 #include "shared/comm.h"
 #include "shared/comm_mpi.h"
+#include "shared/comm_watch.h"
 
 #include <limits.h>
 #include <stdlib.h>
 
 struct comm_message {
+    const struct comm *comm;
     MPI_Request request;
+    size_t nbytes;
+    int peer;
     bool sent; /* else received */
 };
 
@@ -16,7 +20,7 @@ static status begin(const struct comm *comm, bool send, int peer, int tag, void 
         return status_fail(STATUS_INTERNAL, "a message of %zu bytes; use smaller micro-batches", nbytes);
     struct comm_message *m = malloc(sizeof *m);
     if (!m) return status_no_memory("a message", sizeof *m);
-    m->sent = send;
+    *m = (struct comm_message){.comm = comm, .nbytes = nbytes, .peer = peer, .sent = send};
     int code = send ? MPI_Isend(data, (int)nbytes, MPI_BYTE, peer, tag, comm_mpi(comm), &m->request)
                     : MPI_Irecv(data, (int)nbytes, MPI_BYTE, peer, tag, comm_mpi(comm), &m->request);
     status error = comm_mpi_check(code, send ? "send" : "receive");
@@ -46,11 +50,11 @@ bool comm_message_done(const struct comm_message *message) {
 }
 
 status comm_message_end(struct comm_message **message) {
-    if (!*message) return SUCCESS;
-    bool sent = (*message)->sent;
-    status error =
-        comm_mpi_check(MPI_Wait(&(*message)->request, MPI_STATUS_IGNORE), sent ? "send" : "receive");
-    free(*message);
+    struct comm_message *m = *message;
+    if (!m) return SUCCESS;
+    struct comm_operation o = comm_operation_begin(m->comm, m->sent ? "send" : "receive", m->nbytes, m->peer);
+    status error = comm_operation_end(&o, MPI_SUCCESS, &m->request);
+    free(m);
     *message = NULL;
     return error;
 }

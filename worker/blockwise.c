@@ -184,15 +184,19 @@ static status train_slice(struct blockwise *b, const struct turn *turn, int slic
     struct stage *s = b->stage;
     struct block *block = &b->block[slice - s->first];
     int64_t step = s->epoch * s->steps_per_epoch + turn->step;
+    double begin = comm_time();
     const float *source = slice == s->first ? (slice ? b->begin : b->x) : block[-1].mapped;
     const float *input = mix(b, turn, slice, source, *own);
     if (s->task->slicing->boundary[slice + 1].source >= 0) fetch(b, turn, slice + 1, block->mapped);
     exec_set_step(block->exec, (uint64_t)step, (uint64_t)(turn->m * s->micro));
     STATUS_TRY(exec_forward(block->exec, &input));
     *own = exec_output(block->exec, 0);
+    stage_computed(s, "forward", slice, turn, begin);
+    begin = comm_time();
     compare(b, slice, *own);
     STATUS_TRY(exec_backward(block->exec, (const float *const[]){block->grad}, s->grads));
     stage_accumulate(s, slice);
+    stage_computed(s, "backward", slice, turn, begin);
     return SUCCESS;
 }
 
@@ -204,13 +208,11 @@ static status run_turn(struct blockwise *b, const struct turn *turn, bool failed
         error = stage_read(s, turn, b->x, dataset_classes(s->task->data) ? b->label : NULL);
     if (b->source) error = status_first(error, source_part_turn(b->source, turn, b->x, failed || error));
     if (b->in.relay) error = status_first(error, link_take(&b->in, &own));
-    double begin = comm_time();
     if (!error && !failed) fetch(b, turn, s->first, b->begin);
     for (int i = s->first; i < s->end && !error && !failed; i++) {
         error = train_slice(b, turn, i, &own);
         if (b->source) source_part_progress(b->source);
     }
-    s->computed += comm_time() - begin;
     if (b->out.relay) error = status_first(error, link_give(&b->out, turn, error || failed ? NULL : own));
     if (b->in.relay) error = status_first(error, link_release(&b->in));
     if (b->source) error = status_first(error, source_part_end(b->source));

@@ -144,7 +144,7 @@ static status forward(struct joint *j, const struct turn *turn, bool failed) {
         error = exec_forward(f->exec, &input);
         if (!error && j->grad) compare(j, f);
     }
-    s->computed += comm_time() - begin;
+    stage_computed(s, "forward", -1, turn, begin);
     if (j->out.relay)
         error =
             status_first(error, link_give(&j->out, turn, error || failed ? NULL : exec_output(f->exec, 0)));
@@ -163,7 +163,7 @@ static status backward(struct joint *j, bool failed) {
         error = exec_backward(f->exec, &grad, s->grads);
         if (!error) stage_accumulate(s, -1);
     }
-    s->computed += comm_time() - begin;
+    stage_computed(s, "backward", -1, &f->turn, begin);
     if (j->grad_in.relay) error = status_first(error, link_release(&j->grad_in));
     if (j->grad_out.relay)
         error = status_first(

@@ -70,7 +70,7 @@ status source_part_turn(struct source_part *p, const struct turn *turn, const fl
     if (p->in.relay) error = link_take(&p->in, &p->x);
     double begin = comm_time();
     if (!error && !failed && p->exec) error = exec_forward(p->exec, &p->x);
-    s->computed += comm_time() - begin;
+    stage_computed(s, "source", -1, turn, begin);
     if (p->out.relay)
         error =
             status_first(error, link_give(&p->out, turn, error || failed ? NULL : source_part_at(p, s->end)));

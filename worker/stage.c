@@ -130,6 +130,13 @@ void stage_begin_epoch(struct stage *s, int64_t epoch, const int64_t *order) {
     optimizer_hold(s->optimizer, g, s->params, s->trained);
 }
 
+void stage_computed(struct stage *s, const char *name, int slice, const struct turn *turn, double begin) {
+    double now = comm_time();
+    s->computed += now - begin;
+    trace_add(s->machine->trace, TRACE_COMPUTE, name, slice < 0 ? s->first : slice,
+              s->epoch * s->steps_per_epoch + turn->step, begin, now);
+}
+
 /* ---- gradients ---- */
 
 void stage_accumulate(struct stage *s, int slice) {
@@ -187,6 +194,6 @@ status stage_update(struct stage *s, int64_t step, bool failed) {
         if (s->average) weight_average_add(s->average, s->params);
     }
     memset(s->sum->data, 0, (size_t)s->sum->total * sizeof(float));
-    s->computed += comm_time() - begin;
+    stage_computed(s, "optimizer", -1, &(struct turn){.step = step}, begin);
     return error;
 }

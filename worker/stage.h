@@ -65,6 +65,10 @@ status stage_read(const struct stage *stage, const struct turn *turn, float *x,
 /* Samples and parameters of this epoch's training. */
 void stage_begin_epoch(struct stage *stage, int64_t epoch, const int64_t *order);
 
+/* A span of computing, since `begin`, in a turn: for the trace and stage->computed. `name` is a literal;
+ * slice -1: all of the stage's. */
+void stage_computed(struct stage *stage, const char *name, int slice, const struct turn *turn, double begin);
+
 /* Adds the gradients of a slice, -1: of all, to the sum. */
 void stage_accumulate(struct stage *stage, int slice);
 /* Ends a step of the epoch: sums over the ranks of the stage, and takes the optimizer's step, unless
