@@ -87,6 +87,7 @@ static status train_slices(struct migration_run *m, const struct fine_tuning *f,
                            const char *checkpoint) {
     struct slicing *slicing = NULL;
     STATUS_TRY(comm_agree(m->job.session->world, find_slicing(m, &slicing)));
+    struct slice_models models = {m->source->params, m->target->params};
     struct slice_task task = {.config = &f->config,
                               .joint = joint,
                               .epochs = epochs,
@@ -94,7 +95,8 @@ static status train_slices(struct migration_run *m, const struct fine_tuning *f,
                               .data = m->job.data,
                               .augment = f->augment,
                               .slicing = slicing,
-                              .source = m->source->params,
+                              .load = slice_load,
+                              .context = &models,
                               .params = m->target->params,
                               .thaw = f->thaw,
                               .checkpoint = checkpoint,

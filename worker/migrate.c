@@ -86,6 +86,23 @@ status migrate(const struct machine *machine, const struct migration *migration,
     return error ? error : gather(machine->world, migration, &memory);
 }
 
+status migrate_part(const struct machine *machine, const struct migration *migration, struct params *part) {
+    struct evaluation *evaluation = NULL;
+    int statement = 0;
+    status error = migration_evaluation(migration, &evaluation);
+    for (struct chunk c = {0}; !error && chunk_next(migration, &c);) {
+        int param = graph_first_param(migration->plan->target, c.statement->layer) + c.statement->weight;
+        if (c.index != statement) evaluation_forget(evaluation);
+        statement = c.index;
+        if (!part->count[param]) continue;
+        error =
+            evaluation_rows(evaluation, c.value, c.first, c.n, params_at(part, param) + c.first * c.columns);
+        comm_alive(machine->world);
+    }
+    evaluation_destroy(&evaluation);
+    return error;
+}
+
 /* ---- what it would read ---- */
 
 struct counter {

@@ -33,6 +33,11 @@ struct migration {
 status migrate(const struct machine *machine, const struct migration *migration,
                struct params *params) STATUS_MUST_USE;
 
+/* Fills in the parameters that `part` has, and no others: this rank reads what these need, the partition is
+ * not used. Not collective. Errors likewise. */
+status migrate_part(const struct machine *machine, const struct migration *migration,
+                    struct params *part) STATUS_MUST_USE;
+
 /* What this rank evaluates a migration's expressions with. */
 status migration_evaluation(const struct migration *migration,
                             struct evaluation **evaluation) STATUS_MUST_USE;

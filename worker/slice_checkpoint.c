@@ -65,14 +65,32 @@ static void describe(struct slice_run *r, const struct states *s, struct checkpo
             checkpoint_add_array(c, state_name[i], s->whole[i]->data, (size_t)s->whole[i]->total);
 }
 
+/* What each rank starts from, joined. Ranks of a stage have the same, but stages may differ from run to run:
+ * the weights of each slice are told apart by sums that do not depend on who has them. */
+static status digest_start(const struct slice_run *r, char **digest) {
+    const struct stage *s = &r->stage;
+    int n = s->params->n;
+    int64_t *sum = NULL;
+    STATUS_TRY(comm_agree(r->machine->world, memory_alloc("slices", (size_t)n, sizeof *sum, (void **)&sum)));
+    for (int i = 0; i < n; i++) {
+        const uint32_t *bits = (const uint32_t *)(const void *)params_at(s->params, i);
+        for (int64_t j = 0; j < s->params->count[i] && s->replica == 0; j++)
+            sum[i] = (int64_t)((uint64_t)sum[i] * 6364136223846793005u + bits[j] + 1442695040888963407u);
+    }
+    status error = comm_sum_i64(r->machine->world, sum, (size_t)n);
+    if (!error) error = comm_agree(r->machine->world, bytes_digest(sum, (size_t)n * sizeof *sum, digest));
+    free(sum);
+    return error;
+}
+
 status slice_checkpoint_key(struct slice_run *r) {
     const struct slice_task *task = r->task;
     char *start = NULL;
     if (!task->checkpoint) return SUCCESS;
-    STATUS_TRY(bytes_digest(task->params->data, (size_t)task->params->total * sizeof(float), &start));
+    STATUS_TRY(digest_start(r, &start));
     int made = asprintf(&r->key, "%s %s %s", task->checkpoint_key, r->way->name, start);
     free(start);
-    return made < 0 ? status_no_memory("a checkpoint", 0) : SUCCESS;
+    return comm_agree(r->machine->world, made < 0 ? status_no_memory("a checkpoint", 0) : SUCCESS);
 }
 
 status slice_checkpoint_save(struct slice_run *r) {

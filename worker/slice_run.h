@@ -34,7 +34,8 @@ void slice_run_close(struct slice_run *run); /* collective; what slice_run_open(
 status slice_run_rebalance(struct slice_run *run, double computed) STATUS_MUST_USE;
 
 /* ---- worker/slice_checkpoint.c; collective ---- */
-status slice_checkpoint_key(struct slice_run *run) STATUS_MUST_USE; /* not collective */
+/* Which run a checkpoint belongs to: by what the open stages start from. */
+status slice_checkpoint_key(struct slice_run *run) STATUS_MUST_USE;
 status slice_checkpoint_save(struct slice_run *run) STATUS_MUST_USE;
 status slice_checkpoint_resume(struct slice_run *run, bool *found) STATUS_MUST_USE;
 

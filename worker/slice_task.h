@@ -14,10 +14,24 @@ struct slice_task {
     struct dataset *data;
     bool augment; /* as the data set's configuration says */
     const struct slicing *slicing;
-    const struct params *source;             /* the source's parameters */
-    struct params *params;                   /* the target's: start values in, trained values out */
-    const int64_t *thaw;                     /* as struct train_task has it */
+    /* Fills in parameters that this rank's slices use, of the source or of the target as it starts; `part`
+     * has no others. Not collective. */
+    status (*load)(void *context, bool source, struct params *part);
+    void *context;
+    struct params *params; /* the target's trained values go here; NULL on ranks that do not want them */
+    bool test;             /* say how the test part does before and after */
+    const int64_t *thaw;   /* as struct train_task has it */
     const char *checkpoint, *checkpoint_key; /* likewise */
 };
+
+/* For `load`, where the whole models are in memory: the context. */
+struct slice_models {
+    const struct params *source, *target;
+};
+static inline status slice_load(void *context, bool source, struct params *part) {
+    const struct slice_models *models = context;
+    params_copy(source ? models->source : models->target, part);
+    return SUCCESS;
+}
 
 #endif

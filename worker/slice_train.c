@@ -146,6 +146,27 @@ static status run_epoch(struct slice_run *r) {
     return slice_run_rebalance(r, mine);
 }
 
+/* How source and target do on the test part; NAN where that cannot be told. */
+static status test_before(struct slice_run *r) {
+    struct slice_train_result *result = r->result;
+    struct evaluation e = {0};
+    result->source_accuracy = result->start_accuracy = result->accuracy = NAN;
+    if (!dataset_size(r->task->data, DATASET_TEST) || !dataset_classes(r->task->data)) return SUCCESS;
+    STATUS_TRY(sweep_evaluate_source(&r->stage, DATASET_TEST, &e));
+    if (e.samples) result->source_accuracy = e.accuracy;
+    STATUS_TRY(sweep_evaluate(&r->stage, r->best, DATASET_TEST, &e));
+    result->start_accuracy = e.accuracy;
+    return SUCCESS;
+}
+
+static status test_after(struct slice_run *r) {
+    struct evaluation e = {0};
+    if (!r->task->test || isnan(r->result->start_accuracy)) return SUCCESS;
+    STATUS_TRY(sweep_evaluate(&r->stage, r->best, DATASET_TEST, &e));
+    r->result->accuracy = e.accuracy;
+    return SUCCESS;
+}
+
 static status run_epochs(struct slice_run *r) {
     bool found;
     STATUS_TRY(slice_checkpoint_resume(r, &found));
@@ -155,6 +176,7 @@ static status run_epochs(struct slice_run *r) {
         r->result->holdout_accuracy = e.accuracy;
     }
     while (r->epoch < r->task->epochs) STATUS_TRY(run_epoch(r));
+    STATUS_TRY(test_after(r));
     return slice_state_move(r->machine->world, r->task->slicing, false, r->stages, r->best, r->task->params);
 }
 
@@ -211,12 +233,12 @@ static status report_stages(struct slice_run *r) {
 }
 
 static status prepare(struct slice_run *r) {
-    status error = check(r);
-    if (!error) error = slice_checkpoint_key(r);
-    STATUS_TRY(comm_agree(r->machine->world, error));
+    STATUS_TRY(comm_agree(r->machine->world, check(r)));
     STATUS_TRY(share_out(r));
     STATUS_TRY(slice_run_open(r));
+    STATUS_TRY(slice_checkpoint_key(r));
     STATUS_TRY(comm_agree(r->machine->world, params_clone(r->stage.params, &r->best)));
+    if (r->task->test) STATUS_TRY(test_before(r));
     return report_stages(r);
 }
 

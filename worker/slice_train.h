@@ -13,6 +13,7 @@ struct slice_train_result {
     double predicted, measured; /* share of the time that ranks compute in, on average */
     double bytes;               /* most that a rank held of its slices: parameters, state, activations */
     char stages[256];           /* as in training.stages */
+    double source_accuracy, start_accuracy, accuracy; /* with task->test: of the test part, NAN: unknown */
 };
 
 /* Trains for task->epochs. With a hold-out part the target's weights that do best on it are returned, as in

@@ -49,7 +49,7 @@ static status make_source(struct stage *s) {
     struct opgraph *cut = NULL;
     STATUS_TRY(slicing_cut_source(s->task->slicing, s->first, s->end, true, &cut));
     status error = params_create_part(cut, &s->source);
-    if (!error) params_copy(s->task->source, s->source);
+    if (!error) error = s->task->load(s->task->context, true, s->source);
     opgraph_destroy(&cut);
     return error;
 }
@@ -62,7 +62,7 @@ static status make(struct stage *s) {
     STATUS_TRY(make_source(s));
     STATUS_TRY(slicing_cut_target(s->task->slicing, s->first, s->end, &s->graph));
     STATUS_TRY(params_create_part(s->graph, &s->params));
-    params_copy(s->task->params, s->params);
+    STATUS_TRY(s->task->load(s->task->context, false, s->params));
     STATUS_TRY(params_create_part(s->graph, &s->grads));
     STATUS_TRY(params_create_part(s->graph, &s->sum));
     STATUS_TRY(optimizer_create(&plain, s->graph, s->params, s->machine->threads, &s->optimizer));

@@ -81,74 +81,101 @@ status sweep_source(struct stage *s, struct boundary_cache *cache) {
     return error ? error : boundary_cache_sync(cache);
 }
 
-/* ---- the target's outputs ---- */
+/* ---- outputs ---- */
 
 struct forward_sweep {
     struct stage *stage;
+    struct source_part *source; /* of the source; or of the target: */
     struct exec *exec;
+    struct stage_link in, out;
     float *x;       /* of the first stage */
     int32_t *label; /* of the last stage */
-    struct stage_link in, out;
     struct loss_result result;
 };
 
-static status open_forward(struct forward_sweep *f, struct params *params) {
+static status open_forward(struct forward_sweep *f) {
+    struct stage *s = f->stage;
+    if (stage_is_first(s))
+        STATUS_TRY(memory_alloc("a batch", (size_t)(s->micro * slicing_target_floats(s->task->slicing, 0)),
+                                sizeof *f->x, (void **)&f->x));
+    if (!stage_is_last(s)) return SUCCESS;
+    return memory_alloc("labels", (size_t)s->micro, sizeof *f->label, (void **)&f->label);
+}
+
+static status open_target(struct forward_sweep *f, struct params *params) {
     struct stage *s = f->stage;
     const struct slicing *slicing = s->task->slicing;
     struct exec_options options = {.batch = s->micro, .mode = EXEC_INFER, .threads = s->machine->threads};
     STATUS_TRY(s->machine->engine->compile(s->graph, &options, &f->exec));
     STATUS_TRY(exec_set_params(f->exec, params));
-    if (stage_is_first(s))
-        STATUS_TRY(memory_alloc("a batch", (size_t)(s->micro * slicing_target_floats(slicing, 0)),
-                                sizeof *f->x, (void **)&f->x));
-    else
+    if (!stage_is_first(s))
         STATUS_TRY(link_open(&f->in, s, LINK_TARGET, s->index - 1, true,
                              slicing_target_floats(slicing, s->first), DEPTH));
-    if (stage_is_last(s))
-        return memory_alloc("labels", (size_t)s->micro, sizeof *f->label, (void **)&f->label);
+    if (stage_is_last(s)) return SUCCESS;
     return link_open(&f->out, s, LINK_TARGET, s->index + 1, false, slicing_target_floats(slicing, s->end),
                      DEPTH);
 }
 
-static status forward_turn(struct forward_sweep *f, const struct turn *turn, bool failed) {
-    struct stage *s = f->stage;
+static void close_forward(struct forward_sweep *f) {
+    link_close(&f->in);
+    link_close(&f->out);
+    source_part_close(&f->source);
+    exec_destroy(&f->exec);
+    free(f->x);
+    free(f->label);
+}
+
+static void add_loss(struct forward_sweep *f, const struct turn *turn, const float *logits) {
     char kind[] = "cross_entropy";
     const struct loss_config loss = {.kind = kind, .temperature = 1};
+    const struct stage *s = f->stage;
+    loss_add(&loss, fresh(s, turn), slicing_target_floats(s->task->slicing, s->end), logits, NULL, f->label,
+             1, NULL, &f->result);
+}
+
+static status target_turn(struct forward_sweep *f, const struct turn *turn, bool failed) {
     const float *input = f->x;
-    int64_t n = fresh(s, turn);
     status error = SUCCESS;
-    if (!failed && (f->x || f->label)) error = stage_read(s, turn, f->x, f->label);
-    if (f->in.relay) error = status_first(error, link_take(&f->in, &input));
+    if (f->in.relay) error = link_take(&f->in, &input);
     if (!error && !failed) error = exec_forward(f->exec, &input);
-    if (f->out.relay)
-        error =
-            status_first(error, link_give(&f->out, turn, error || failed ? NULL : exec_output(f->exec, 0)));
-    else if (!error && !failed && n)
-        loss_add(&loss, n, slicing_target_floats(s->task->slicing, s->end), exec_output(f->exec, 0), NULL,
-                 f->label, 1, NULL, &f->result);
+    const float *output = error || failed ? NULL : exec_output(f->exec, 0);
+    if (f->out.relay) error = status_first(error, link_give(&f->out, turn, output));
+    else if (output) add_loss(f, turn, output);
     if (f->in.relay) error = status_first(error, link_release(&f->in));
     return error;
 }
 
-status sweep_evaluate(struct stage *s, struct params *params, enum dataset_part part,
-                      struct evaluation *evaluation) {
+static status source_turn(struct forward_sweep *f, const struct turn *turn, bool failed) {
+    status error = source_part_turn(f->source, turn, f->x, failed);
+    if (!error && !failed && f->label) add_loss(f, turn, source_part_at(f->source, f->stage->end));
+    return status_first(error, source_part_end(f->source));
+}
+
+static status run_forward(struct forward_sweep *f, int64_t steps) {
+    struct stage *s = f->stage;
+    status error = f->source ? source_part_begin(f->source, 0, steps) : link_begin(&f->in, 0, steps);
+    struct turn turn = stage_first_turn(s, 0, steps);
+    for (; turn.step < steps; stage_next_turn(s, steps, &turn)) {
+        if (!error && (f->x || f->label)) error = stage_read(s, &turn, f->x, f->label);
+        bool failed = error != SUCCESS;
+        error =
+            status_first(error, f->source ? source_turn(f, &turn, failed) : target_turn(f, &turn, failed));
+    }
+    return status_first(error, f->source ? source_part_flush(f->source) : link_flush(&f->out));
+}
+
+/* params NULL: of the source. */
+static status evaluate_sweep(struct stage *s, struct params *params, enum dataset_part part,
+                             struct evaluation *evaluation) {
     const struct comm *world = s->machine->world;
     struct forward_sweep f = {.stage = s};
     int64_t *order = NULL, steps = 0;
     status error = begin(s, part, &order, &steps);
-    if (!error) error = open_forward(&f, params);
+    if (!error) error = open_forward(&f);
+    if (!error) error = params ? open_target(&f, params) : source_part_open(s, false, &f.source);
     error = comm_agree(world, error);
-    bool opened = !error;
-    if (opened) error = link_begin(&f.in, 0, steps);
-    struct turn turn = stage_first_turn(s, 0, steps);
-    for (; opened && turn.step < steps; stage_next_turn(s, steps, &turn))
-        error = status_first(error, forward_turn(&f, &turn, error != SUCCESS));
-    if (opened) error = comm_agree(world, status_first(error, link_flush(&f.out)));
-    link_close(&f.in);
-    link_close(&f.out);
-    exec_destroy(&f.exec);
-    free(f.x);
-    free(f.label);
+    if (!error) error = comm_agree(world, run_forward(&f, steps));
+    close_forward(&f);
     free(order);
     s->order = NULL;
     STATUS_TRY(error);
@@ -161,4 +188,16 @@ status sweep_evaluate(struct stage *s, struct params *params, enum dataset_part 
         evaluation->accuracy = sum[1] / (double)n;
     }
     return SUCCESS;
+}
+
+status sweep_evaluate(struct stage *s, struct params *params, enum dataset_part part,
+                      struct evaluation *evaluation) {
+    return evaluate_sweep(s, params, part, evaluation);
+}
+
+status sweep_evaluate_source(struct stage *s, enum dataset_part part, struct evaluation *evaluation) {
+    const struct slicing *slicing = s->task->slicing;
+    *evaluation = (struct evaluation){0};
+    return slicing->boundary[slicing->nslices].source < 0 ? SUCCESS
+                                                          : evaluate_sweep(s, NULL, part, evaluation);
 }

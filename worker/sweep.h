@@ -16,4 +16,8 @@ status sweep_source(struct stage *stage, struct boundary_cache *cache) STATUS_MU
 status sweep_evaluate(struct stage *stage, struct params *params, enum dataset_part part,
                       struct evaluation *evaluation) STATUS_MUST_USE;
 
+/* The same of the source; without samples if it is for another task. Collective. */
+status sweep_evaluate_source(struct stage *stage, enum dataset_part part,
+                             struct evaluation *evaluation) STATUS_MUST_USE;
+
 #endif

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include "io/checkpoint.h"
+#include "worker/evaluate.h"
 #include "worker/slice_run.h"
 #include "worker/slice_state.h"
 
@@ -18,7 +19,8 @@ static struct params *trained(const struct machine *machine, const struct nets *
                               .data = data,
                               .augment = !strcmp(config->cache, "off"),
                               .slicing = nets->slicing,
-                              .source = nets->source_params,
+                              .load = slice_load,
+                              .context = &(struct slice_models){nets->source_params, params},
                               .params = params};
     must(slice_train(machine, &task, result));
     dataset_close(&data);
@@ -113,7 +115,8 @@ static void check_formula(const struct engine *engine, double progressive, const
                               .seed = 21,
                               .data = data,
                               .slicing = nets.slicing,
-                              .source = nets.source_params,
+                              .load = slice_load,
+                              .context = &(struct slice_models){nets.source_params, params},
                               .params = params};
     struct slice_train_result result;
     must(slice_train(&machine, &task, &result));
@@ -214,7 +217,8 @@ static void test_cache(void **state) {
                                   .seed = 21,
                                   .data = data,
                                   .slicing = nets.slicing,
-                                  .source = nets.source_params,
+                                  .load = slice_load,
+                                  .context = &(struct slice_models){nets.source_params, result[i]},
                                   .params = result[i]};
         must(slice_train(&machine, &task, i ? &b : &a));
         dataset_close(&data);
@@ -268,6 +272,42 @@ static void test_own_share(void **state) {
     assert_true(slice_own_share(0, 3, 4, 59, 60) == 0);
 }
 
+/* Accuracies are those of models that one rank has as a whole. */
+static void test_accuracies(void **state) {
+    (void)state;
+    write_data();
+    const struct engine *engine = NULL;
+    must(engine_find(NULL, &engine));
+    struct nets nets = open_nets(true);
+    struct machine alone = machine_of(engine, self), machine = machine_of(engine, world);
+    for (int i = 0; stages_at(comm_size(world), i); i++) {
+        struct training_config c = config_of(2, 12);
+        c.stages = text_of(stages_at(comm_size(world), i));
+        struct dataset *data = open_data(node, 0);
+        struct params *params = net_params(nets.target, 8);
+        struct evaluation source, start, end;
+        must(evaluate(&alone, nets.source, nets.source_params, data, DATASET_TEST, &source));
+        must(evaluate(&alone, nets.target, params, data, DATASET_TEST, &start));
+        struct slice_task task = {.config = &c,
+                                  .epochs = 2,
+                                  .seed = 21,
+                                  .data = data,
+                                  .slicing = nets.slicing,
+                                  .load = slice_load,
+                                  .context = &(struct slice_models){nets.source_params, params},
+                                  .params = params,
+                                  .test = true};
+        struct slice_train_result result;
+        must(slice_train(&machine, &task, &result));
+        must(evaluate(&alone, nets.target, params, data, DATASET_TEST, &end));
+        all_true(result.source_accuracy == source.accuracy && result.start_accuracy == start.accuracy &&
+                 result.accuracy == end.accuracy);
+        params_destroy(&params);
+        dataset_close(&data);
+    }
+    close_nets(&nets);
+}
+
 /* ---- what ends it ---- */
 
 static status error_of(struct training_config *c, const struct machine *machine) {
@@ -280,7 +320,8 @@ static status error_of(struct training_config *c, const struct machine *machine)
                               .data = data,
                               .augment = true,
                               .slicing = nets.slicing,
-                              .source = nets.source_params,
+                              .load = slice_load,
+                              .context = &(struct slice_models){nets.source_params, params},
                               .params = params};
     struct slice_train_result result;
     status error = slice_train(machine, &task, &result);
@@ -413,7 +454,8 @@ static void test_stopped_and_resumed(void **state) {
                                           .data = data,
                                           .augment = true,
                                           .slicing = nets.slicing,
-                                          .source = nets.source_params,
+                                          .load = slice_load,
+                                          .context = &(struct slice_models){nets.source_params, result[run]},
                                           .params = result[run],
                                           .checkpoint = run ? path : NULL,
                                           .checkpoint_key = "test"};
@@ -457,7 +499,8 @@ static void test_rebalanced(void **state) {
                                   .seed = 21,
                                   .data = data,
                                   .slicing = nets.slicing,
-                                  .source = nets.source_params,
+                                  .load = slice_load,
+                                  .context = &(struct slice_models){nets.source_params, params},
                                   .params = params};
         struct slice_train_result result = {0};
         struct slice_run r = {
@@ -505,10 +548,15 @@ static void test_rebalanced(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        IN_SHARED_FOLDER(test_formula),      IN_SHARED_FOLDER(test_stages_do_not_matter),
-        IN_SHARED_FOLDER(test_cache),        IN_SHARED_FOLDER(test_source_stays),
-        IN_SHARED_FOLDER(test_errors),       cmocka_unit_test(test_own_share),
-        IN_SHARED_FOLDER(test_failing_rank), IN_SHARED_FOLDER(test_stopped_and_resumed),
+        IN_SHARED_FOLDER(test_formula),
+        IN_SHARED_FOLDER(test_stages_do_not_matter),
+        IN_SHARED_FOLDER(test_cache),
+        IN_SHARED_FOLDER(test_source_stays),
+        IN_SHARED_FOLDER(test_accuracies),
+        IN_SHARED_FOLDER(test_errors),
+        cmocka_unit_test(test_own_share),
+        IN_SHARED_FOLDER(test_failing_rank),
+        IN_SHARED_FOLDER(test_stopped_and_resumed),
         IN_SHARED_FOLDER(test_rebalanced),
     };
     return run_on_ranks(argc, argv, tests, sizeof tests / sizeof *tests);

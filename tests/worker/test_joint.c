@@ -45,7 +45,8 @@ static void compare(const struct engine *engine, struct training_config *config,
                                   .data = data,
                                   .augment = augment,
                                   .slicing = nets.slicing,
-                                  .source = nets.source_params,
+                                  .load = slice_load,
+                                  .context = &(struct slice_models){nets.source_params, params},
                                   .params = params};
         struct slice_train_result result;
         must(slice_train(&machine, &task, &result));
