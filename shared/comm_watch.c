@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define SPINS 1000      /* tests before the core is offered to others, and the clock looked at */
-#define TESTS_A_LOOK 16 /* then, between two looks at the clock */
-#define LOOK_S 1e-3     /* between two looks at what others ask */
-#define ALIVE_S 0.1     /* the same between waits */
+#define SPIN_S 2e-4 /* before the core is offered to others */
+#define TESTS_A_LOOK                                                                                         \
+    16              /* until then, between two looks at the clock; a test may give the core away itself      \
+                     */
+#define LOOK_S 1e-3 /* between two looks at what others ask */
+#define OPERATIONS_AN_ANSWER 64
+#define ALIVE_S 0.1 /* the same between waits */
 #define FINALIZE_LATER_S 5
 #define SUSPENDED_S 1.0 /* of a longer gap in the loop this rank itself was the cause */
 
@@ -18,6 +21,7 @@ struct comm_watch {
     struct comm_inquiry *inquiry;
     struct comm_wait wait;
     double looked;
+    uint64_t operations;
     comm_observer *seen;
     void *context; /* of it */
 };
@@ -108,12 +112,25 @@ static void look(struct comm_watch *w) {
     comm_inquiry_ask(w->inquiry, &w->wait, now);
 }
 
+/* Most waits are over before the clock has to be looked at. */
+static int wait_briefly(MPI_Request *request, int *done) {
+    double end = 0;
+    for (int tests = 1;; tests++) {
+        int code = MPI_Test(request, done, MPI_STATUS_IGNORE);
+        if (*done || code != MPI_SUCCESS) return code;
+        if (tests % TESTS_A_LOOK) continue;
+        double now = comm_time();
+        if (end == 0) end = now + SPIN_S;
+        if (now >= end) return MPI_SUCCESS;
+    }
+}
+
 static int wait_long(struct comm_watch *w, const struct comm_operation *o, MPI_Request *request) {
     int done = 0, code = MPI_SUCCESS;
     w->looked = comm_time();
     w->wait = (struct comm_wait){.operation = o, .since = w->looked, .serial = w->wait.serial + 1};
-    for (int tests = 1; !done && code == MPI_SUCCESS; tests++) {
-        if (tests % TESTS_A_LOOK == 0) look(w);
+    while (!done && code == MPI_SUCCESS) {
+        look(w);
         sched_yield();
         code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
     }
@@ -131,9 +148,9 @@ struct comm_operation comm_operation_begin(const struct comm *comm, const char *
 status comm_operation_end(const struct comm_operation *o, int code, MPI_Request *request) {
     struct comm_watch *w = comm_watch_of(o->comm);
     int done = 0;
-    for (int i = 0; i < SPINS && !done && code == MPI_SUCCESS; i++)
-        code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
+    if (code == MPI_SUCCESS) code = wait_briefly(request, &done);
     if (!done && code == MPI_SUCCESS) code = wait_long(w, o, request);
+    if (++w->operations % OPERATIONS_AN_ANSWER == 0) comm_alive(o->comm);
     if (w->seen) w->seen(w->context, o->name, o->nbytes, o->begin, comm_time());
     return code == MPI_SUCCESS ? SUCCESS : comm_mpi_check(code, o->name);
 }

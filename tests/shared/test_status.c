@@ -53,6 +53,7 @@ static void test_exit_codes(void **state) {
     assert_int_equal(status_exit_code(STATUS_INTERNAL), 70);
     assert_int_equal(status_exit_code(STATUS_IO), 74);
     assert_int_equal(status_exit_code(STATUS_CHECKPOINTED), 75);
+    assert_int_equal(status_exit_code(STATUS_SILENT), 76);
     assert_string_equal(status_meaning(STATUS_MEMORY), "out of memory");
 }
 

@@ -183,6 +183,10 @@ static bool end_process(pid_t pid) {
     return kill(pid, SIGKILL) == 0;
 }
 
+static bool stop_process(pid_t pid) {
+    return kill(pid, SIGSTOP) == 0;
+}
+
 static bool let_go_on(pid_t pid) {
     return kill(pid, SIGCONT) == 0;
 }
@@ -204,9 +208,13 @@ static int remove_folder(void **state) {
     return rmdir(folder);
 }
 
-/* Runs ranks; returns mpirun's exit code, with what they wrote in err and the time it took. `pause`: seconds
- * after which all that stopped go on; 0: never. */
-static int run(int n, int kind, int which, const char *how, double pause, double *seconds) {
+static void sleep_until(double end) {
+    while (comm_time() < end) usleep(10000);
+}
+
+/* Runs ranks; returns mpirun's exit code, with what they wrote in err and the time it took. `stop`, `go_on`:
+ * seconds after which all are stopped, and go on; 0: never. */
+static int run(int n, int kind, int which, const char *how, double stop, double go_on, double *seconds) {
     char command[2048], path[128];
     empty_folder();
     snprintf(path, sizeof path, "%s/err", folder);
@@ -220,8 +228,10 @@ static int run(int n, int kind, int which, const char *how, double pause, double
         _exit(97);
     }
     int code = 0;
-    for (double end = begin + pause; pause > 0 && comm_time() < end;) usleep(10000);
-    if (pause > 0) for_each_pid(let_go_on);
+    if (stop > 0) sleep_until(begin + stop);
+    if (stop > 0) for_each_pid(stop_process);
+    if (go_on > 0) sleep_until(begin + go_on);
+    if (go_on > 0) for_each_pid(let_go_on);
     waitpid(pid, &code, 0);
     *seconds = comm_time() - begin;
     FILE *file = fopen(path, "r");
@@ -250,7 +260,7 @@ static const char *the_line(char *line, size_t size) {
 static void stop_one(int n, int kind, int which, const char *how) {
     char line[1024], wanted[128];
     double seconds = 0;
-    int code = run(n, kind, which, how, 0, &seconds), waiter = -1;
+    int code = run(n, kind, which, how, 0, 0, &seconds), waiter = -1;
     the_line(line, sizeof line);
     snprintf(wanted, sizeof wanted, "godwit: rank %d has not answered for ", which);
     if (code != 76 || strncmp(line, wanted, strlen(wanted)) != 0)
@@ -288,7 +298,7 @@ static void a_stuck_rank_is_named(void **state) {
 static void a_rank_that_computes_is_not_named(void **state) {
     (void)state;
     double seconds = 0;
-    int code = run(3, 2, 1, "alive", 0, &seconds);
+    int code = run(3, 2, 1, "alive", 0, 0, &seconds);
     if (code) fail_msg("exit code %d\n%s", code, err);
     assert_true(seconds >= 6 * LIMIT_S);
 }
@@ -296,8 +306,18 @@ static void a_rank_that_computes_is_not_named(void **state) {
 static void a_rank_that_goes_on_is_not_named(void **state) {
     (void)state;
     double seconds = 0;
-    int code = run(2, 0, 1, "patient", 3, &seconds);
+    int code = run(2, 0, 1, "patient", 0, 3, &seconds);
     if (code) fail_msg("exit code %d\n%s", code, err);
+}
+
+/* Rank 1 computes and answers; meanwhile all are stopped for longer than the limit and what is added to it.
+ */
+static void a_pause_of_all_is_forgiven(void **state) {
+    (void)state;
+    double seconds = 0;
+    int code = run(3, 2, 1, "alive", 1.5, 5.5, &seconds);
+    if (code) fail_msg("exit code %d\n%s", code, err);
+    assert_true(seconds >= 6 * LIMIT_S);
 }
 
 /* Rank 1 waits for a message that nobody sends. */
@@ -305,7 +325,7 @@ static void ranks_that_wait_for_each_other_are_told(void **state) {
     (void)state;
     char line[1024];
     double seconds = 0;
-    int code = run(3, 0, 1, "deadlock", 0, &seconds);
+    int code = run(3, 0, 1, "deadlock", 0, 0, &seconds);
     the_line(line, sizeof line);
     if (code != 70 || strncmp(line, "godwit: all ranks have waited for ", 34) != 0 ||
         !strstr(line, "rank 0 in barrier (test), rank 1 in receive (test), rank 2 in barrier (test)"))
@@ -321,6 +341,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_stuck_rank_is_named),
         cmocka_unit_test(a_rank_that_computes_is_not_named),
         cmocka_unit_test(a_rank_that_goes_on_is_not_named),
+        cmocka_unit_test(a_pause_of_all_is_forgiven),
         cmocka_unit_test(ranks_that_wait_for_each_other_are_told),
     };
     const struct CMUnitTest all[] = {cmocka_unit_test(a_stopped_rank_is_named_everywhere)};
