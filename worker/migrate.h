@@ -33,8 +33,8 @@ struct migration {
 status migrate(const struct machine *machine, const struct migration *migration,
                struct params *params) STATUS_MUST_USE;
 
-/* Fills in the parameters that `part` has, and no others: this rank reads what these need, the partition is
- * not used. Not collective. Errors likewise. */
+/* Fills in the parameters that `part` has, and no others: this rank reads what these need, whatever the
+ * partition. Not collective. Errors likewise. */
 status migrate_part(const struct machine *machine, const struct migration *migration,
                     struct params *part) STATUS_MUST_USE;
 
