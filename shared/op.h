@@ -9,6 +9,9 @@
 
 #include "shared/tensor.h"
 
+struct comm;
+struct comm_window;
+
 /* X(name, text, inputs (-1: one or more), parameters at most) */
 #define OP_KINDS(X)                                                                                          \
     X(CONV, "conv", 1, 2)                     /* kernel (kh,kw,C/groups,M), [bias (M)] */                    \
@@ -231,13 +234,20 @@ struct params {
     int64_t *count;     /* [n] floats */
     int64_t ntrainable; /* floats, padding included */
     int64_t total;      /* floats, padding included */
-    float *data;        /* [total], owned, 64-byte aligned */
+    float *data;        /* [total], 64-byte aligned, owned: by this rank, or by the window */
+    struct comm_window *window; /* that data lies in, once for all ranks of a node; NULL: a rank's own */
 };
 
 /* Zero-filled. */
 status params_create(const struct opgraph *graph, struct params **params) STATUS_MUST_USE;
+/* The same in memory that the ranks of `node` share: who writes them is to be parted from who reads them by
+ * params_sync. Collective over `node`. */
+status params_create_shared(const struct opgraph *graph, const struct comm *node,
+                            struct params **params) STATUS_MUST_USE;
+status params_sync(const struct params *params) STATUS_MUST_USE; /* collective over the node if shared */
+/* A rank's own copy. */
 status params_clone(const struct params *params, struct params **clone) STATUS_MUST_USE;
-void params_destroy(struct params **params);
+void params_destroy(struct params **params); /* collective over the node if shared */
 
 static inline float *params_at(const struct params *params, int i) {
     return params->data + params->offset[i];

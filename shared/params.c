@@ -1,9 +1,11 @@
+#include "shared/comm.h"
 #include "shared/op.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define ALIGN_FLOATS 16
+#define ALIGN_BYTES (ALIGN_FLOATS * sizeof(float))
 
 static status params_layout(int n, struct params **params) {
     struct params *p = calloc(1, sizeof *p);
@@ -19,7 +21,8 @@ static status params_layout(int n, struct params **params) {
     return SUCCESS;
 }
 
-status params_create(const struct opgraph *graph, struct params **params) {
+/* All but the values. */
+static status params_place(const struct opgraph *graph, struct params **params) {
     struct params *p = NULL;
     STATUS_TRY(params_layout(graph->nparams, &p));
     for (int trainable = 1; trainable >= 0; trainable--) {
@@ -37,6 +40,13 @@ status params_create(const struct opgraph *graph, struct params **params) {
         }
         if (trainable) p->ntrainable = p->total;
     }
+    *params = p;
+    return SUCCESS;
+}
+
+status params_create(const struct opgraph *graph, struct params **params) {
+    struct params *p = NULL;
+    STATUS_TRY(params_place(graph, &p));
     status error = memory_alloc("parameters", (size_t)p->total, sizeof(float), (void **)&p->data);
     if (error) {
         params_destroy(&p);
@@ -44,6 +54,32 @@ status params_create(const struct opgraph *graph, struct params **params) {
     }
     *params = p;
     return SUCCESS;
+}
+
+static status share(struct params *p, const struct comm *node) {
+    size_t nbytes = (size_t)p->total * sizeof(float);
+    void *memory = NULL;
+    STATUS_TRY(comm_window_create(node, nbytes + ALIGN_BYTES, &memory, &p->window));
+    /* Every rank sees the window at an address of its own, but at the same place in a page. */
+    p->data = (float *)(((uintptr_t)memory + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES);
+    if (comm_is_root(node)) memset(p->data, 0, nbytes);
+    return comm_window_sync(p->window);
+}
+
+status params_create_shared(const struct opgraph *graph, const struct comm *node, struct params **params) {
+    struct params *p = NULL;
+    status error = comm_agree(node, params_place(graph, &p));
+    if (!error) error = share(p, node);
+    if (error) {
+        params_destroy(&p);
+        return error;
+    }
+    *params = p;
+    return SUCCESS;
+}
+
+status params_sync(const struct params *params) {
+    return params->window ? comm_window_sync(params->window) : SUCCESS;
 }
 
 status params_clone(const struct params *params, struct params **clone) {
@@ -67,7 +103,8 @@ void params_destroy(struct params **params) {
     if (!*params) return;
     free((*params)->offset);
     free((*params)->count);
-    free((*params)->data);
+    if ((*params)->window) comm_window_destroy(&(*params)->window);
+    else free((*params)->data);
     free(*params);
     *params = NULL;
 }
