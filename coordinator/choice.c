@@ -95,17 +95,19 @@ static status say(struct choice *choice, int length) {
 static status say_chosen(const char *by, int n, int within, const struct report_target *t,
                          struct choice *choice) {
     const struct report *r = &t[choice->chosen].report;
-    char figure[64];
-    if (!strcmp(by, "accuracy"))
-        snprintf(figure, sizeof figure, "highest %s, %.2f %%",
-                 isnan(r->target.accuracy) ? "agreement with the source" : "accuracy", 100 * quality(r));
-    else if (!strcmp(by, "params"))
-        snprintf(figure, sizeof figure, "fewest parameters, %lld", (long long)r->target.parameters);
-    else if (!strcmp(by, "flops"))
-        snprintf(figure, sizeof figure, "fewest operations, %.2f MFLOP", r->target.flops / 1e6);
-    else snprintf(figure, sizeof figure, "lowest latency, %.3f ms", 1e3 * r->target.latency_s);
-    return say(choice, asprintf(&choice->reason, "%s of the %d of %d targets within the limits", figure,
-                                within, n));
+    char what[64], figure[64];
+    snprintf(what, sizeof what, "%s",
+             !strcmp(by, "params")         ? "fewest parameters"
+             : !strcmp(by, "flops")        ? "fewest operations"
+             : !strcmp(by, "latency")      ? "lowest latency"
+             : isnan(r->target.accuracy)   ? "highest agreement with the source"
+                                           : "highest accuracy");
+    if (!strcmp(by, "params")) snprintf(figure, sizeof figure, "%lld", (long long)r->target.parameters);
+    else if (!strcmp(by, "flops")) snprintf(figure, sizeof figure, "%.2f MFLOP", r->target.flops / 1e6);
+    else if (!strcmp(by, "latency")) snprintf(figure, sizeof figure, "%.3f ms", 1e3 * r->target.latency_s);
+    else snprintf(figure, sizeof figure, "%.2f %%", 100 * quality(r));
+    return say(choice, asprintf(&choice->reason, "%s, %s, of the %d of %d targets within the limits", what,
+                                figure, within, n));
 }
 
 static status say_nearest(const struct choose_config *c, const struct report_target *t,

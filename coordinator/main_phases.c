@@ -136,7 +136,9 @@ status memory_measure_source(struct migration_run *m, bool labelled) {
     m->report.source.accuracy = NAN;
     if (labelled)
         STATUS_TRY(accuracy_of(m, m->source_logits, m->source->params, "source", &m->report.source.accuracy));
-    return latency_of(m, m->source, &m->report.source.latency_s);
+    STATUS_TRY(latency_of(m, m->source, &m->report.source.latency_s));
+    double *latency_s = &m->report.source.latency_s; /* for all groups' first ranks */
+    return comm_bcast(m->job.session->world, 0, latency_s, sizeof *latency_s);
 }
 
 status memory_phases(struct migration_run *m) {

@@ -102,6 +102,10 @@ static status find_needs(const struct config *c, struct made *made, bool *loads,
 
 /* ---- the tally ---- */
 
+static int64_t count_of(double value) {
+    return value > 0 ? (int64_t)value : 0;
+}
+
 /* The figures of a target that an earlier run has published. */
 static status read_figures(const char *model, struct report *r) {
     static const char *const names[] = {"test_accuracy",        "agreement",    "parameters", "flops",
@@ -114,8 +118,8 @@ static status read_figures(const char *model, struct report *r) {
     status error = provenance_figures(path, (int)(sizeof names / sizeof *names), names, v);
     free(path);
     if (error) return error;
-    *r = (struct report){.source = {(int64_t)v[5], v[6], v[7], v[8]},
-                         .target = {(int64_t)v[2], v[3], v[0], v[4]},
+    *r = (struct report){.source = {count_of(v[5]), v[6], v[7], v[8]},
+                         .target = {count_of(v[2]), v[3], v[0], v[4]},
                          .agreement = v[1],
                          .refit_accuracy = NAN,
                          .refit_agreement = NAN};
@@ -143,7 +147,7 @@ static status open_tally(const struct migration_run *g, struct tally **tally, st
         error = find_published(*tally, &made[i]);
         if (!error && made[i].published)
             log_line(g->job.session->log, LOG_INFO,
-                     "%s: this run published it before it was stopped, as %s (delete %s to make it anew)",
+                     "%s: made before this run was stopped: %s (delete %s to make it anew)",
                      made[i].name, made[i].path, path);
     }
     free(path);
@@ -208,7 +212,7 @@ static status error_of_targets(const struct wave_task *task) {
     for (int i = 0; i < n && comm_is_root(task->ground->job.session->world); i++) {
         const struct made *m = &task->made[i];
         if (m != first && m->code != STATUS_OK)
-            log_line(log, LOG_WARN, "target \"%s\" was not made: %s", m->name, m->message);
+            log_line(log, m->code == STATUS_CHECKPOINTED ? LOG_INFO : LOG_WARN, "target \"%s\" was not made: %s", m->name, m->message);
     }
     return first ? status_fail(first->code, "target \"%s\": %s", first->name, first->message) : SUCCESS;
 }

@@ -65,10 +65,13 @@ static status make_target(struct wave *w, struct held *h) {
     return SUCCESS;
 }
 
-/* This group's, in the order in which they stand. */
+/* This group's, in the order in which they stand, but first those that cannot be compiled, of which nothing was
+ * foretold: their errors are better known early. */
 static void take_targets(struct wave *w) {
-    for (int i = 0; i < w->n; i++)
-        if (w->schedule->group[i] == w->group) w->held[w->nheld++].number = w->target[i];
+    for (int compiles = 0; compiles <= 1; compiles++)
+        for (int i = 0; i < w->n; i++)
+            if (w->schedule->group[i] == w->group && (w->task->made[w->target[i]].cost > 0) == compiles)
+                w->held[w->nheld++].number = w->target[i];
 }
 
 static void make_all(struct wave *w) {
@@ -76,8 +79,8 @@ static void make_all(struct wave *w) {
     for (int i = 0; i < w->nheld; i++) {
         struct held *h = &w->held[i];
         h->error = make_target(w, h);
-        if (h->error && comm_is_root(w->world) && status_code(h->error) != STATUS_CHECKPOINTED)
-            log_line(w->task->ground->job.session->log, LOG_DEBUG, "%s: %s", w->task->made[h->number].name,
+        if (h->error && h->session.log)
+            log_line(h->session.log, LOG_INFO, "ends here, the other targets go on: %s",
                      status_message(h->error));
     }
     w->seconds = comm_time() - start;
@@ -162,6 +165,9 @@ static status measure(struct wave *w, double seconds) {
 static void say_groups(const struct wave *w) {
     const struct schedule *s = w->schedule;
     struct log *log = w->task->ground->job.session->log;
+    for (int i = 0; i < w->n; i++)
+        LOG_EVENT(log, "target", {"name", 0, w->task->made[w->target[i]].name}, {"group", s->group[i], NULL},
+                  {"operations", w->task->made[w->target[i]].cost, NULL});
     for (int g = 0; g < s->ngroups; g++) {
         char names[512] = "";
         size_t used = 0;
@@ -170,8 +176,8 @@ static void say_groups(const struct wave *w) {
                 used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
                                          w->task->made[w->target[i]].name);
         int first = schedule_first_rank(s, g), last = schedule_first_rank(s, g + 1) - 1;
-        if (first == last) log_line(log, LOG_INFO, "rank %d: %s", first, used ? names : "nothing");
-        else log_line(log, LOG_INFO, "ranks %d to %d: %s", first, last, used ? names : "nothing");
+        if (first == last) log_line(log, LOG_INFO, "rank %d makes %s", first, used ? names : "nothing");
+        else log_line(log, LOG_INFO, "ranks %d to %d make %s", first, last, used ? names : "nothing");
         LOG_EVENT(log, "group", {"first_rank", first, NULL}, {"last_rank", last, NULL}, {"targets", 0, names});
     }
 }
