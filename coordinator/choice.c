@@ -31,12 +31,16 @@ static double known(double value) {
 
 static void list_limits(const struct choose_config *c, const struct report *r, struct limit limit[NLIMITS]) {
     double flops = known(r->target.flops), latency = known(r->target.latency_s);
-    limit[0] = (struct limit){"params", of_source(c->params, (double)r->source.parameters),
-                              (double)r->target.parameters, false, 1, " parameters"};
+    limit[0] = (struct limit){"params",
+                              of_source(c->params, (double)r->source.parameters),
+                              (double)r->target.parameters,
+                              false,
+                              1,
+                              " parameters"};
     limit[1] = (struct limit){"flops", of_source(c->flops, r->source.flops), flops, false, 1e-6, " MFLOP"};
     limit[2] = (struct limit){"latency_ms", c->latency_ms / 1e3, latency, false, 1e3, " ms"};
-    limit[3] = (struct limit){
-        "latency_ratio", c->latency_ratio * r->source.latency_s, latency, false, 1e3, " ms"};
+    limit[3] =
+        (struct limit){"latency_ratio", c->latency_ratio * r->source.latency_s, latency, false, 1e3, " ms"};
     limit[4] = (struct limit){"accuracy", c->accuracy, quality(r), true, 100, " %"};
     if (!(c->params > 0)) limit[0].most = 0;
     if (!(c->flops > 0)) limit[1].most = 0;
@@ -97,11 +101,11 @@ static status say_chosen(const char *by, int n, int within, const struct report_
     const struct report *r = &t[choice->chosen].report;
     char what[64], figure[64];
     snprintf(what, sizeof what, "%s",
-             !strcmp(by, "params")         ? "fewest parameters"
-             : !strcmp(by, "flops")        ? "fewest operations"
-             : !strcmp(by, "latency")      ? "lowest latency"
-             : isnan(r->target.accuracy)   ? "highest agreement with the source"
-                                           : "highest accuracy");
+             !strcmp(by, "params")       ? "fewest parameters"
+             : !strcmp(by, "flops")      ? "fewest operations"
+             : !strcmp(by, "latency")    ? "lowest latency"
+             : isnan(r->target.accuracy) ? "highest agreement with the source"
+                                         : "highest accuracy");
     if (!strcmp(by, "params")) snprintf(figure, sizeof figure, "%lld", (long long)r->target.parameters);
     else if (!strcmp(by, "flops")) snprintf(figure, sizeof figure, "%.2f MFLOP", r->target.flops / 1e6);
     else if (!strcmp(by, "latency")) snprintf(figure, sizeof figure, "%.3f ms", 1e3 * r->target.latency_s);
@@ -116,9 +120,9 @@ static status say_nearest(const struct choose_config *c, const struct report_tar
     double over = worst_excess(c, &t[choice->nearest].report, &worst);
     if (isinf(over))
         return say(choice, asprintf(&choice->reason, "choose.%s is limited, but not known of it", worst.key));
-    return say(choice, asprintf(&choice->reason, "%.6g%s, choose.%s allows %.6g at %s",
-                                worst.scale * worst.value, worst.unit, worst.key, worst.scale * worst.most,
-                                worst.least ? "least" : "most"));
+    return say(choice,
+               asprintf(&choice->reason, "%.6g%s, choose.%s allows %.6g at %s", worst.scale * worst.value,
+                        worst.unit, worst.key, worst.scale * worst.most, worst.least ? "least" : "most"));
 }
 
 status choice_make(const struct choose_config *c, int n, const struct report_target *t,

@@ -69,8 +69,7 @@ status choose_target(const struct wave_task *task, const char *name) {
     if (!choice_is_wanted(&task->config->choose)) return SUCCESS;
     struct report_target *target = calloc((size_t)n + 1, sizeof *target);
     if (!target) return status_no_memory("targets", (size_t)n * sizeof *target);
-    for (int i = 0; i < n; i++)
-        target[i] = (struct report_target){task->made[i].name, task->made[i].report};
+    for (int i = 0; i < n; i++) target[i] = (struct report_target){task->made[i].name, task->made[i].report};
     status error = choice_make(&task->config->choose, n, target, &choice);
     if (!error && choice.chosen >= 0) error = announce(task, name, &choice);
     else if (!error)

@@ -69,12 +69,12 @@ status ground_measure(const struct migration_run *g, struct ground_memory *memor
     const struct session *session = g->job.session;
     struct footprint f;
     footprint_read(&f);
-    *memory = (struct ground_memory){
-        .params = g->source ? (double)g->source->params->total * sizeof(float) : 0,
-        .samples = g->calibration ? (double)g->calibration->bytes : 0,
-        .data = g->job.data ? (double)dataset_bytes(g->job.data) : 0,
-        .peak = f.peak,
-        .parts = f.part};
+    *memory =
+        (struct ground_memory){.params = g->source ? (double)g->source->params->total * sizeof(float) : 0,
+                               .samples = g->calibration ? (double)g->calibration->bytes : 0,
+                               .data = g->job.data ? (double)dataset_bytes(g->job.data) : 0,
+                               .peak = f.peak,
+                               .parts = f.part};
     STATUS_TRY(comm_max_f64(session->world, &memory->peak, 1));
     return comm_sum_f64(session->node, &memory->parts, 1);
 }

@@ -7,7 +7,8 @@
 #include "coordinator/main_migration.h"
 
 /* Makes the run's folder and opens the source. Takes the configuration, which needs no name. */
-status ground_open(const struct session *session, struct config *config, struct migration_run *ground) STATUS_MUST_USE;
+status ground_open(const struct session *session, struct config *config,
+                   struct migration_run *ground) STATUS_MUST_USE;
 
 /* Reads the source's parameters, the data set and the samples, and measures the source. `labelled`: one of
  * the targets is for the source's own classes. */

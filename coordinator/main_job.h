@@ -29,7 +29,8 @@ status job_open(const struct session *session, const struct config_arguments *ar
 /* The same with a configuration that every rank has, which the job owns from now on. */
 status job_begin(const struct session *session, struct config *config, struct job *job) STATUS_MUST_USE;
 /* The same for what several jobs of their own have in common, which publish in its place. */
-status job_begin_several(const struct session *session, struct config *config, struct job *job) STATUS_MUST_USE;
+status job_begin_several(const struct session *session, struct config *config,
+                         struct job *job) STATUS_MUST_USE;
 /* The job's checkpoint belongs to this source too. Collective. */
 status job_belongs_to(struct job *job, const char *source_digest) STATUS_MUST_USE;
 /* Opens the data set for a model's input and classes. Collective. */

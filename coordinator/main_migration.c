@@ -241,7 +241,8 @@ status migration_check_stop(const struct migration_run *m) {
     bool stop = false;
     if (!m->ground) return SUCCESS;
     STATUS_TRY(comm_any(m->job.session->world, interrupt_requested(), &stop));
-    return stop ? status_fail(STATUS_CHECKPOINTED, "stopped by SIGTERM; run the same command again to continue")
+    return stop ? status_fail(STATUS_CHECKPOINTED,
+                              "stopped by SIGTERM; run the same command again to continue")
                 : SUCCESS;
 }
 

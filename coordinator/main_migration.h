@@ -28,8 +28,8 @@ struct migration_run {
     struct model *uncut;  /* the target at full width; NULL if that is the source */
     struct model *target;
     const struct migration_run *ground; /* whose source, data and samples these are; NULL: its own */
-    bool followed;       /* updates will come: what they begin from is kept */
-    struct params *base; /* of the target after refit, then; else NULL */
+    bool followed;                      /* updates will come: what they begin from is kept */
+    struct params *base;                /* of the target after refit, then; else NULL */
     struct opgraph *source_logits, *target_logits;
     struct calibration *calibration;
     double latency_limit_s; /* 0: there is none */
@@ -92,7 +92,8 @@ status migration_publish(struct migration_run *run, struct job_result *result) S
  * it; the samples are split over the run's own ranks. Collective over these. */
 status migration_stand_on(const struct migration_run *ground, struct migration_run *run) STATUS_MUST_USE;
 
-/* CHECKPOINTED error if SIGTERM has come, for one of several targets: they catch it all the time. Collective. */
+/* CHECKPOINTED error if SIGTERM has come, for one of several targets: they catch it all the time. Collective.
+ */
 status migration_check_stop(const struct migration_run *run) STATUS_MUST_USE;
 
 /* Frees all that was made of the source, so that it can be begun again. Collective. */

@@ -20,10 +20,11 @@ static status check(const struct config *c) {
     for (int i = 0; i < c->ntargets && choice_is_wanted(&c->choose); i++) {
         size_t length = strcspn(c->targets[i], "\n");
         if (strlen(c->name) == length && !strncmp(c->name, c->targets[i], length))
-            return status_fail(STATUS_USAGE,
-                               "\"name\" is \"%s\", under which the chosen target is published, and one of the "
-                               "targets has that name too; give one of them another",
-                               c->name);
+            return status_fail(
+                STATUS_USAGE,
+                "\"name\" is \"%s\", under which the chosen target is published, and one of the "
+                "targets has that name too; give one of them another",
+                c->name);
     }
     return SUCCESS;
 }
@@ -45,8 +46,8 @@ static double foretell(const struct migration_run *g, const struct config *one) 
     struct compiled *compiled = NULL;
     struct graph_counts source, target;
     double cost = 0;
-    status error = compile_target(g->source_graph, g->source_path, g->source_digest, &one->target, one->name,
-                                  &compiled);
+    status error =
+        compile_target(g->source_graph, g->source_path, g->source_digest, &one->target, one->name, &compiled);
     if (!error) error = graph_count(g->source_graph, &source);
     if (!error) error = graph_count(compiled->target, &target);
     if (!error) {
@@ -108,9 +109,9 @@ static int64_t count_of(double value) {
 
 /* The figures of a target that an earlier run has published. */
 static status read_figures(const char *model, struct report *r) {
-    static const char *const names[] = {"test_accuracy",        "agreement",    "parameters", "flops",
-                                        "latency_s",            "source_parameters", "source_flops",
-                                        "source_test_accuracy", "source_latency_s"};
+    static const char *const names[] = {
+        "test_accuracy",     "agreement",    "parameters",           "flops",           "latency_s",
+        "source_parameters", "source_flops", "source_test_accuracy", "source_latency_s"};
     double v[sizeof names / sizeof *names];
     char *path = NULL;
     if (asprintf(&path, "%.*sjson", (int)(strlen(model) - strlen("h5")), model) < 0)
@@ -147,8 +148,8 @@ static status open_tally(const struct migration_run *g, struct tally **tally, st
         error = find_published(*tally, &made[i]);
         if (!error && made[i].published)
             log_line(g->job.session->log, LOG_INFO,
-                     "%s: made before this run was stopped: %s (delete %s to make it anew)",
-                     made[i].name, made[i].path, path);
+                     "%s: made before this run was stopped: %s (delete %s to make it anew)", made[i].name,
+                     made[i].path, path);
     }
     free(path);
     return error;
@@ -212,7 +213,8 @@ static status error_of_targets(const struct wave_task *task) {
     for (int i = 0; i < n && comm_is_root(task->ground->job.session->world); i++) {
         const struct made *m = &task->made[i];
         if (m != first && m->code != STATUS_OK)
-            log_line(log, m->code == STATUS_CHECKPOINTED ? LOG_INFO : LOG_WARN, "target \"%s\" was not made: %s", m->name, m->message);
+            log_line(log, m->code == STATUS_CHECKPOINTED ? LOG_INFO : LOG_WARN,
+                     "target \"%s\" was not made: %s", m->name, m->message);
     }
     return first ? status_fail(first->code, "target \"%s\": %s", first->name, first->message) : SUCCESS;
 }
@@ -234,8 +236,8 @@ static void say_use(const struct wave_task *task) {
     struct log *log = task->ground->job.session->log;
     if (!(task->all_s > 0)) return;
     int ranks = comm_size(task->ground->job.session->world);
-    log_line(log, LOG_INFO, "%d rank%s worked %.0f %% of %.1f s, the rest they waited for other groups", ranks,
-             ranks == 1 ? "" : "s", 100 * task->busy_s / task->all_s, task->all_s / ranks);
+    log_line(log, LOG_INFO, "%d rank%s worked %.0f %% of %.1f s, the rest they waited for other groups",
+             ranks, ranks == 1 ? "" : "s", 100 * task->busy_s / task->all_s, task->all_s / ranks);
     LOG_EVENT(log, "utilisation", {"busy_s", task->busy_s, NULL}, {"all_s", task->all_s, NULL});
 }
 

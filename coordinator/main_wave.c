@@ -37,8 +37,8 @@ static status begin_target(struct wave *w, struct held *h) {
     struct config *one = NULL;
     h->session = (struct session){
         .world = w->world, .node = w->node, .threads = all->threads, .command_line = all->command_line};
-    status error = log_branch(all->log, comm_rank(w->world), made->name, w->schedule->ngroups == 1,
-                              &h->session.log);
+    status error =
+        log_branch(all->log, comm_rank(w->world), made->name, w->schedule->ngroups == 1, &h->session.log);
     if (!error) error = config_of_target(w->task->config, h->number, &one);
     if (!error && !(h->run.out = open_memstream(&h->text, &h->size)))
         error = status_no_memory("a report", sizeof *h);
@@ -65,8 +65,8 @@ static status make_target(struct wave *w, struct held *h) {
     return SUCCESS;
 }
 
-/* This group's, in the order in which they stand, but first those that cannot be compiled, of which nothing was
- * foretold: their errors are better known early. */
+/* This group's, in the order in which they stand, but first those that cannot be compiled, of which nothing
+ * was foretold: their errors are better known early. */
 static void take_targets(struct wave *w) {
     for (int compiles = 0; compiles <= 1; compiles++)
         for (int i = 0; i < w->n; i++)
@@ -178,7 +178,8 @@ static void say_groups(const struct wave *w) {
         int first = schedule_first_rank(s, g), last = schedule_first_rank(s, g + 1) - 1;
         if (first == last) log_line(log, LOG_INFO, "rank %d makes %s", first, used ? names : "nothing");
         else log_line(log, LOG_INFO, "ranks %d to %d make %s", first, last, used ? names : "nothing");
-        LOG_EVENT(log, "group", {"first_rank", first, NULL}, {"last_rank", last, NULL}, {"targets", 0, names});
+        LOG_EVENT(log, "group", {"first_rank", first, NULL}, {"last_rank", last, NULL},
+                  {"targets", 0, names});
     }
 }
 

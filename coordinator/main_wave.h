@@ -10,9 +10,9 @@
 /* One of the targets, and what came of it: the same on every rank. */
 struct made {
     char *name;
-    double cost;    /* operations, as foretold; see main_targets.c */
-    bool measures;  /* its widths are allotted by measured latency */
-    bool published; /* by this run, or by an earlier one that was stopped */
+    double cost;           /* operations, as foretold; see main_targets.c */
+    bool measures;         /* its widths are allotted by measured latency */
+    bool published;        /* by this run, or by an earlier one that was stopped */
     enum status_code code; /* why it was not made; STATUS_OK: it was, or was not begun */
     char *message;         /* owned, "" if it was made */
     char *path;            /* owned, of the published model */

@@ -12,7 +12,8 @@ struct schedule {
 
 /* Deals out targets of these costs: the costliest first, each to the group that would be done with it first
  * (as fast as it has ranks); of equal ones to that with fewest targets. The same numbers give the same. */
-status schedule_create(int ntargets, const double *cost, int nranks, struct schedule **schedule) STATUS_MUST_USE;
+status schedule_create(int ntargets, const double *cost, int nranks,
+                       struct schedule **schedule) STATUS_MUST_USE;
 void schedule_destroy(struct schedule **schedule);
 
 /* The first rank of a group; that of the next one is its end. */

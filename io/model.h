@@ -17,7 +17,8 @@ struct model {
  */
 status model_create(struct graph *graph, struct model **model) STATUS_MUST_USE;
 /* The same with parameters that the ranks of `node` share. Collective over `node`, as is destroying it. */
-status model_create_shared(struct graph *graph, const struct comm *node, struct model **model) STATUS_MUST_USE;
+status model_create_shared(struct graph *graph, const struct comm *node,
+                           struct model **model) STATUS_MUST_USE;
 /* The same without parameters (NULL): for looking at its operations. */
 status model_outline(struct graph *graph, struct model **model) STATUS_MUST_USE;
 /* Topology and all weights of a file. Errors as keras_open and keras_read_params. Not collective. */

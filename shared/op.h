@@ -230,11 +230,11 @@ void window_output(const struct window *window, const int64_t in[2], int64_t out
  */
 struct params {
     int n;
-    int64_t *offset;    /* [n] floats */
-    int64_t *count;     /* [n] floats */
-    int64_t ntrainable; /* floats, padding included */
-    int64_t total;      /* floats, padding included */
-    float *data;        /* [total], 64-byte aligned, owned: by this rank, or by the window */
+    int64_t *offset;            /* [n] floats */
+    int64_t *count;             /* [n] floats */
+    int64_t ntrainable;         /* floats, padding included */
+    int64_t total;              /* floats, padding included */
+    float *data;                /* [total], 64-byte aligned, owned: by this rank, or by the window */
     struct comm_window *window; /* that data lies in, once for all ranks of a node; NULL: a rank's own */
 };
 

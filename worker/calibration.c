@@ -72,9 +72,9 @@ static status fill(const struct machine *machine, struct dataset *dataset, uint6
     void *x = NULL;
     STATUS_TRY(range_of_node(machine, c->total, whole, &range));
     c->bytes = (range.end - range.first) * c->sample * (int64_t)sizeof *c->x;
-    STATUS_TRY(status_context(
-        comm_window_create(machine->node, (size_t)c->bytes + sizeof *c->x, &x, &c->window),
-        "calibration samples (lower refit.samples)"));
+    STATUS_TRY(
+        status_context(comm_window_create(machine->node, (size_t)c->bytes + sizeof *c->x, &x, &c->window),
+                       "calibration samples (lower refit.samples)"));
     take_share(c, machine->world, x, range.first);
     status error = comm_agree(machine->node, read_part(machine, dataset, seed, &range, c->sample, x));
     return error ? error : comm_window_sync(c->window);
@@ -84,8 +84,7 @@ status calibration_create(const struct machine *machine, struct dataset *dataset
                           uint64_t seed, bool whole, struct calibration **calibration) {
     int64_t size = dataset_size(dataset, DATASET_TRAIN);
     struct calibration *c = calloc(1, sizeof *c);
-    STATUS_TRY(
-        comm_agree(machine->world, c ? SUCCESS : status_no_memory("calibration samples", sizeof *c)));
+    STATUS_TRY(comm_agree(machine->world, c ? SUCCESS : status_no_memory("calibration samples", sizeof *c)));
     c->total = samples < size ? samples : size;
     c->sample = shape_sample_count(dataset_sample_shape(dataset));
     status error = comm_agree(machine->world, fill(machine, dataset, seed, whole, c));

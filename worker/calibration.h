@@ -10,11 +10,11 @@
 #define CALIBRATION_BLOCK 128
 
 struct calibration {
-    int64_t n;      /* samples of this rank, may be 0 */
-    int64_t total;  /* of all ranks */
-    int64_t first;  /* number of this rank's first block among those of all ranks */
-    int64_t sample; /* floats of one */
-    float *x;       /* (n, sample), borrowed from the window */
+    int64_t n;                  /* samples of this rank, may be 0 */
+    int64_t total;              /* of all ranks */
+    int64_t first;              /* number of this rank's first block among those of all ranks */
+    int64_t sample;             /* floats of one */
+    float *x;                   /* (n, sample), borrowed from the window */
     struct comm_window *window; /* of the node; NULL: another calibration's */
     int64_t bytes;              /* that the node holds */
 };

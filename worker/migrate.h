@@ -29,8 +29,8 @@ struct migration {
 };
 
 /* Fills params (as graph_lower() of the target numbers them) on every rank, or on every node if its ranks
- * share them: then each chunk is sent to a node once, to none if there is but one. The same bytes on any number of
- * ranks and with chunks of any size. Collective. Errors: those of the source file (DATA, IO). */
+ * share them: then each chunk is sent to a node once, to none if there is but one. The same bytes on any
+ * number of ranks and with chunks of any size. Collective. Errors: those of the source file (DATA, IO). */
 status migrate(const struct machine *machine, const struct migration *migration,
                struct params *params) STATUS_MUST_USE;
 

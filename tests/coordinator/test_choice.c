@@ -53,7 +53,9 @@ static void test_chosen(void **state) {
         {{.by = automatic, .latency_ratio = 0.25}, "thin", "of the 1 of 4"},
         /* accuracy alone: the smallest */
         {{.by = automatic, .accuracy = 0.92}, "thin", "fewest parameters, 300, of the 3 of 4"},
-        {{.by = automatic, .accuracy = 0.9, .latency_ms = 0.5}, "thin", "highest accuracy, 92.00 %, of the 2"},
+        {{.by = automatic, .accuracy = 0.9, .latency_ms = 0.5},
+         "thin",
+         "highest accuracy, 92.00 %, of the 2"},
         {{.by = flops, .accuracy = 0.9}, "half", "fewest operations, 3.00 MFLOP, of the 3 of 4"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -76,8 +78,12 @@ static void test_nearest(void **state) {
         {{.by = automatic, .accuracy = 0.99}, "wide", "94 %, choose.accuracy allows 99 at least"},
         {{.by = automatic, .latency_ms = 0.1}, "thin", "0.2 ms, choose.latency_ms allows 0.1 at most"},
         /* thin misses by (300 - 250) / 250, half by 1, tiny by (0.92 - 0.8) / 0.92 */
-        {{.by = automatic, .params = 250, .accuracy = 0.92}, "tiny", "80 %, choose.accuracy allows 92 at least"},
-        {{.by = automatic, .params = 290, .accuracy = 0.92}, "thin", "300 parameters, choose.params allows 290"},
+        {{.by = automatic, .params = 250, .accuracy = 0.92},
+         "tiny",
+         "80 %, choose.accuracy allows 92 at least"},
+        {{.by = automatic, .params = 290, .accuracy = 0.92},
+         "thin",
+         "300 parameters, choose.params allows 290"},
         {{.by = automatic, .flops = 0.05}, "tiny", "1 MFLOP, choose.flops allows 0.5 at most"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

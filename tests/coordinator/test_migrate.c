@@ -437,7 +437,8 @@ int main(int argc, char **argv) {
     if (error) return 70;
     const struct CMUnitTest tests[] = {
         IN_SHARED_FOLDER(test_every_tensor),
-        IN_SHARED_FOLDER(test_chunks_of_any_size), IN_SHARED_FOLDER(test_shared),
+        IN_SHARED_FOLDER(test_chunks_of_any_size),
+        IN_SHARED_FOLDER(test_shared),
         IN_SHARED_FOLDER(test_reads_what_it_needs),
         IN_SHARED_FOLDER(test_rows_in_any_order),
         IN_SHARED_FOLDER(test_source_cannot_be_folded),

@@ -58,7 +58,8 @@ static void test_groups(void **state) {
             for (int g = 0; g < s->ngroups; g++) {
                 assert_int_equal(schedule_first_rank(s, g), rank);
                 assert_true(ranks_of(s, g) == ranks / s->ngroups || ranks_of(s, g) == ranks / s->ngroups + 1);
-                for (int k = 0; k < ranks_of(s, g); k++) assert_int_equal(schedule_group_of_rank(s, rank++), g);
+                for (int k = 0; k < ranks_of(s, g); k++)
+                    assert_int_equal(schedule_group_of_rank(s, rank++), g);
             }
             assert_int_equal(rank, ranks);
             schedule_destroy(&s);

@@ -45,7 +45,7 @@ static void test_tally(void **state) {
     tally_remove(t);
     assert_int_equal(access(in_folder("run.targets"), F_OK), -1);
     tally_close(&t);
-    write_bytes(in_folder("run.targets"), "godwit targets 2\nsha256:2\nnew x\n", 33);
+    write_bytes(in_folder("run.targets"), "godwit targets 2\nsha256:2\nnew x\n", 32);
     t = open_tally("sha256:2");
     assert_null(tally_find(t, "new"));
     tally_close(&t);
@@ -53,7 +53,8 @@ static void test_tally(void **state) {
 
 static void test_figures(void **state) {
     (void)state;
-    const struct provenance_metric metric[] = {{"test_accuracy", 0.875}, {"agreement", NAN}, {"flops", 1.5e7}};
+    const struct provenance_metric metric[] = {
+        {"test_accuracy", 0.875}, {"agreement", NAN}, {"flops", 1.5e7}};
     const struct provenance p = {.name = "half",
                                  .command_line = "godwit",
                                  .config_json = "{\"seed\": 3}",
@@ -115,6 +116,7 @@ static void test_double(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {IN_FOLDER(test_tally), IN_FOLDER(test_figures), IN_FOLDER(test_double)};
+    const struct CMUnitTest tests[] = {IN_FOLDER(test_tally), IN_FOLDER(test_figures),
+                                       IN_FOLDER(test_double)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

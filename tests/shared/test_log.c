@@ -232,7 +232,8 @@ int main(void) {
         cmocka_unit_test(test_levels),
         cmocka_unit_test(test_progress_plain),
         cmocka_unit_test(test_progress_terminal),
-        cmocka_unit_test(test_branch), cmocka_unit_test(test_listener),
+        cmocka_unit_test(test_branch),
+        cmocka_unit_test(test_listener),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

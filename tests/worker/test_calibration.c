@@ -1,13 +1,13 @@
-/* Calibration samples over ranks and nodes: every sample is one of the data set's, none is there twice, shares
- * are whole blocks, and a node holds what its ranks use, once. Run on 1, 2, 3 and 4 ranks; nodes are made of
- * so many of them. */
+/* Calibration samples over ranks and nodes: every sample is one of the data set's, none is there twice,
+ * shares are whole blocks, and a node holds what its ranks use, once. Run on 1, 2, 3 and 4 ranks; nodes are
+ * made of so many of them. */
 #include "io/dataset_testing.h"
 
 #include <math.h>
 
 #include "worker/calibration.h"
 
-#define N 700   /* samples of the set */
+#define N 700      /* samples of the set */
 #define WANTED 600 /* five blocks, the last not whole */
 #define BLOCKS 5
 
