@@ -86,7 +86,7 @@ static void print_row(const char *what, double bytes, int ranks, int targets) {
 void ground_print(const struct migration_run *g, const struct ground_memory *m, int ntargets) {
     struct log *log = g->job.session->log;
     int ranks = comm_size(g->job.session->node);
-    double held = m->params + m->samples + m->data, most = held * (ranks > ntargets ? ranks : ntargets);
+    double held = m->params + m->samples + m->data;
     LOG_EVENT(log, "memory", {"source_bytes", m->params, NULL}, {"samples_bytes", m->samples, NULL},
               {"data_bytes", m->data, NULL}, {"node_ranks", ranks, NULL}, {"targets", ntargets, NULL},
               {"saved_rank_copies_bytes", held * (ranks - 1), NULL},
@@ -98,8 +98,8 @@ void ground_print(const struct migration_run *g, const struct ground_memory *m, 
     print_row("calibration samples", m->samples, ranks, ntargets);
     print_row("data set", m->data, ranks, ntargets);
     print_row("together", held, ranks, ntargets);
-    printf("saved by one copy: %.2f MiB against one of each rank, %.2f MiB against one of each target%s\n",
-           held * (ranks - 1) / MIB, held * (ntargets - 1) / MIB, most > held ? "" : " (there is but one)");
+    printf("saved by one copy: %.2f MiB against one of each rank, %.2f MiB against one of each target\n",
+           held * (ranks - 1) / MIB, held * (ntargets - 1) / MIB);
     printf("a rank at its peak (VmHWM) %.1f MiB; the node's %d rank%s together (Pss) %.1f MiB\n",
            m->peak / MIB, ranks, ranks == 1 ? "" : "s", m->parts / MIB);
 }

@@ -183,16 +183,27 @@ static void say_groups(const struct wave *w) {
     }
 }
 
+/* Its error has been told; what closing finds is too late for that. */
 static void close_held(struct held *h) {
     if (h->run.out) fclose(h->run.out);
     h->run.out = NULL;
     free(h->text);
     if (h->begun) {
+        bool failed = h->error != SUCCESS;
         migration_close(&h->run);
         h->error = job_close(&h->run.job, h->error);
+        if (h->error && !failed) log_line(h->session.log, LOG_WARN, "%s", status_message(h->error));
     }
     log_destroy(&h->session.log);
     status_drop(&h->error);
+}
+
+/* One that cannot be noted down keeps no other from being published. */
+static status publish_all(struct wave *w, double seconds) {
+    STATUS_TRY(measure(w, seconds));
+    status error = SUCCESS;
+    for (int i = 0; i < w->n; i++) error = status_first(error, publish_target(w, i));
+    return error;
 }
 
 static status run_groups(struct wave *w) {
@@ -203,11 +214,10 @@ static status run_groups(struct wave *w) {
     say_groups(w);
     take_targets(w);
     make_all(w);
-    STATUS_TRY(comm_barrier(session->world));
-    STATUS_TRY(measure(w, comm_time() - start));
-    for (int i = 0; i < w->n; i++) STATUS_TRY(publish_target(w, i));
+    status error = comm_barrier(session->world); /* from here on nothing else computes */
+    if (!error) error = publish_all(w, comm_time() - start);
     for (int i = 0; i < w->nheld; i++) close_held(&w->held[i]);
-    return SUCCESS;
+    return error;
 }
 
 status wave_run(struct wave_task *task, int n, const int *target) {
