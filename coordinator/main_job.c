@@ -59,7 +59,7 @@ static void see(void *context, const char *operation, size_t nbytes, double begi
               end);
 }
 
-status job_begin(const struct session *session, struct config *c, struct job *job) {
+static status begin(const struct session *session, struct config *c, bool publishes, struct job *job) {
     *job = (struct job){.session = session, .config = c, .start = comm_time(), .phase_start = comm_time()};
     log_phase(session->log, "prepare");
     comm_phase(session->world, "prepare");
@@ -73,7 +73,7 @@ status job_begin(const struct session *session, struct config *c, struct job *jo
     if (!error) error = config_print(c, &job->config_json);
     if (!error) error = name_checkpoint(job);
     if (!error) error = trace_create(c->trace, &job->machine.trace);
-    if (!error && comm_is_root(session->world)) error = check_output(c);
+    if (!error && publishes && comm_is_root(session->world)) error = check_output(c);
     STATUS_TRY(comm_agree(session->world, error));
     STATUS_TRY(
         run_folder_create(c->runs, c->name, job->config_json, session->world, session->log, &job->folder));
@@ -85,6 +85,14 @@ status job_begin(const struct session *session, struct config *c, struct job *jo
               {"threads", job->machine.threads, NULL}, {"engine", 0, job->machine.engine->name},
               {"command", 0, session->command_line});
     return SUCCESS;
+}
+
+status job_begin(const struct session *session, struct config *c, struct job *job) {
+    return begin(session, c, true, job);
+}
+
+status job_begin_several(const struct session *session, struct config *c, struct job *job) {
+    return begin(session, c, false, job);
 }
 
 status job_belongs_to(struct job *job, const char *source_digest) {
@@ -106,8 +114,19 @@ status job_open_data(struct job *job, const struct model *model) {
     if (!error) error = model_input(model, &input);
     if (!error) error = model_classes(model, &classes);
     STATUS_TRY(comm_agree(job->session->world, error));
-    error = dataset_open(&job->config->data, &input, classes, (uint64_t)job->config->seed, job->session->node,
-                         &job->data);
+    return job_open_samples(job, &input, classes);
+}
+
+status job_check_data(const struct job *job, const struct model *model) {
+    int64_t classes = 0;
+    status error = model_classes(model, &classes);
+    if (!error) error = dataset_require_classes(job->data, classes);
+    return comm_agree(job->session->world, error);
+}
+
+status job_open_samples(struct job *job, const struct shape *input, int64_t classes) {
+    status error = dataset_open(&job->config->data, input, classes, (uint64_t)job->config->seed,
+                                job->session->node, &job->data);
     if (!error && dataset_size(job->data, DATASET_TRAIN) == 0)
         error =
             status_fail(STATUS_DATA, "\"%s\" has no training samples; give its training part (data.x_train)",

@@ -29,10 +29,17 @@ status job_open(const struct session *session, const struct config_arguments *ar
                 struct job *job) STATUS_MUST_USE;
 /* The same with a configuration that every rank has, which the job owns from now on. */
 status job_begin(const struct session *session, struct config *config, struct job *job) STATUS_MUST_USE;
+/* The same for what several jobs of their own have in common, which publish in its place. */
+status job_begin_several(const struct session *session, struct config *config,
+                         struct job *job) STATUS_MUST_USE;
 /* The job's checkpoint belongs to this source too. Collective. */
 status job_belongs_to(struct job *job, const char *source_digest) STATUS_MUST_USE;
 /* Opens the data set for a model's input and classes. Collective. */
 status job_open_data(struct job *job, const struct model *model) STATUS_MUST_USE;
+/* The same for an input and classes, 0 if the labels may be any. */
+status job_open_samples(struct job *job, const struct shape *input, int64_t classes) STATUS_MUST_USE;
+/* Do the labels of a data set that is open fit the model? DATA error if not. Collective. */
+status job_check_data(const struct job *job, const struct model *model) STATUS_MUST_USE;
 /* Ends the data set and the run folder, writes trace.json if the configuration wants it, after an error too,
  * and then prints what each rank did with its time. Collective. Returns `error`, which all ranks have, or
  * what closing found. */

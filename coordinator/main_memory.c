@@ -28,11 +28,17 @@ static status create_target(struct migration_run *m) {
     return model_logits(m->target, &m->target_logits);
 }
 
-/* The models, without their weights yet. */
+status memory_create_source(struct migration_run *m) {
+    const struct session *session = m->job.session;
+    struct graph *copy = NULL;
+    STATUS_TRY(comm_agree(session->world, graph_clone(m->compiled->fold->graph, &copy)));
+    STATUS_TRY(comm_agree(session->world, model_create_shared(copy, session->node, &m->source)));
+    return comm_agree(session->world, model_logits(m->source, &m->source_logits));
+}
+
+/* The target's models, without their weights yet. */
 static status create_models(struct migration_run *m) {
-    if (!m->shared) STATUS_TRY(create_model(m->compiled->fold->graph, &m->source));
     if (m->compiled->uncut) STATUS_TRY(create_model(m->compiled->skeleton->graph, &m->uncut));
-    if (!m->shared) STATUS_TRY(model_logits(m->source, &m->source_logits));
     return create_target(m);
 }
 
@@ -46,6 +52,7 @@ static status check_freeze(const struct migration_run *m) {
 
 status memory_compile(struct migration_run *m) {
     STATUS_TRY(migration_compile(m));
+    if (!m->ground) STATUS_TRY(memory_create_source(m));
     status error = create_models(m);
     if (!error) error = check_freeze(m);
     return comm_agree(m->job.session->world, error);
@@ -62,7 +69,7 @@ status memory_execute(struct migration_run *m, const struct plan *plan, const bo
 }
 
 status memory_read_source(struct migration_run *m) {
-    return m->shared ? SUCCESS : memory_execute(m, m->compiled->whole, NULL, m->source->params);
+    return m->ground ? SUCCESS : memory_execute(m, m->compiled->whole, NULL, m->source->params);
 }
 
 status memory_read_uncut(struct migration_run *m) {
@@ -116,7 +123,7 @@ static status refit_uncut(struct migration_run *m) {
 static status calibrate(struct migration_run *m) {
     const struct config *c = m->job.config;
     if (m->calibration) return SUCCESS;
-    return calibration_create(&m->job.machine, m->job.data, c->refit.samples, (uint64_t)c->seed,
+    return calibration_create(&m->job.machine, m->job.data, c->refit.samples, (uint64_t)c->seed, false,
                               &m->calibration);
 }
 

@@ -7,6 +7,8 @@
 
 /* Compiles; makes run->source, uncut and target, without their weights yet. */
 status memory_compile(struct migration_run *run) STATUS_MUST_USE;
+/* run->source alone, in memory that the ranks of a node share; run->compiled is there. */
+status memory_create_source(struct migration_run *run) STATUS_MUST_USE;
 status memory_read_source(struct migration_run *run) STATUS_MUST_USE;
 /* Which residual blocks are left out, if the configuration says how many: that makes another target. */
 status memory_leave_out_blocks(struct migration_run *run) STATUS_MUST_USE;

@@ -4,6 +4,7 @@
 #include "coordinator/program.h"
 #include "io/digest.h"
 #include "io/registry.h"
+#include "shared/interrupt.h"
 #include "worker/stream.h"
 
 #include <math.h>
@@ -54,6 +55,11 @@ static status open_source(struct migration_run *m) {
     return keras_open(m->source_path, &keras, &m->file, &m->source_graph);
 }
 
+status migration_open_source(struct migration_run *m) {
+    STATUS_TRY(locate_source(m));
+    return comm_agree(m->job.session->world, open_source(m));
+}
+
 status migration_compile_again(struct migration_run *m) {
     const struct comm *world = m->job.session->world;
     const struct program_source source = {m->source_graph, m->source_path, m->source_digest};
@@ -63,11 +69,7 @@ status migration_compile_again(struct migration_run *m) {
 }
 
 status migration_compile(struct migration_run *m) {
-    const struct comm *world = m->job.session->world;
-    if (!m->file) {
-        STATUS_TRY(locate_source(m));
-        STATUS_TRY(comm_agree(world, open_source(m)));
-    }
+    if (!m->file) STATUS_TRY(migration_open_source(m));
     STATUS_TRY(job_belongs_to(&m->job, m->source_digest));
     STATUS_TRY(migration_compile_again(m));
     log_line(m->job.session->log, LOG_INFO, "compiled: %d slices, %d statements", m->compiled->plan->nslices,
@@ -208,39 +210,56 @@ status migration_publish(struct migration_run *m, struct job_result *result) {
     target_file_close(&m->made);
     migration_phase(m, "end");
     if (comm_is_root(m->job.session->world)) {
+        FILE *out = m->out ? m->out : stdout;
         m->report.phase = m->phase;
-        printf("\n");
-        report_print(stdout, &m->report);
-        printf("\ntarget: %s\n", path);
-        fflush(stdout);
+        fprintf(out, "\n");
+        report_print(out, &m->report);
+        fprintf(out, "\ntarget: %s\n", path);
+        fflush(out);
     }
     free(m->published);
     m->published = path;
     return SUCCESS;
 }
 
-void migration_hand_over(struct migration_run *from, struct migration_run *to) {
-    bool same_task = from->job.config->target.head == to->job.config->target.head;
-    to->source_path = from->source_path;
-    to->source_digest = from->source_digest;
-    to->file = from->file;
-    to->source_graph = from->source_graph;
-    to->source = from->source;
-    to->source_logits = from->source_logits;
-    to->shared = to->source != NULL;
-    from->source_path = from->source_digest = NULL;
-    from->file = NULL;
-    from->source_graph = NULL;
-    from->source = NULL;
-    from->source_logits = NULL;
-    if (!same_task) return; /* labels are checked against its classes */
-    to->job.data = from->job.data;
-    to->calibration = from->calibration;
-    from->job.data = NULL;
-    from->calibration = NULL;
+status migration_stand_on(const struct migration_run *ground, struct migration_run *m) {
+    m->ground = ground;
+    m->source_path = ground->source_path;
+    m->source_digest = ground->source_digest;
+    m->file = ground->file;
+    m->source_graph = ground->source_graph;
+    m->source = ground->source;
+    m->source_logits = ground->source_logits;
+    m->job.data = ground->job.data;
+    const struct comm *world = m->job.session->world;
+    return comm_agree(world, ground->calibration
+                                 ? calibration_split(ground->calibration, world, &m->calibration)
+                                 : SUCCESS);
+}
+
+status migration_check_stop(const struct migration_run *m) {
+    bool stop = false;
+    if (!m->ground) return SUCCESS;
+    STATUS_TRY(comm_any(m->job.session->world, interrupt_requested(), &stop));
+    return stop ? status_fail(STATUS_CHECKPOINTED,
+                              "stopped by SIGTERM; run the same command again to continue")
+                : SUCCESS;
+}
+
+/* What is borrowed is not freed. */
+static void leave_ground(struct migration_run *m) {
+    if (!m->ground) return;
+    m->source_path = m->source_digest = NULL;
+    m->file = NULL;
+    m->source_graph = NULL;
+    m->source = NULL;
+    m->source_logits = NULL;
+    m->job.data = NULL;
+    m->ground = NULL;
 }
 
 void migration_close(struct migration_run *m) {
+    leave_ground(m);
     target_file_close(&m->made);
     calibration_destroy(&m->calibration);
     opgraph_destroy(&m->source_logits);

@@ -27,15 +27,16 @@ struct migration_run {
     struct model *source; /* batch norms folded */
     struct model *uncut;  /* the target at full width; NULL if that is the source */
     struct model *target;
-    bool shared;         /* the source is there already, with its weights: migration_hand_over */
-    bool followed;       /* updates will come: what they begin from is kept */
-    struct params *base; /* of the target after refit, then; else NULL */
+    const struct migration_run *ground; /* whose source, data and samples these are; NULL: its own */
+    bool followed;                      /* updates will come: what they begin from is kept */
+    struct params *base;                /* of the target after refit, then; else NULL */
     struct opgraph *source_logits, *target_logits;
     struct calibration *calibration;
     double latency_limit_s; /* 0: there is none */
     char *published;        /* owned: the file of the last target; NULL */
     struct report report;
     struct report_phase phase[PHASES_MAX];
+    FILE *out; /* of the report; NULL: standard output */
 };
 
 /* Does such a configuration need no model in memory: nothing is refitted, nothing is trained, and migration
@@ -48,6 +49,9 @@ int64_t migration_chunk_bytes(const struct config *config);
 bool migration_is_new_task(const struct migration_run *run);
 
 void migration_phase(struct migration_run *run, const char *name);
+
+/* Finds the source and opens it. Collective. */
+status migration_open_source(struct migration_run *run) STATUS_MUST_USE;
 
 /* Finds the source and opens it, unless it is open, and compiles the program. Collective. */
 status migration_compile(struct migration_run *run) STATUS_MUST_USE;
@@ -84,9 +88,13 @@ status migration_describe(struct migration_run *run) STATUS_MUST_USE;
 /* Publishes the target and prints the report. `result` says what; the rest of it is filled in. Collective. */
 status migration_publish(struct migration_run *run, struct job_result *result) STATUS_MUST_USE;
 
-/* Gives the source, the data set and the samples to the next of several targets, whose job has begun. Not
- * collective. */
-void migration_hand_over(struct migration_run *from, struct migration_run *to);
+/* The run, whose job has begun, takes the source, the data set and the samples of `ground`, which outlives
+ * it; the samples are split over the run's own ranks. Collective over these. */
+status migration_stand_on(const struct migration_run *ground, struct migration_run *run) STATUS_MUST_USE;
+
+/* CHECKPOINTED error if SIGTERM has come, for one of several targets: they catch it all the time. Collective.
+ */
+status migration_check_stop(const struct migration_run *run) STATUS_MUST_USE;
 
 /* Frees all that was made of the source, so that it can be begun again. Collective. */
 void migration_close(struct migration_run *run);

@@ -89,7 +89,10 @@ static status publish(struct migration_run *m) {
 static status evaluate_refitted(struct migration_run *m) {
     struct report *r = &m->report;
     STATUS_TRY(migration_describe(m));
-    if (!migration_is_new_task(m))
+    if (m->ground) {
+        r->source.latency_s = m->ground->report.source.latency_s;
+        if (!migration_is_new_task(m)) r->source.accuracy = m->ground->report.source.accuracy;
+    } else if (!migration_is_new_task(m))
         STATUS_TRY(accuracy_of(m, m->source_logits, m->source->params, "source", &r->source.accuracy));
     STATUS_TRY(accuracy_of(m, m->target_logits, m->target->params, "target after refit", &r->refit_accuracy));
     STATUS_TRY(agreement_of(m, "target after refit", &r->refit_agreement));
@@ -103,6 +106,7 @@ status memory_complete(struct migration_run *m) {
     migration_phase(m, "evaluate");
     STATUS_TRY(evaluate_refitted(m));
     bool trains = config_trains(m->job.config), finishes = plan_finishes(m->compiled->plan);
+    STATUS_TRY(migration_check_stop(m));
     if (trains) {
         migration_phase(m, "fine-tune");
         STATUS_TRY(fine_tune(m));
@@ -118,17 +122,31 @@ status memory_complete(struct migration_run *m) {
         STATUS_TRY(agreement_of(m, "target", &m->report.agreement));
     }
     if (trains) fine_tune_warn(m);
-    STATUS_TRY(latency_of(m, m->source, &m->report.source.latency_s));
+    return SUCCESS;
+}
+
+status memory_deliver(struct migration_run *m) {
+    if (!m->ground) STATUS_TRY(latency_of(m, m->source, &m->report.source.latency_s));
     STATUS_TRY(latency_of(m, m->target, &m->report.target.latency_s));
     report_latency(m);
     return publish(m);
+}
+
+status memory_measure_source(struct migration_run *m, bool labelled) {
+    m->report.source.accuracy = NAN;
+    if (labelled)
+        STATUS_TRY(accuracy_of(m, m->source_logits, m->source->params, "source", &m->report.source.accuracy));
+    STATUS_TRY(latency_of(m, m->source, &m->report.source.latency_s));
+    double *latency_s = &m->report.source.latency_s; /* for all groups' first ranks */
+    return comm_bcast(m->job.session->world, 0, latency_s, sizeof *latency_s);
 }
 
 status memory_phases(struct migration_run *m) {
     const struct config *c = m->job.config;
     migration_phase(m, "compile");
     STATUS_TRY(memory_compile(m));
-    if (!m->job.data) STATUS_TRY(job_open_data(&m->job, m->target));
+    if (m->ground) STATUS_TRY(job_check_data(&m->job, m->target));
+    else if (!m->job.data) STATUS_TRY(job_open_data(&m->job, m->target));
     migration_phase(m, "read source");
     STATUS_TRY(memory_read_source(m));
     if (c->target.blocks_removed > 0 && !m->plan_path) {
@@ -140,10 +158,12 @@ status memory_phases(struct migration_run *m) {
         STATUS_TRY(memory_choose_ranks(m));
     }
     STATUS_TRY(memory_read_uncut(m));
+    STATUS_TRY(migration_check_stop(m));
     migration_phase(m, "select");
     STATUS_TRY(memory_choose_channels(m));
     migration_phase(m, "migrate");
     STATUS_TRY(memory_migrate(m));
+    STATUS_TRY(migration_check_stop(m));
     if (c->refit.samples > 0) {
         migration_phase(m, "refit");
         STATUS_TRY(memory_refit(m, NULL));

@@ -7,24 +7,38 @@
 
 /* With the models in memory: compile, read, choose, migrate, refit, and the rest. */
 status memory_phases(struct migration_run *run) STATUS_MUST_USE;
-/* The rest: evaluate, fine-tune, what is done last, publish. */
+/* The rest: evaluate, fine-tune, what is done last. */
 status memory_complete(struct migration_run *run) STATUS_MUST_USE;
 /* Once more for a source of the same graph, which is open as run->file, of which these parameters (as
  * graph_lower() of run->source_graph numbers them) have changed: what depends on them is migrated and
  * refitted again; channels stay as they were chosen. */
 status memory_update(struct migration_run *run, const bool *changed) STATUS_MUST_USE;
+/* What is measured when nothing else computes, latency; then publish. */
+status memory_deliver(struct migration_run *run) STATUS_MUST_USE;
+/* The source's accuracy, where the data has its labels, and latency, into the report. */
+status memory_measure_source(struct migration_run *run, bool labelled) STATUS_MUST_USE;
 
-/* Without models in memory: compile, select, migrate, publish. */
+/* Without models in memory: compile, select, migrate. */
 status stream_phases(struct migration_run *run) STATUS_MUST_USE;
 /* Once more, likewise: what does not depend on the changes is copied from the target published last. */
 status stream_update(struct migration_run *run, const bool *changed) STATUS_MUST_USE;
+status stream_deliver(struct migration_run *run) STATUS_MUST_USE;
 
-/* Whichever of the two the configuration wants. */
-static inline STATUS_MUST_USE status run_phases(struct migration_run *run) {
+/* Whichever of the two the configuration wants: all but what follows the target's making. */
+static inline STATUS_MUST_USE status make_phases(struct migration_run *run) {
     return migration_streams(run->job.config) ? stream_phases(run) : memory_phases(run);
 }
+/* That: measured and published. The configuration may have been changed by what was measured. */
+static inline STATUS_MUST_USE status deliver_phases(struct migration_run *run) {
+    return run->target ? memory_deliver(run) : stream_deliver(run);
+}
+static inline STATUS_MUST_USE status run_phases(struct migration_run *run) {
+    STATUS_TRY(make_phases(run));
+    return deliver_phases(run);
+}
 static inline STATUS_MUST_USE status run_update(struct migration_run *run, const bool *changed) {
-    return migration_streams(run->job.config) ? stream_update(run, changed) : memory_update(run, changed);
+    STATUS_TRY(run->target ? memory_update(run, changed) : stream_update(run, changed));
+    return deliver_phases(run);
 }
 
 #endif

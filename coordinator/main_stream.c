@@ -127,7 +127,10 @@ static status finish_stream(struct migration_run *m) {
     STATUS_TRY(check_target(m));
     say_nearest(m);
     STATUS_TRY(show_memory(m));
-    STATUS_TRY(migration_describe(m));
+    return migration_describe(m);
+}
+
+status stream_deliver(struct migration_run *m) {
     return migration_publish(m, &(struct job_result){.file = target_file_path(m->made)});
 }
 
@@ -140,6 +143,7 @@ status stream_phases(struct migration_run *m) {
     STATUS_TRY(migration_compile(m));
     migration_phase(m, "select");
     STATUS_TRY(choose_channels(m));
+    STATUS_TRY(migration_check_stop(m));
     migration_phase(m, "migrate");
     STATUS_TRY(stream_target(m, NULL, NULL));
     return finish_stream(m);

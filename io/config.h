@@ -95,6 +95,14 @@ struct target_config {
     char *precision; /* "float32", "bfloat16", "int8", "int4", also with "_gptq", "int8_affine" */
 };
 
+/* Which of several targets is the one: within the limits the best. */
+struct choose_config {
+    char *by;             /* "accuracy", "params", "flops", "latency"; "auto": as the limits want it */
+    double params, flops; /* most; up to 1: fractions of the source's; 0: no limit */
+    double latency_ms, latency_ratio;
+    double accuracy; /* least */
+};
+
 struct refit_config {
     int64_t samples;     /* calibration samples */
     double ridge;        /* relative to the mean diagonal of the Gram matrix; 0: by held-out samples */
@@ -124,6 +132,7 @@ struct config {
     struct target_config target;
     char **targets; /* others in its place, if there are any: see config_of_target() */
     int ntargets;
+    struct choose_config choose;
     struct migration_config migration;
     struct refit_config refit;
     struct training_config training;

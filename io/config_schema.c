@@ -124,6 +124,21 @@ static const struct field target_fields[] = {
 };
 TABLE(target, target_config);
 
+static const struct field choose_fields[] = {
+    TEXT(choose_config, by, "auto", "auto|accuracy|params|flops|latency",
+         "what the chosen target is best in; auto: accuracy, or params if accuracy is the only limit, or "
+         "nothing is chosen if there is no limit"),
+    REAL(choose_config, params, 0, 0, 1e15, 0,
+         "most parameters; up to 1: a fraction of the source's; 0: no limit"),
+    REAL(choose_config, flops, 0, 0, 1e18, 0, "most operations of a sample, likewise"),
+    REAL(choose_config, latency_ms, 0, 0, 1e9, 0, "most milliseconds for one sample; 0: no limit"),
+    REAL(choose_config, latency_ratio, 0, 0, 1, 0,
+         "most time for one sample as a fraction of the source's; 0: no limit"),
+    REAL(choose_config, accuracy, 0, 0, 1, 0,
+         "least test accuracy (without labels: share of the samples with the source's class); 0: no limit"),
+};
+TABLE(choose, choose_config);
+
 static const struct field migration_fields[] = {
     TEXT(migration_config, mode, "dynamic", "dynamic|static",
          "dynamic: chunk by chunk into the target's file, gone on with if it was killed; static: in memory"),
@@ -233,6 +248,7 @@ static const struct field config_fields[] = {
           "several targets from one source, in one run: by the names of their models, each with keys of "
           "target, "
           "whose other keys are as they are there: {\"half\": {\"width\": 0.5}, \"fast\": {\"flops\": 0.2}}"),
+    OBJECT(config, choose, "which of several targets is published under the configuration's name too"),
     OBJECT(config, migration, "how parameters travel"),
     OBJECT(config, refit, "closed-form repair"),
     OBJECT(config, training, "training, or fine-tuning of the target"),

@@ -232,6 +232,7 @@ static status create_memory(struct dataset *dataset, const struct comm *node) {
         dataset->memory = base;
     }
     place(dataset, base);
+    dataset->bytes = nbytes;
     return SUCCESS;
 }
 
@@ -266,24 +267,33 @@ static status fill(struct dataset *dataset, const struct comm *node) {
     return SUCCESS;
 }
 
-static status check_labels(struct dataset *dataset, int64_t classes) {
+status dataset_require_classes(const struct dataset *dataset, int64_t classes) {
     for (int s = 0; s < 2; s++) {
         const struct dataset_store *store = &dataset->store[s];
         if (!store->label) continue;
-        if (classes > 0 && store->source.classes > classes)
+        if (store->source.classes > classes)
             return status_fail(STATUS_DATA,
                                "%s has %" PRId64 " classes but the model has %" PRId64
                                " outputs; give data or a model that fit",
                                store->source.label_name, store->source.classes, classes);
-        if (store->source.classes > dataset->classes) dataset->classes = store->source.classes;
-        for (int64_t i = 0; i < store->n; i++) {
-            if (classes > 0 && store->label[i] >= classes)
+        for (int64_t i = 0; i < store->n; i++)
+            if (store->label[i] >= classes)
                 return status_fail(STATUS_DATA,
                                    "%s: label %" PRId64 " is %" PRId32 " but the model has %" PRId64
                                    " outputs; labels must be 0 to %" PRId64,
                                    store->source.label_name, i, store->label[i], classes, classes - 1);
+    }
+    return SUCCESS;
+}
+
+static status check_labels(struct dataset *dataset, int64_t classes) {
+    if (classes > 0) STATUS_TRY(dataset_require_classes(dataset, classes));
+    for (int s = 0; s < 2; s++) {
+        const struct dataset_store *store = &dataset->store[s];
+        if (!store->label) continue;
+        if (store->source.classes > dataset->classes) dataset->classes = store->source.classes;
+        for (int64_t i = 0; i < store->n; i++)
             if (store->label[i] >= dataset->classes) dataset->classes = (int64_t)store->label[i] + 1;
-        }
     }
     if (dataset->nclass_names > 0 && dataset->nclass_names < dataset->classes)
         return status_fail(STATUS_DATA,
@@ -343,6 +353,10 @@ int64_t dataset_size(const struct dataset *dataset, enum dataset_part part) {
 
 const struct shape *dataset_sample_shape(const struct dataset *dataset) {
     return &dataset->sample;
+}
+
+int64_t dataset_bytes(const struct dataset *dataset) {
+    return (int64_t)dataset->bytes;
 }
 
 int64_t dataset_classes(const struct dataset *dataset) {

@@ -29,6 +29,10 @@ const struct shape *dataset_sample_shape(const struct dataset *dataset);     /* 
 int64_t dataset_classes(
     const struct dataset *dataset); /* largest label + 1, columns of one-hot or class folders; 0: no labels */
 
+/* DATA error as dataset_open() has it, for a model that takes up a data set that is open. */
+status dataset_require_classes(const struct dataset *dataset, int64_t classes) STATUS_MUST_USE;
+int64_t dataset_bytes(const struct dataset *dataset); /* of samples and labels kept in a node's memory */
+
 /* Which samples a batch takes and how it changes them. */
 struct batch_request {
     enum dataset_part part;

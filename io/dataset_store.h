@@ -42,6 +42,7 @@ struct dataset {
     int64_t size[2];
     void *memory;               /* of samples and labels: private ... */
     struct comm_window *window; /* ... or shared by the node */
+    size_t bytes;               /* of it */
     uint8_t *scratch;           /* one sample as stored, and one augmented */
 };
 

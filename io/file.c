@@ -230,3 +230,41 @@ status file_make_folders(const char *path) {
     free(partial);
     return error;
 }
+
+/* ---- copies ---- */
+
+static status write_all(int file, const char *data, size_t nbytes, const char *path) {
+    while (nbytes > 0) {
+        ssize_t n = write(file, data, nbytes);
+        if (n < 0 && errno != EINTR) return file_fail("write", path, errno);
+        if (n <= 0) continue;
+        data += n;
+        nbytes -= (size_t)n;
+    }
+    return SUCCESS;
+}
+
+static status copy_bytes(int in, const char *from, int out, const char *to) {
+    char *block = malloc(READ_BLOCK);
+    if (!block) return status_no_memory("a copy", READ_BLOCK);
+    status error = SUCCESS;
+    for (ssize_t n = 1; n && !error;) {
+        n = read(in, block, READ_BLOCK);
+        if (n < 0 && errno != EINTR) error = file_fail("read", from, errno);
+        else if (n > 0) error = write_all(out, block, (size_t)n, to);
+    }
+    free(block);
+    return error;
+}
+
+status file_double(const char *from, const char *to) {
+    if (link(from, to) == 0) return SUCCESS;
+    if (errno == EEXIST || errno == ENOENT) return file_fail("create", to, errno);
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    if (in < 0) return file_fail("open", from, errno);
+    int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    status error = out < 0 ? file_fail("create", to, errno) : copy_bytes(in, from, out, to);
+    if (out >= 0 && close(out) && !error) error = file_fail("write", to, errno);
+    close(in);
+    return error;
+}

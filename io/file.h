@@ -23,6 +23,10 @@ status file_temporary(const char *path, char **temporary) STATUS_MUST_USE;
 status file_commit(const char *temporary, const char *path) STATUS_MUST_USE;
 void file_abandon(const char *temporary); /* accepts NULL */
 
+/* Another name for a file that is never changed, or a copy where the file system has no such names; `to` must
+ * not be there. Error: IO. */
+status file_double(const char *from, const char *to) STATUS_MUST_USE;
+
 status file_make_folders(const char *path) STATUS_MUST_USE; /* mkdir -p */
 /* An IO error "cannot <verb> <path>: <text of errno `error`>; <what to do>". */
 status file_fail(const char *verb, const char *path, int error) STATUS_MUST_USE;

@@ -35,6 +35,15 @@ status model_create(struct graph *graph, struct model **model) {
     return error;
 }
 
+status model_create_shared(struct graph *graph, const struct comm *node, struct model **model) {
+    struct model *m = NULL;
+    status error = comm_agree(node, model_outline(graph, &m));
+    if (!error) error = params_create_shared(m->ops, node, &m->params);
+    if (error) model_destroy(&m);
+    *model = m;
+    return error;
+}
+
 status model_read(const char *path, const struct keras_options *options, struct model **model) {
     struct keras_file *file = NULL;
     struct graph *graph = NULL;

@@ -3,6 +3,7 @@
 #define GODWIT_IO_MODEL_H
 
 #include "io/keras.h"
+#include "shared/comm.h"
 
 struct model {
     struct graph *graph;
@@ -15,6 +16,9 @@ struct model {
 /* Around a graph, which it owns from now on (destroyed on failure too); parameters are zero. Not collective.
  */
 status model_create(struct graph *graph, struct model **model) STATUS_MUST_USE;
+/* The same with parameters that the ranks of `node` share. Collective over `node`, as is destroying it. */
+status model_create_shared(struct graph *graph, const struct comm *node,
+                           struct model **model) STATUS_MUST_USE;
 /* The same without parameters (NULL): for looking at its operations. */
 status model_outline(struct graph *graph, struct model **model) STATUS_MUST_USE;
 /* Topology and all weights of a file. Errors as keras_open and keras_read_params. Not collective. */

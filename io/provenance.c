@@ -56,20 +56,51 @@ static status copy_text(const cJSON *root, const char *key, char **copy) {
     return text && !*copy ? status_no_memory("a digest", strlen(text)) : SUCCESS;
 }
 
-status provenance_digests(const char *path, char **model_digest, char **golden_digest) {
+static status read_object(const char *path, cJSON **root) {
     char *json = NULL;
     STATUS_TRY(file_read_text(path, PROVENANCE_MAX_BYTES, &json));
-    cJSON *root = cJSON_Parse(json);
+    *root = cJSON_Parse(json);
     free(json);
-    if (!cJSON_IsObject(root)) {
-        cJSON_Delete(root);
-        return status_fail(STATUS_DATA, "%s is not JSON as this program writes it; the file is damaged",
-                           path);
-    }
+    if (cJSON_IsObject(*root)) return SUCCESS;
+    cJSON_Delete(*root);
+    *root = NULL;
+    return status_fail(STATUS_DATA, "%s is not JSON as this program writes it; the file is damaged", path);
+}
+
+status provenance_digests(const char *path, char **model_digest, char **golden_digest) {
+    cJSON *root = NULL;
+    STATUS_TRY(read_object(path, &root));
     *golden_digest = NULL;
     status error = copy_text(root, "model_digest", model_digest);
     if (!error) error = copy_text(root, "golden_digest", golden_digest);
     if (error) free(*model_digest);
     cJSON_Delete(root);
+    return error;
+}
+
+status provenance_figures(const char *path, int n, const char *const *name, double *value) {
+    cJSON *root = NULL;
+    STATUS_TRY(read_object(path, &root));
+    const cJSON *metrics = cJSON_GetObjectItemCaseSensitive(root, "metrics");
+    for (int i = 0; i < n; i++) {
+        const cJSON *figure = cJSON_GetObjectItemCaseSensitive(metrics, name[i]);
+        value[i] = cJSON_IsNumber(figure) ? figure->valuedouble : NAN;
+    }
+    cJSON_Delete(root);
+    return SUCCESS;
+}
+
+status provenance_choose(const char *from, const char *to, const char *name, const char *chosen,
+                         const char *reason) {
+    cJSON *root = NULL, *named = cJSON_CreateString(name);
+    status error = read_object(from, &root);
+    bool ok = !error && named && cJSON_ReplaceItemInObjectCaseSensitive(root, "name", named);
+    if (!ok) cJSON_Delete(named);
+    ok = ok && add_text(root, "chosen", chosen) && add_text(root, "reason", reason);
+    char *text = ok ? cJSON_Print(root) : NULL;
+    cJSON_Delete(root);
+    if (!error && !text) error = status_no_memory("model.json", 0);
+    if (!error) error = file_write_atomic(to, text, strlen(text));
+    cJSON_free(text);
     return error;
 }

@@ -32,4 +32,12 @@ status provenance_write(const char *path, const struct provenance *provenance) S
 /* The digests in a model.json, owned; NULL for one that is not there. Errors: IO, DATA (not such a file). */
 status provenance_digests(const char *path, char **model_digest, char **golden_digest) STATUS_MUST_USE;
 
+/* Figures of a model.json by their names; NAN for what is not there. Errors as above. */
+status provenance_figures(const char *path, int n, const char *const *name, double *value) STATUS_MUST_USE;
+
+/* Writes `to`, a copy of the model.json `from`, for a model of the name `name` that was chosen of several:
+ * with "chosen", the one it is, and "reason". Errors: IO, DATA, MEMORY. */
+status provenance_choose(const char *from, const char *to, const char *name, const char *chosen,
+                         const char *reason) STATUS_MUST_USE;
+
 #endif

@@ -15,7 +15,7 @@
 
 struct progress {
     bool active;
-    char what[64], unit[32], note[160];
+    char what[200], unit[32], note[160];
     double total, done;
     double start_s, shown_s; /* times */
 };
@@ -24,6 +24,7 @@ struct log {
     int rank;
     enum log_level level;
     bool terminal;
+    const char *name; /* NULL: none */
     const char *phase;
     log_clock *clock;
     log_listener *listener;
@@ -56,6 +57,14 @@ void log_destroy(struct log **log) {
     log_progress_end(*log);
     free(*log);
     *log = NULL;
+}
+
+status log_branch(const struct log *log, int rank, const char *name, bool alone, struct log **branch) {
+    STATUS_TRY(log_create(rank, log->level, branch));
+    (*branch)->name = name;
+    (*branch)->clock = log->clock;
+    (*branch)->terminal = log->terminal && alone;
+    return SUCCESS;
 }
 
 void log_listen(struct log *log, log_listener *listener, void *data) {
@@ -156,7 +165,7 @@ void log_line(struct log *log, enum log_level level, const char *format, ...) {
     bool prints = level <= log->level && (log->rank == 0 || level != LOG_INFO);
     bool listens = log->listener && level <= LOG_WARN;
     if (!prints && !listens) return;
-    char message[4096], text[4200];
+    char message[4096], text[4400];
     va_list args;
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
@@ -170,7 +179,8 @@ void log_line(struct log *log, enum log_level level, const char *format, ...) {
     char rank[32] = "";
     if (log->rank != 0) snprintf(rank, sizeof rank, "rank %d: ", log->rank);
     static const char *const prefix[] = {"godwit: ", "godwit: warning: ", "", "debug: "};
-    int n = snprintf(text, sizeof text - 1, "%s%s%s", prefix[level], rank, message);
+    int n = snprintf(text, sizeof text - 1, "%s%s%s%s%s", prefix[level], log->name ? log->name : "",
+                     log->name ? ": " : "", rank, message);
     clear_progress_line(log);
     write_line(text, (size_t)n);
     if (log->terminal && shows_progress(log)) draw_progress(log);
@@ -192,7 +202,7 @@ void log_progress_begin(struct log *log, const char *what, const char *unit, dou
     log_progress_end(log);
     struct progress *p = &log->progress;
     memset(p, 0, sizeof *p);
-    snprintf(p->what, sizeof p->what, "%s", what);
+    snprintf(p->what, sizeof p->what, "%s%s%s", log->name ? log->name : "", log->name ? ": " : "", what);
     snprintf(p->unit, sizeof p->unit, "%s", unit);
     p->total = total;
     p->active = true;

@@ -26,6 +26,11 @@ typedef void log_listener(void *data, int rank, const char *phase, const char *e
  * standard error, one line in one write. */
 status log_create(int rank, enum log_level level, struct log **log) STATUS_MUST_USE;
 void log_destroy(struct log **log);
+/* Another log of the same level, of a group in which this rank has another number; every line begins with the
+ * name (borrowed). Unless its group is alone, progress is in plain lines, on a terminal too, where one that
+ * is rewritten in place would mix with those of other groups. */
+status log_branch(const struct log *log, int rank, const char *name, bool alone,
+                  struct log **branch) STATUS_MUST_USE;
 void log_listen(struct log *log, log_listener *listener, void *data); /* one at a time; NULL: none */
 status log_level_parse(const char *text,
                        enum log_level *level) STATUS_MUST_USE; /* error, warn, info, debug */

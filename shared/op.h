@@ -9,6 +9,9 @@
 
 #include "shared/tensor.h"
 
+struct comm;
+struct comm_window;
+
 /* X(name, text, inputs (-1: one or more), parameters at most) */
 #define OP_KINDS(X)                                                                                          \
     X(CONV, "conv", 1, 2)                     /* kernel (kh,kw,C/groups,M), [bias (M)] */                    \
@@ -230,11 +233,12 @@ void window_output(const struct window *window, const int64_t in[2], int64_t out
  */
 struct params {
     int n;
-    int64_t *offset;    /* [n] floats */
-    int64_t *count;     /* [n] floats; 0: it is not there, see params_create_part() */
-    int64_t ntrainable; /* floats, padding included */
-    int64_t total;      /* floats, padding included */
-    float *data;        /* [total], owned, 64-byte aligned */
+    int64_t *offset;            /* [n] floats */
+    int64_t *count;             /* [n] floats; 0: it is not there, see params_create_part() */
+    int64_t ntrainable;         /* floats, padding included */
+    int64_t total;              /* floats, padding included */
+    float *data;                /* [total], 64-byte aligned, owned: by this rank, or by the window */
+    struct comm_window *window; /* that data lies in, once for all ranks of a node; NULL: a rank's own */
 };
 
 /* Zero-filled. */
@@ -245,8 +249,14 @@ status params_create_part(const struct opgraph *graph, struct params **params) S
 status params_check(const struct params *params, const struct opgraph *graph) STATUS_MUST_USE;
 /* Copies the parameters that both have. */
 void params_copy(const struct params *from, struct params *to);
+/* The same in memory that the ranks of `node` share: who writes them is to be parted from who reads them by
+ * params_sync. Collective over `node`. */
+status params_create_shared(const struct opgraph *graph, const struct comm *node,
+                            struct params **params) STATUS_MUST_USE;
+status params_sync(const struct params *params) STATUS_MUST_USE; /* collective over the node if shared */
+/* A rank's own copy. */
 status params_clone(const struct params *params, struct params **clone) STATUS_MUST_USE;
-void params_destroy(struct params **params);
+void params_destroy(struct params **params); /* collective over the node if shared */
 
 static inline float *params_at(const struct params *params, int i) {
     return params->data + params->offset[i];

@@ -1,9 +1,11 @@
+#include "shared/comm.h"
 #include "shared/op.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define ALIGN_FLOATS 16
+#define ALIGN_BYTES (ALIGN_FLOATS * sizeof(float))
 
 static status params_layout(int n, struct params **params) {
     struct params *p = calloc(1, sizeof *p);
@@ -19,8 +21,10 @@ static status params_layout(int n, struct params **params) {
     return SUCCESS;
 }
 
-/* `used` [graph->nparams]: which have a place; NULL: all. */
-static status lay_out(const struct opgraph *graph, const bool *used, struct params *p) {
+/* All but the values. `used` [graph->nparams]: which have a place; NULL: all. */
+static status params_place(const struct opgraph *graph, const bool *used, struct params **params) {
+    struct params *p = NULL;
+    STATUS_TRY(params_layout(graph->nparams, &p));
     for (int trainable = 1; trainable >= 0; trainable--) {
         for (int i = 0; i < graph->nparams; i++) {
             if (graph->param[i].trainable != (trainable == 1)) continue;
@@ -30,18 +34,21 @@ static status lay_out(const struct opgraph *graph, const bool *used, struct para
             int64_t count = graph->param[i].count,
                     padding = (ALIGN_FLOATS - count % ALIGN_FLOATS) % ALIGN_FLOATS;
             if (__builtin_add_overflow(p->total, count, &p->total) ||
-                __builtin_add_overflow(p->total, padding, &p->total))
+                __builtin_add_overflow(p->total, padding, &p->total)) {
+                params_destroy(&p);
                 return status_fail(STATUS_DATA, "the model has too many parameters");
+            }
         }
         if (trainable) p->ntrainable = p->total;
     }
-    return memory_alloc("parameters", (size_t)p->total, sizeof(float), (void **)&p->data);
+    *params = p;
+    return SUCCESS;
 }
 
 static status create(const struct opgraph *graph, const bool *used, struct params **params) {
     struct params *p = NULL;
-    STATUS_TRY(params_layout(graph->nparams, &p));
-    status error = lay_out(graph, used, p);
+    STATUS_TRY(params_place(graph, used, &p));
+    status error = memory_alloc("parameters", (size_t)p->total, sizeof(float), (void **)&p->data);
     if (error) {
         params_destroy(&p);
         return error;
@@ -83,6 +90,32 @@ void params_copy(const struct params *from, struct params *to) {
             memcpy(params_at(to, i), params_at(from, i), (size_t)to->count[i] * sizeof(float));
 }
 
+static status share(struct params *p, const struct comm *node) {
+    size_t nbytes = (size_t)p->total * sizeof(float);
+    void *memory = NULL;
+    STATUS_TRY(comm_window_create(node, nbytes + ALIGN_BYTES, &memory, &p->window));
+    /* Every rank sees the window at an address of its own, but at the same place in a page. */
+    p->data = (float *)(((uintptr_t)memory + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES);
+    if (comm_is_root(node)) memset(p->data, 0, nbytes);
+    return comm_window_sync(p->window);
+}
+
+status params_create_shared(const struct opgraph *graph, const struct comm *node, struct params **params) {
+    struct params *p = NULL;
+    status error = comm_agree(node, params_place(graph, NULL, &p));
+    if (!error) error = share(p, node);
+    if (error) {
+        params_destroy(&p);
+        return error;
+    }
+    *params = p;
+    return SUCCESS;
+}
+
+status params_sync(const struct params *params) {
+    return params->window ? comm_window_sync(params->window) : SUCCESS;
+}
+
 status params_clone(const struct params *params, struct params **clone) {
     struct params *p = NULL;
     STATUS_TRY(params_layout(params->n, &p));
@@ -104,7 +137,8 @@ void params_destroy(struct params **params) {
     if (!*params) return;
     free((*params)->offset);
     free((*params)->count);
-    free((*params)->data);
+    if ((*params)->window) comm_window_destroy(&(*params)->window);
+    else free((*params)->data);
     free(*params);
     *params = NULL;
 }

@@ -12,7 +12,15 @@ struct rng {
 /* A stream of its own for each (seed, stream, index), e.g. (seed, RNG_AUGMENT, epoch * n + sample). */
 struct rng rng_make(uint64_t seed, uint64_t stream, uint64_t index);
 
-enum rng_stream { RNG_INIT = 1, RNG_SHUFFLE, RNG_AUGMENT, RNG_DROPOUT, RNG_SPLIT, RNG_CALIBRATION, RNG_REPLACE };
+enum rng_stream {
+    RNG_INIT = 1,
+    RNG_SHUFFLE,
+    RNG_AUGMENT,
+    RNG_DROPOUT,
+    RNG_SPLIT,
+    RNG_CALIBRATION,
+    RNG_REPLACE
+};
 
 uint64_t rng_next(struct rng *rng);
 double rng_uniform(struct rng *rng);                      /* [0, 1) */

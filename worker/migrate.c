@@ -72,7 +72,48 @@ static status gather(const struct comm *world, const struct migration *migration
     return SUCCESS;
 }
 
+/* numbers[rank]: the number of its node among `leaders`, the first ranks of all nodes. */
+static status number_nodes(const struct machine *machine, const struct comm *leaders, int64_t *numbers) {
+    int rank = comm_rank(machine->world);
+    int64_t number = comm_rank(leaders);
+    STATUS_TRY(comm_bcast(machine->node, 0, &number, sizeof number));
+    numbers[rank] = number;
+    return comm_sum_i64(machine->world, numbers, (size_t)comm_size(machine->world));
+}
+
+/* The chunks of other nodes' ranks, which one rank of a node receives for all of it. */
+static status receive(const struct comm *leaders, const struct migration *migration, const int64_t *numbers,
+                      struct memory *memory) {
+    for (struct chunk c = {0}; chunk_next(migration, &c);) {
+        float *rows;
+        STATUS_TRY(place_in_memory(memory, &c, &rows));
+        STATUS_TRY(
+            comm_bcast(leaders, (int)numbers[c.owner], rows, (size_t)(c.n * c.columns) * sizeof *rows));
+    }
+    return SUCCESS;
+}
+
+/* The same where the ranks of a node have the values in common: the owner has written its chunk there. */
+static status gather_shared(const struct machine *machine, const struct migration *migration,
+                            struct memory *memory) {
+    const struct comm *world = machine->world;
+    struct comm *part = NULL; /* of all first ranks, or of all others */
+    bool leads = comm_is_root(machine->node);
+    int64_t *numbers = calloc((size_t)comm_size(world), sizeof *numbers);
+    STATUS_TRY(comm_agree(world, numbers ? SUCCESS : status_no_memory("nodes", sizeof *numbers)));
+    status error = comm_split(world, leads ? 0 : 1, comm_rank(world), &part);
+    if (!error) error = number_nodes(machine, part, numbers);
+    if (!error) error = params_sync(memory->params);
+    if (!error && leads && comm_size(part) > 1) error = receive(part, migration, numbers, memory);
+    error = comm_agree(world, error);
+    if (!error) error = params_sync(memory->params);
+    comm_destroy(&part);
+    free(numbers);
+    return error;
+}
+
 status migrate(const struct machine *machine, const struct migration *migration, struct params *params) {
+    STATUS_TRY(params_sync(params)); /* nobody reads the old values any more */
     struct memory memory = {migration->plan, params};
     struct work work = {.machine = machine,
                         .migration = migration,
@@ -83,7 +124,9 @@ status migrate(const struct machine *machine, const struct migration *migration,
     if (!error) error = evaluate_chunks(&work);
     evaluation_destroy(&work.evaluation);
     error = comm_agree(machine->world, error);
-    return error ? error : gather(machine->world, migration, &memory);
+    if (error) return error;
+    return params->window ? gather_shared(machine, migration, &memory)
+                          : gather(machine->world, migration, &memory);
 }
 
 status migrate_part(const struct machine *machine, const struct migration *migration, struct params *part) {

@@ -28,8 +28,9 @@ struct migration {
                    as: see plan_start() */
 };
 
-/* Fills params (as graph_lower() of the target numbers them) on every rank. The same bytes on any number of
- * ranks and with chunks of any size. Collective. Errors: those of the source file (DATA, IO). */
+/* Fills params (as graph_lower() of the target numbers them) on every rank, or on every node if its ranks
+ * share them: then each chunk is sent to a node once, to none if there is but one. The same bytes on any
+ * number of ranks and with chunks of any size. Collective. Errors: those of the source file (DATA, IO). */
 status migrate(const struct machine *machine, const struct migration *migration,
                struct params *params) STATUS_MUST_USE;
 

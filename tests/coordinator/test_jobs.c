@@ -305,44 +305,6 @@ static void replace_kernel(const char *name, hid_t type, int rank, const hsize_t
     H5Fclose(file);
 }
 
-/* Several targets in one run are those of runs of their own; streamed and in memory. */
-static void test_targets(void **state) {
-    (void)state;
-    static const char *const memory = "--set training.epochs=1",
-                             *const disk = "--set training.epochs=0 --set refit.samples=0";
-    write_text(
-        "several.json",
-        "{\"source\":\"source.h5\",\"data\":{\"path\":\"data\"},\"models\":\"several\","
-        "\"refit\":{\"samples\":200},\"target\":{\"precision\":\"bfloat16\"},\"training\":{\"batch\":16},"
-        "\"targets\":{\"half\":{},\"quarter\":{\"width\":0.25},"
-        "\"separable\":{\"width\":1,\"replace\":[\"conv2 SeparableConv2D\"]}}}");
-    for (int i = 0; i < 2; i++) {
-        succeeds(
-            run(2, "%s migrate several.json --set models=several%d %s", GODWIT_PROGRAM, i, i ? disk : memory),
-            "migrate several.json");
-        assert_non_null(strstr(out, "\ntarget                       accuracy  same class"));
-        assert_non_null(strstr(out, " half   "));
-        static const char *const names[] = {"half", "quarter", "separable"};
-        for (int k = 0; k < 3; k++) {
-            succeeds(run(2, "%s migrate several.json --target %s --set output=alone.h5 %s", GODWIT_PROGRAM,
-                         names[k], i ? disk : memory),
-                     names[k]);
-            assert_int_equal(run(0, "cmp alone.h5 several%d/%s/1/model.h5", i, names[k]), 0);
-        }
-    }
-    succeeds(run(0, "%s plan several.json --target quarter", GODWIT_PROGRAM), "plan --target");
-    assert_non_null(strstr(out, "target \"quarter\""));
-    fails(run(0, "%s plan several.json", GODWIT_PROGRAM), 2,
-          "several targets; choose one with --target: half, quarter, separable");
-    fails(run(0, "%s migrate several.json --target third", GODWIT_PROGRAM), 2,
-          "there is no target \"third\"; there are: half, quarter, separable");
-    fails(run(0, "%s migrate several.json --set output=x.h5", GODWIT_PROGRAM), 2, "choose one with --target");
-    fails(run(0, "%s migrate several.json --set 'targets={\"a\":{\"widht\":1}}'", GODWIT_PROGRAM), 2,
-          "unknown key \"targets.a.widht\"; did you mean \"width\"?");
-    fails(run(0, "%s migrate several.json --set 'targets={\"a b\":{}}'", GODWIT_PROGRAM), 2,
-          "a name has letters");
-}
-
 /* What is frozen all the time is not trained: the same file as without training. */
 static void test_frozen(void **state) {
     (void)state;
@@ -552,10 +514,9 @@ int main(void) {
         cmocka_unit_test(test_run_inference),     cmocka_unit_test(test_ranks_do_not_matter),
         cmocka_unit_test(test_same_again),        cmocka_unit_test(test_without_refit),
         cmocka_unit_test(test_without_labels),    cmocka_unit_test(test_frozen),
-        cmocka_unit_test(test_targets),           cmocka_unit_test(test_bad_source),
-        cmocka_unit_test(test_bad_data),          cmocka_unit_test(test_bad_configuration),
-        cmocka_unit_test(test_unwritable_output), cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_killed_rank),
+        cmocka_unit_test(test_bad_source),        cmocka_unit_test(test_bad_data),
+        cmocka_unit_test(test_bad_configuration), cmocka_unit_test(test_unwritable_output),
+        cmocka_unit_test(test_full_disk),         cmocka_unit_test(test_killed_rank),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

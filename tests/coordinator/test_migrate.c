@@ -191,16 +191,21 @@ static struct partition *partition_of(const struct plan *plan, int nranks) {
     return partition;
 }
 
-static status run(const struct fixture *f, const struct comm *over, int64_t chunk_bytes,
-                  struct params *params) {
+static status run_on(const struct fixture *f, const struct machine *machine, int64_t chunk_bytes,
+                     struct params *params) {
     struct plan *plan = f->compiled->plan;
-    struct partition *partition = partition_of(plan, comm_size(over));
-    struct machine machine = {.world = over, .threads = 1};
+    struct partition *partition = partition_of(plan, comm_size(machine->world));
     struct migration job = {
         .file = f->file, .plan = plan, .partition = partition, .chunk_bytes = chunk_bytes};
-    status error = migrate(&machine, &job, params);
+    status error = migrate(machine, &job, params);
     partition_destroy(&partition);
     return error;
+}
+
+static status run(const struct fixture *f, const struct comm *over, int64_t chunk_bytes,
+                  struct params *params) {
+    struct machine machine = {.world = over, .threads = 1};
+    return run_on(f, &machine, chunk_bytes, params);
 }
 
 static struct params *migrated(const struct fixture *f, const struct comm *over, int64_t chunk_bytes) {
@@ -266,6 +271,39 @@ static void test_chunks_of_any_size(void **state) {
         params_destroy(&params);
     }
     params_destroy(&first);
+    tear_down(&f);
+    all_true(right);
+}
+
+/* Into memory that ranks share, whatever the nodes are: the same bytes on every rank, and again over what was
+ * there; no rank has a copy of its own. */
+static void test_shared(void **state) {
+    (void)state;
+    static const int64_t sizes[] = {0, 4, 333};
+    struct fixture f;
+    set_up(&f);
+    struct params *alone = migrated(&f, self, 0), *shared = NULL;
+    size_t nbytes = (size_t)alone->total * sizeof(float);
+    int rank = comm_rank(world);
+    bool right = true;
+    for (int per_node = 1; per_node <= comm_size(world); per_node++) {
+        struct comm *node = NULL;
+        must(comm_split(world, rank / per_node, rank, &node));
+        must(params_create_shared(f.ops, node, &shared));
+        right = right && shared->window && (uintptr_t)shared->data % 64 == 0 && shared->total == alone->total;
+        for (int i = 0; i < 3; i++) {
+            struct machine machine = {.world = world, .node = node, .threads = 1};
+            must(run_on(&f, &machine, sizes[i], shared));
+            right = right && !memcmp(alone->data, shared->data, nbytes);
+            must(params_sync(shared));
+            if (comm_is_root(node)) shared->data[1] = 77;
+            must(params_sync(shared));
+            right = right && shared->data[1] == 77;
+        }
+        params_destroy(&shared);
+        comm_destroy(&node);
+    }
+    params_destroy(&alone);
     tear_down(&f);
     all_true(right);
 }
@@ -400,6 +438,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         IN_SHARED_FOLDER(test_every_tensor),
         IN_SHARED_FOLDER(test_chunks_of_any_size),
+        IN_SHARED_FOLDER(test_shared),
         IN_SHARED_FOLDER(test_reads_what_it_needs),
         IN_SHARED_FOLDER(test_rows_in_any_order),
         IN_SHARED_FOLDER(test_source_cannot_be_folded),

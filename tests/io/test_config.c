@@ -97,7 +97,7 @@ static const struct {
      "precision)"},
     {"{\"\": 3, \"x\": 1}",
      "c.json: unknown key \"\" (allowed here: name, source, topology, output, models, runs, engine, "
-     "threads, seed, watchdog_s, trace, data, target, targets, migration, refit, training)"},
+     "threads, seed, watchdog_s, trace, data, target, targets, choose, migration, refit, training)"},
     /* twice */
     {"{\"seed\": 1, \"name\": \"a\", \"seed\": 2}", "c.json: \"seed\" is there twice; keep one"},
     {"{\"refit\": {\"ridge\": 1, \"ridge\": 1}}", "c.json: \"refit.ridge\" is there twice; keep one"},

@@ -179,6 +179,35 @@ static void hear(void *data, int rank, const char *phase, const char *event, con
     snprintf(heard->text + used, sizeof heard->text - used, "|");
 }
 
+/* Groups of ranks: each one's first rank prints, and every line says whose it is. */
+static void test_branch(void **state) {
+    (void)state;
+    struct log *log = make(3, LOG_INFO), *first = NULL, *second = NULL;
+    assert_null(log_branch(log, 0, "half", false, &first));
+    assert_null(log_branch(log, 1, "half", false, &second));
+    now_s = 100;
+    capture_begin();
+    log_line(log, LOG_INFO, "not by rank 3");
+    log_line(first, LOG_INFO, "i");
+    log_line(first, LOG_WARN, "w");
+    log_line(first, LOG_DEBUG, "d");
+    log_line(second, LOG_INFO, "i");
+    log_line(second, LOG_WARN, "w");
+    log_progress_begin(first, "refit", "layers", 10);
+    log_progress_begin(second, "refit", "layers", 10);
+    now_s = 111;
+    log_progress(first, 5, NULL);
+    log_progress(second, 5, NULL);
+    log_destroy(&first);
+    log_destroy(&second);
+    log_destroy(&log);
+    assert_string_equal(capture_end(), "half: i\n"
+                                       "godwit: warning: half: w\n"
+                                       "godwit: warning: half: rank 1: w\n"
+                                       "half: refit: 5/10 layers (50 %), 0.45 layers/s, 11.0 s left\n"
+                                       "half: refit: 5 layers in 11.0 s, 0.45 layers/s\n");
+}
+
 static void test_listener(void **state) {
     (void)state;
     struct heard heard = {0};
@@ -203,6 +232,7 @@ int main(void) {
         cmocka_unit_test(test_levels),
         cmocka_unit_test(test_progress_plain),
         cmocka_unit_test(test_progress_terminal),
+        cmocka_unit_test(test_branch),
         cmocka_unit_test(test_listener),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
