@@ -126,8 +126,8 @@ status fine_tune(struct migration_run *m) {
     struct fine_tuning f = {0};
     STATUS_TRY(keep_refitted(m));
     status error = prepare(m, &f);
-    if (!error && c->blockwise > 0)
-        error = train_slices(m, &f, false, c->blockwise, m->job.blockwise_checkpoint);
+    if (!error && c->blockwise_epochs > 0)
+        error = train_slices(m, &f, false, c->blockwise_epochs, m->job.blockwise_checkpoint);
     if (!error && c->epochs > 0) {
         if (!strcmp(c->way, "data_parallel")) error = train_whole(m, &f);
         else error = train_slices(m, &f, !strcmp(c->way, "joint"), c->epochs, m->job.checkpoint);

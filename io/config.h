@@ -53,20 +53,25 @@ struct loss_config {
     double temperature;
 };
 
-struct training_config {
-    char *way;             /* "data_parallel", "joint", "blockwise": how ranks share the work */
-    int64_t blockwise;     /* epochs of blockwise training before the others */
-    char *stages;          /* "slices:ranks ..." of joint and blockwise training; "": by measurement */
-    int64_t micro_batches; /* of a batch, in joint and blockwise training; 0: 8 and 4, or as can be divided */
+/* Joint and blockwise training. */
+struct slices_config {
+    char *stages;          /* "slices:ranks ..."; "": by measurement */
+    int64_t micro_batches; /* of a batch; 0: 8 for joint and 4 for blockwise training, or as can be divided */
     double progressive;    /* blockwise: part of the steps in which slices begin to take the target's own */
-    char *cache;           /* "auto", "on", "off": keep what the source gives, joint and blockwise */
-    double rank_mib;       /* joint and blockwise: most MiB of a rank; 0: no limit */
+    char *cache;           /* "auto", "on", "off": keep what the source gives */
+    double rank_mib;       /* most MiB of a rank; 0: no limit */
+};
+
+struct training_config {
     int64_t epochs;
     int64_t batch;    /* global: split over the ranks */
     char *batch_norm; /* "batch" or "frozen" */
     char **freeze;    /* "layer epochs": not trained, for so many epochs or at all */
     int nfreeze;
     int64_t average; /* steps over which weights are averaged exponentially (decay 1 - 1/steps); 0: off */
+    char *way;       /* "data_parallel", "joint", "blockwise": how ranks share the work */
+    int64_t blockwise_epochs; /* of blockwise training before the others */
+    struct slices_config slices;
     struct schedule_config schedule;
     struct optimizer_config optimizer;
     struct loss_config loss;
@@ -140,7 +145,7 @@ struct config {
 
 /* Is anything trained? */
 static inline bool config_trains(const struct config *config) {
-    return config->training.epochs > 0 || config->training.blockwise > 0;
+    return config->training.epochs > 0 || config->training.blockwise_epochs > 0;
 }
 
 /* Reads and checks a file, resolves nothing. Errors: IO, USAGE. Every field is set, by the file or its

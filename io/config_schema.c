@@ -190,27 +190,24 @@ static const struct field loss_fields[] = {
 };
 TABLE(loss, loss_config);
 
-static const struct field training_fields[] = {
-    TEXT(training_config, way, "data_parallel", "data_parallel|joint|blockwise",
-         "how ranks share the work: each has the whole target; slices of it, trained together; slices of it, "
-         "each towards the source's activations"),
-    INT(training_config, blockwise, 0, 0, 100000,
-        "epochs of blockwise training of the slices before the others"),
-    TEXT(training_config, stages, "", NULL,
-         "joint, blockwise: slices and ranks of each stage, \"3:1 5:1\"; empty: by what slices take, "
-         "measured"),
-    INT(training_config, micro_batches, 0, 0, 65536,
-        "joint, blockwise: parts of a batch, which it must be a multiple of; 0: 8 for joint, 4 for blockwise "
-        "training, or fewer"),
-    REAL(training_config, progressive, 0.5, 0, 1, 0,
+static const struct field slices_fields[] = {
+    TEXT(slices_config, stages, "", NULL,
+         "slices and ranks of each stage, \"3:1 5:1\"; empty: by what slices take, measured"),
+    INT(slices_config, micro_batches, 0, 0, 65536,
+        "parts of a batch, which it must be a multiple of; 0: 8 for joint, 4 for blockwise training, or "
+        "fewer"),
+    REAL(slices_config, progressive, 0.5, 0, 1, 0,
          "blockwise: part of the steps in which slice after slice comes to take the target's own activations "
          "instead of the source's; 0: they take the source's"),
-    TEXT(training_config, cache, "auto", "auto|on|off",
-         "joint, blockwise, without augmentation: keep what the source gives for all samples; auto: if it "
-         "fits "
-         "half the free memory"),
-    REAL(training_config, rank_mib, 0, 0, 1e9, 0,
-         "joint, blockwise: most MiB of parameters and their training on a rank; 0: no limit"),
+    TEXT(slices_config, cache, "auto", "auto|on|off",
+         "without augmentation: keep what the source gives for all samples; auto: if it fits half the free "
+         "memory"),
+    REAL(slices_config, rank_mib, 0, 0, 1e9, 0,
+         "most MiB of parameters and what trains them on a rank; 0: no limit"),
+};
+TABLE(slices, slices_config);
+
+static const struct field training_fields[] = {
     INT(training_config, epochs, 3, 0, 100000, "passes over the training samples; 0: no training"),
     INT(training_config, batch, 128, 1, 16777216, "samples of a step, over all ranks"),
     TEXT(training_config, batch_norm, "batch", "batch|frozen",
@@ -220,6 +217,12 @@ static const struct field training_fields[] = {
           "that fit the last counts"),
     INT(training_config, average, 0, 0, 1e9,
         "steps over which weights are averaged exponentially; 0: no averaging"),
+    TEXT(training_config, way, "data_parallel", "data_parallel|joint|blockwise",
+         "how ranks share the work: each has the whole target; slices of it, trained together; slices of it, "
+         "each towards the source's activations"),
+    INT(training_config, blockwise_epochs, 0, 0, 100000,
+        "epochs of blockwise training of the slices before the others"),
+    OBJECT(training_config, slices, "joint and blockwise training"),
     OBJECT(training_config, schedule, "learning rate"),
     OBJECT(training_config, optimizer, "optimizer"),
     OBJECT(training_config, loss, "loss"),

@@ -51,7 +51,7 @@ bool stages_equal(const struct stages *a, const struct stages *b) {
 static status wrong_text(const char *text, int nslices, int nranks) {
     return status_fail(
         STATUS_USAGE,
-        "training.stages \"%s\" has to share out %d slices and %d rank%s as \"slices:ranks\" of "
+        "training.slices.stages \"%s\" has to share out %d slices and %d rank%s as \"slices:ranks\" of "
         "each stage, like \"%d:%d\"",
         text, nslices, nranks, nranks == 1 ? "" : "s", nslices, nranks);
 }

@@ -80,7 +80,7 @@ static status open_block(const struct blockwise *b, int slice) {
 static status open_all(struct blockwise *b) {
     struct stage *s = b->stage;
     const struct slicing *slicing = s->task->slicing;
-    bool progressive = s->task->config->progressive > 0;
+    bool progressive = s->task->config->slices.progressive > 0;
     int widest = s->first;
     STATUS_TRY(memory_alloc("slices", (size_t)(s->end - s->first), sizeof *b->block, (void **)&b->block));
     for (int i = s->first; i < s->end; i++) {
@@ -128,7 +128,7 @@ static const float *mix(const struct blockwise *b, const struct turn *turn, int 
     int64_t steps = s->steps_per_epoch * s->task->epochs, step = s->epoch * s->steps_per_epoch + turn->step,
             floats = slicing_target_floats(s->task->slicing, slice), first = turn->m * s->micro;
     double share =
-        slice_own_share(s->task->config->progressive, slice, s->task->slicing->nslices, step, steps);
+        slice_own_share(s->task->config->slices.progressive, slice, s->task->slicing->nslices, step, steps);
     if (share <= 0) return source;
     if (share >= 1) return own;
     for (int64_t i = 0; i < s->micro; i++) {

@@ -83,7 +83,7 @@ static bool needs_source(const struct slice_task *task, int slice, bool cached) 
 static status measure_slice(const struct machine *machine, const struct slice_task *task, bool cached,
                             int slice, struct slice_cost *c) {
     const struct training_config *config = task->config;
-    int64_t micro = config->batch / config->micro_batches;
+    int64_t micro = config->batch / config->slices.micro_batches;
     struct opgraph *source = NULL, *target = NULL;
     struct params *all = NULL;
     double run = 0;
@@ -101,7 +101,7 @@ static status measure_slice(const struct machine *machine, const struct slice_ta
     if (!error) c->bytes[slice] += (double)all->total * sizeof(float);
     if (!error && source->noutputs && needs_source(task, slice, cached))
         error = time_graph(machine, source, micro, EXEC_INFER, false, &run);
-    c->compute[slice] = (c->compute[slice] + run) * (double)config->micro_batches;
+    c->compute[slice] = (c->compute[slice] + run) * (double)config->slices.micro_batches;
     params_destroy(&all);
     opgraph_destroy(&source);
     opgraph_destroy(&target);
@@ -138,7 +138,7 @@ static double bytes_across(const struct slice_task *task, int boundary, bool cac
     double floats = 0;
     if (boundary == 0 || boundary == s->nslices) return 0;
     if (task->joint) floats += 2 * (double)slicing_target_floats(s, boundary);
-    else if (task->config->progressive > 0) floats += (double)slicing_target_floats(s, boundary);
+    else if (task->config->slices.progressive > 0) floats += (double)slicing_target_floats(s, boundary);
     if (needs_source(task, boundary - 1, cached)) floats += (double)slicing_source_floats(s, boundary);
     return floats * sizeof(float) * (double)task->config->batch;
 }
@@ -171,8 +171,8 @@ status slice_cost_measure(const struct machine *machine, const struct slice_task
                                    .transfer = c->transfer,
                                    .sum = c->sum,
                                    .bytes = c->bytes,
-                                   .bytes_limit = task->config->rank_mib * 1048576,
-                                   .micro_batches = task->config->micro_batches,
+                                   .bytes_limit = task->config->slices.rank_mib * 1048576,
+                                   .micro_batches = task->config->slices.micro_batches,
                                    .flushed = flushed};
     return SUCCESS;
 }

@@ -30,7 +30,7 @@ static status fits(const struct slice_run *r, bool *answer) {
 }
 
 static status make_cache(struct slice_run *r) {
-    const char *wish = r->task->config->cache;
+    const char *wish = r->task->config->slices.cache;
     bool fit = false;
     if (!r->cached) return SUCCESS;
     STATUS_TRY(fits(r, &fit));

@@ -141,7 +141,7 @@ static status run_epoch(struct slice_run *r) {
     r->step = 0;
     r->progress = (struct slice_progress){0};
     STATUS_TRY(slice_checkpoint_save(r));
-    bool fixed = r->task->config->stages[0] != '\0';
+    bool fixed = r->task->config->slices.stages[0] != '\0';
     if (first > 0 || fixed || r->epoch >= r->task->epochs) return SUCCESS;
     return slice_run_rebalance(r, mine);
 }
@@ -185,18 +185,19 @@ static status run_epochs(struct slice_run *r) {
 static status check(struct slice_run *r) {
     const struct training_config *c = r->task->config;
     int64_t n = dataset_size(r->task->data, DATASET_TRAIN);
-    if (c->batch % c->micro_batches)
+    if (c->batch % c->slices.micro_batches)
         return status_fail(STATUS_USAGE,
                            "training.batch is %lld, no multiple of its %lld micro-batches "
-                           "(training.micro_batches)",
-                           (long long)c->batch, (long long)c->micro_batches);
+                           "(training.slices.micro_batches)",
+                           (long long)c->batch, (long long)c->slices.micro_batches);
     if (n < c->batch)
         return status_fail(STATUS_USAGE,
                            "training.batch is %lld, but there are only %lld training samples; lower it",
                            (long long)c->batch, (long long)n);
-    if (!strcmp(c->cache, "on") && r->task->augment)
-        return status_fail(STATUS_USAGE, "training.cache is on, but samples are augmented, so that the "
-                                         "source gives something else each time; turn one of them off");
+    if (!strcmp(c->slices.cache, "on") && r->task->augment)
+        return status_fail(STATUS_USAGE,
+                           "training.slices.cache is on, but samples are augmented, so that the "
+                           "source gives something else each time; turn one of them off");
     return memory_alloc("the order of samples", (size_t)n, sizeof *r->order, (void **)&r->order);
 }
 
@@ -205,11 +206,12 @@ static status share_out(struct slice_run *r) {
     const struct training_config *c = r->task->config;
     int ranks = comm_size(r->machine->world);
     bool distilled = !r->task->joint || c->loss.distillation > 0;
-    r->cached = strcmp(c->cache, "off") != 0 && !r->task->augment && distilled &&
-                (r->task->epochs > 1 || !strcmp(c->cache, "on"));
+    r->cached = strcmp(c->slices.cache, "off") != 0 && !r->task->augment && distilled &&
+                (r->task->epochs > 1 || !strcmp(c->slices.cache, "on"));
     STATUS_TRY(slice_cost_measure(r->machine, r->task, r->cached, r->way->flushed, &r->cost));
-    status error = c->stages[0] ? stages_parse(c->stages, r->cost.cost.nslices, ranks, &r->stages)
-                                : stages_create(&r->cost.cost, ranks, 0, &r->stages);
+    status error = c->slices.stages[0]
+                       ? stages_parse(c->slices.stages, r->cost.cost.nslices, ranks, &r->stages)
+                       : stages_create(&r->cost.cost, ranks, 0, &r->stages);
     return comm_agree(r->machine->world, error);
 }
 
@@ -244,7 +246,7 @@ static status prepare(struct slice_run *r) {
 
 /* As many micro-batches as a way does well with, or fewer for a batch that cannot be divided so. */
 static int64_t micro_batches_of(const struct slice_task *task) {
-    int64_t n = task->config->micro_batches;
+    int64_t n = task->config->slices.micro_batches;
     if (n) return n;
     for (n = task->joint ? 8 : 4; task->config->batch % n; n--)
         ;
@@ -256,7 +258,7 @@ status slice_train(const struct machine *machine, const struct slice_task *task,
     struct training_config config = *task->config;
     struct slice_task mine = *task;
     *result = (struct slice_train_result){0};
-    config.micro_batches = micro_batches_of(task);
+    config.slices.micro_batches = micro_batches_of(task);
     mine.config = &config;
     struct slice_run r = {.machine = machine,
                           .task = &mine,

@@ -12,16 +12,16 @@ struct slice_train_result {
     double boundary_error;      /* blockwise: mean over the last epoch's steps and inner boundaries */
     double predicted, measured; /* share of the time that ranks compute in, on average */
     double bytes;               /* most that a rank held of its slices: parameters, state, activations */
-    char stages[256];           /* as in training.stages */
+    char stages[256];           /* as in training.slices.stages */
     double source_accuracy, start_accuracy, accuracy; /* with task->test: of the test part, NAN: unknown */
 };
 
 /* Trains for task->epochs. With a hold-out part the target's weights that do best on it are returned, as in
- * train(). Slices are shared out by what they take (training.stages), and anew after an epoch if its times
- * say that others would do better by a tenth. Moving statistics of batch norms stay as they are. Checkpoints
- * as in train(), at the ends of epochs, and when SIGTERM arrives. Collective. Errors: USAGE (a batch that is
- * no multiple of its micro-batches, stages that do not fit), DATA (the loss is not finite), and the data
- * set's. */
+ * train(). Slices are shared out by what they take (training.slices.stages), and anew after an epoch if its
+ * times say that others would do better by a tenth. Moving statistics of batch norms stay as they are.
+ * Checkpoints as in train(), at the ends of epochs, and when SIGTERM arrives. Collective. Errors: USAGE (a
+ * batch that is no multiple of its micro-batches, stages that do not fit), DATA (the loss is not finite), and
+ * the data set's. */
 status slice_train(const struct machine *machine, const struct slice_task *task,
                    struct slice_train_result *result) STATUS_MUST_USE;
 

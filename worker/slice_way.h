@@ -28,9 +28,9 @@ struct slice_way {
 
 /* Each slice towards the source's activations at its end; no gradient crosses a boundary. Its inputs are the
  * source's activations at its beginning, or the target's own, as the slice before it makes them of its own
- * inputs: sample by sample, by a share that rises from 0 to 1 over the first training.progressive of all
- * steps, slice after slice (as in BERT-of-Theseus, arXiv 2002.02925). Parallel blockwise distillation: arXiv
- * 2012.03096. */
+ * inputs: sample by sample, by a share that rises from 0 to 1 over the first training.slices.progressive of
+ * all steps, slice after slice (as in BERT-of-Theseus, arXiv 2002.02925). Parallel blockwise distillation:
+ * arXiv 2012.03096. */
 extern const struct slice_way slice_way_blockwise;
 /* All slices together towards logits and labels: activations go forward and gradients back from stage to
  * stage, each stage with one forward and one backward in turn (1F1B, arXiv 1806.03377, flushed after each

@@ -82,8 +82,8 @@ status stage_open(struct stage *s, const struct machine *machine, const struct s
                         .end = stages->first_slice[index + 1],
                         .replica = rank - stages->first_rank[index],
                         .replicas = stages_ranks(stages, index),
-                        .micro_batches = task->config->micro_batches,
-                        .micro = batch / task->config->micro_batches,
+                        .micro_batches = task->config->slices.micro_batches,
+                        .micro = batch / task->config->slices.micro_batches,
                         .steps_per_epoch = dataset_size(task->data, DATASET_TRAIN) / batch};
     STATUS_TRY(comm_split(machine->world, index, rank, &s->group));
     return comm_agree(machine->world, make(s));

@@ -82,7 +82,7 @@ static const struct {
     /* unknown keys */
     {"{\"training\": {\"epocs\": 3}}", "c.json: unknown key \"training.epocs\"; did you mean \"epochs\"? "
                                        "(allowed here: epochs, batch, batch_norm, freeze, "
-                                       "average, schedule, optimizer, loss)"},
+                                       "average, way, blockwise_epochs, slices, schedule, optimizer, loss)"},
     {"{\"training\": {\"loss\": {\"temprature\": 3}}}",
      "c.json: unknown key \"training.loss.temprature\"; did you mean \"temperature\"? (allowed here: kind, "
      "label_smoothing, distillation, temperature)"},
@@ -211,7 +211,7 @@ static void test_set(void **state) {
     set_fails(c, "training.epoch=3",
               "--set: unknown key \"training.epoch\"; did you mean \"epochs\"? (allowed here: epochs, batch, "
               "batch_norm, freeze, "
-              "average, schedule, optimizer, loss)");
+              "average, way, blockwise_epochs, slices, schedule, optimizer, loss)");
     set_fails(c, "target.width=2", "--set: \"target.width\" is 2; allowed: a number in (0, 1]");
     set_fails(c, "target.width=wide", "--set: \"target.width\" is wide; allowed: a number in (0, 1]");
     set_fails(c, "target.width=", "--set: \"target.width\" is empty; allowed: a number in (0, 1]");
@@ -221,7 +221,7 @@ static void test_set(void **state) {
     set_fails(c, "=3", "--set =3: write it as KEY=VALUE, for example training.epochs=3");
     set_fails(c, "training.=3",
               "--set: unknown key \"training.\" (allowed here: epochs, batch, batch_norm, freeze, average, "
-              "schedule, "
+              "way, blockwise_epochs, slices, schedule, "
               "optimizer, loss)");
     assert_true(c->target.width == 0.5);
 

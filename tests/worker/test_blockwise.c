@@ -17,7 +17,7 @@ static struct params *trained(const struct machine *machine, const struct nets *
                               .epochs = config->epochs,
                               .seed = 21,
                               .data = data,
-                              .augment = !strcmp(config->cache, "off"),
+                              .augment = !strcmp(config->slices.cache, "off"),
                               .slicing = nets->slicing,
                               .load = slice_load,
                               .context = &(struct slice_models){nets->source_params, params},
@@ -101,12 +101,12 @@ static void check_formula(const struct engine *engine, double progressive, const
     memcpy(candidate->column, linear_kept, sizeof linear_kept);
     must(slicing_create(nets.source, nets.target, true, 1, candidate, &nets.slicing));
     struct training_config c = config_of(1, BATCH);
-    c.micro_batches = BATCH / MICRO;
+    c.slices.micro_batches = BATCH / MICRO;
     c.schedule.rate = RATE;
     c.optimizer = (struct optimizer_config){.kind = sgd};
     c.loss = (struct loss_config){.kind = squares, .distillation = 1, .temperature = 1};
-    c.progressive = progressive;
-    c.stages = text_of(stages);
+    c.slices.progressive = progressive;
+    c.slices.stages = text_of(stages);
     struct machine machine = machine_of(engine, world);
     struct dataset *data = open_data(node, 0);
     struct params *params = net_params(nets.target, 8), *wanted = net_params(nets.target, 8);
@@ -157,10 +157,10 @@ static void compare_stages(const struct engine *engine, struct training_config *
     struct nets nets = open_nets(true);
     struct machine alone = machine_of(engine, self), together = machine_of(engine, world);
     struct slice_train_result one, result;
-    c->stages = text_of("3:1");
+    c->slices.stages = text_of("3:1");
     struct params *wanted = trained(&alone, &nets, c, &one);
     for (int i = 0; stages_at(comm_size(world), i); i++) {
-        c->stages = text_of(stages_at(comm_size(world), i));
+        c->slices.stages = text_of(stages_at(comm_size(world), i));
         struct params *params = trained(&together, &nets, c, &result), *again = NULL;
         all_true(close_params(params, wanted, 1e-4) &&
                  fabs(result.boundary_error - one.boundary_error) <= 1e-4 * one.boundary_error &&
@@ -172,7 +172,7 @@ static void compare_stages(const struct engine *engine, struct training_config *
         params_destroy(&params);
     }
     /* By what slices take, whatever comes out. */
-    c->stages = nothing;
+    c->slices.stages = nothing;
     struct params *params = trained(&together, &nets, c, &result);
     all_true(close_params(params, wanted, 1e-4) && result.measured > 0 && result.bytes > 0);
     params_destroy(&params);
@@ -185,12 +185,12 @@ static void test_stages_do_not_matter(void **state) {
     write_data();
     for (int e = 0; e < engine_count(); e++) {
         struct training_config c = config_of(3, 12);
-        c.micro_batches = 4;
-        c.progressive = 0.5;
+        c.slices.micro_batches = 4;
+        c.slices.progressive = 0.5;
         c.optimizer.clip = 0.1;
         compare_stages(engine_at(e), &c);
-        c.cache = on;
-        c.progressive = 0;
+        c.slices.cache = on;
+        c.slices.progressive = 0;
         c.average = 3;
         compare_stages(engine_at(e), &c);
     }
@@ -208,8 +208,8 @@ static void test_cache(void **state) {
     struct params *result[2];
     for (int i = 0; i < 2; i++) {
         struct training_config c = config_of(3, 12);
-        c.micro_batches = 4;
-        c.cache = i ? on : off;
+        c.slices.micro_batches = 4;
+        c.slices.cache = i ? on : off;
         struct dataset *data = open_data(node, 0);
         result[i] = net_params(nets.target, 8);
         struct slice_task task = {.config = &c,
@@ -247,7 +247,7 @@ static void test_source_stays(void **state) {
     struct training_config c = config_of(2, 12);
     c.optimizer.weight_decay = 0;
     c.loss.distillation = 1;
-    c.progressive = 0.3;
+    c.slices.progressive = 0.3;
     const struct engine *engine = NULL;
     must(engine_find("openblas", &engine));
     struct machine machine = machine_of(engine, world);
@@ -282,7 +282,7 @@ static void test_accuracies(void **state) {
     struct machine alone = machine_of(engine, self), machine = machine_of(engine, world);
     for (int i = 0; stages_at(comm_size(world), i); i++) {
         struct training_config c = config_of(2, 12);
-        c.stages = text_of(stages_at(comm_size(world), i));
+        c.slices.stages = text_of(stages_at(comm_size(world), i));
         struct dataset *data = open_data(node, 0);
         struct params *params = net_params(nets.target, 8);
         struct evaluation source, start, end;
@@ -345,18 +345,18 @@ static void test_errors(void **state) {
     must(engine_find(NULL, &engine));
     struct machine machine = machine_of(engine, world);
     struct training_config c = config_of(1, 12);
-    c.micro_batches = 5;
+    c.slices.micro_batches = 5;
     all_have_error(error_of(&c, &machine), STATUS_USAGE, "no multiple of its 5 micro-batches");
     c = config_of(1, SAMPLES + 1);
     all_have_error(error_of(&c, &machine), STATUS_USAGE, "only 60 training samples");
     c = config_of(1, 12);
-    c.stages = text_of("1:1 1:1");
-    all_have_error(error_of(&c, &machine), STATUS_USAGE, "training.stages");
+    c.slices.stages = text_of("1:1 1:1");
+    all_have_error(error_of(&c, &machine), STATUS_USAGE, "training.slices.stages");
     c = config_of(1, 12);
-    c.cache = on;
-    all_have_error(error_of(&c, &machine), STATUS_USAGE, "training.cache is on");
+    c.slices.cache = on;
+    all_have_error(error_of(&c, &machine), STATUS_USAGE, "training.slices.cache is on");
     c = config_of(1, 12);
-    c.rank_mib = 1e-5;
+    c.slices.rank_mib = 1e-5;
     all_have_error(error_of(&c, &machine), STATUS_USAGE, "one slice alone needs");
     c = config_of(3, 12);
     c.schedule.rate = 1e30;
@@ -398,9 +398,9 @@ static void test_failing_rank(void **state) {
         for (int i = 0; stages_at(comm_size(world), i); i++)
             for (int at = 0; at < 40; at += 13) {
                 struct training_config c = config_of(6, 12);
-                c.micro_batches = 4;
-                c.progressive = 0.5;
-                c.stages = text_of(stages_at(comm_size(world), i));
+                c.slices.micro_batches = 4;
+                c.slices.progressive = 0.5;
+                c.slices.stages = text_of(stages_at(comm_size(world), i));
                 faulty.rank = r;
                 faulty.calls = 0;
                 faulty.fail_at = at;
@@ -430,8 +430,8 @@ static void test_stopped_and_resumed(void **state) {
     struct training_config c = config_of(4, 12);
     c.optimizer = (struct optimizer_config){.kind = adamw, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-3};
     c.average = 3;
-    c.micro_batches = 4;
-    c.progressive = 0.5;
+    c.slices.micro_batches = 4;
+    c.slices.progressive = 0.5;
     char path[600];
     snprintf(path, sizeof path, "%s", in_folder("checkpoint"));
     for (int joint = 0; joint < 2; joint++)
@@ -443,7 +443,7 @@ static void test_stopped_and_resumed(void **state) {
                 must(log_create(comm_rank(world), LOG_ERROR, &stopping));
                 if (run == 1) log_listen(stopping, stop_after_second_epoch, &r);
                 machine.log = stopping;
-                c.stages =
+                c.slices.stages =
                     text_of(stages_at(comm_size(world), run == 2 && stages_at(comm_size(world), 1) ? 1 : 0));
                 struct dataset *data = open_data(node, 0.2);
                 result[run] = net_params(nets.target, 8);
@@ -486,7 +486,7 @@ static void test_rebalanced(void **state) {
     struct nets nets = open_nets(true);
     struct training_config c = config_of(2, 12);
     c.optimizer = (struct optimizer_config){.kind = adamw, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-3};
-    c.micro_batches = 4;
+    c.slices.micro_batches = 4;
     c.average = 3;
     struct dataset *data = open_data(node, 0);
     struct params *params = net_params(nets.target, 8), *wanted = NULL;

@@ -37,7 +37,7 @@ static void compare(const struct engine *engine, struct training_config *config,
     for (int i = 0; stages_at(comm_size(world), i); i++) {
         struct dataset *data = open_data(node, 0);
         struct params *params = net_params(nets.target, 8);
-        config->stages = text_of(stages_at(comm_size(world), i));
+        config->slices.stages = text_of(stages_at(comm_size(world), i));
         struct slice_task task = {.config = config,
                                   .joint = true,
                                   .epochs = config->epochs,
@@ -50,9 +50,9 @@ static void compare(const struct engine *engine, struct training_config *config,
                                   .params = params};
         struct slice_train_result result;
         must(slice_train(&machine, &task, &result));
-        assert_string_equal(result.stages, config->stages);
+        assert_string_equal(result.stages, config->slices.stages);
         bool right = close_params(params, wanted, 1e-4);
-        if (!right) print_error("stages %s, engine %s\n", config->stages, engine->name);
+        if (!right) print_error("stages %s, engine %s\n", config->slices.stages, engine->name);
         all_true(right);
         params_destroy(&params);
         dataset_close(&data);
@@ -67,18 +67,18 @@ static void test_same_as_data_parallel(void **state) {
     write_data();
     for (int e = 0; e < engine_count(); e++) {
         struct training_config c = config_of(10, 12);
-        c.micro_batches = 6;
+        c.slices.micro_batches = 6;
         c.optimizer.clip = 0.5;
         compare(engine_at(e), &c, true, true);
         c.optimizer = (struct optimizer_config){
             .kind = adamw, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-3, .weight_decay = 0.01};
         c.schedule.kind = cosine;
         c.average = 3;
-        c.micro_batches = 4;
+        c.slices.micro_batches = 4;
         compare(engine_at(e), &c, false, true);
-        c.cache = on;
+        c.slices.cache = on;
         compare(engine_at(e), &c, false, true);
-        c.cache = off;
+        c.slices.cache = off;
         compare(engine_at(e), &c, true, false);
     }
 }
@@ -91,7 +91,7 @@ static void test_micro_batches(void **state) {
     must(engine_find(NULL, &engine));
     for (int64_t n = 1; n <= 12; n *= n == 3 ? 4 : 3) {
         struct training_config c = config_of(2, 12);
-        c.micro_batches = n;
+        c.slices.micro_batches = n;
         compare(engine, &c, true, true);
     }
 }
