@@ -19,9 +19,9 @@ int session_launcher_rank(void);
 
 /* Starts a session; with `parallel`, starts MPI too. `argv` may be changed by MPI. Errors: USAGE if the batch
  * system started several tasks and MPI sees one (they would all do the same work and overwrite each other),
- * or what MPI says. A rank that does not answer for
- * ten minutes ends the run, unless comm_watchdog() says otherwise. The session must stay where it is.
- * Collective if parallel. After an error session_stop must still be called. */
+ * or what MPI says. A rank that does not answer for ten minutes ends the run, unless comm_watchdog() says
+ * otherwise. The session must stay where it is. Collective if parallel. After an error session_stop must
+ * still be called. */
 status session_start(struct session *session, bool parallel, enum log_level level, int argc,
                      char **argv) STATUS_MUST_USE;
 

@@ -1,8 +1,10 @@
 #include "io/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +125,47 @@ static char *folder_of(const char *path) {
     return strndup(path, (size_t)(slash - path));
 }
 
+/* ---- temporary names: .NAME. and 16 digits, of the host, the process, and chance ---- */
+
+#define NAME_DIGITS 16
+#define HOST_BITS 20
+#define PID_BITS 24
+
+static uint64_t host_bits(void) {
+    char host[256] = "";
+    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
+    if (gethostname(host, sizeof host - 1)) host[0] = '\0';
+    for (const char *c = host; *c; c++) hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
+    return hash >> (64 - HOST_BITS);
+}
+
+static uint64_t temporary_number(uint64_t random) {
+    uint64_t pid = (uint64_t)getpid() & ((1U << PID_BITS) - 1);
+    int left = 64 - HOST_BITS - PID_BITS;
+    return host_bits() << (64 - HOST_BITS) | pid << left | random >> (64 - left);
+}
+
+/* Was it made by a process of this host that does not live any more? */
+static bool is_left_over(const char *digits) {
+    if (strlen(digits) != NAME_DIGITS || strspn(digits, "0123456789abcdef") != NAME_DIGITS) return false;
+    uint64_t number = strtoull(digits, NULL, 16);
+    pid_t pid = (pid_t)(number << HOST_BITS >> (64 - PID_BITS));
+    return number >> (64 - HOST_BITS) == host_bits() && pid > 0 && kill(pid, 0) != 0 && errno == ESRCH;
+}
+
+/* Removes temporary files of `path` whose writers were killed. */
+static void remove_leftovers(const char *path) {
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    char *folder = folder_of(path), prefix[NAME_KEPT + 3];
+    size_t length = (size_t)snprintf(prefix, sizeof prefix, ".%.*s.", NAME_KEPT, base);
+    DIR *dir = folder ? opendir(folder) : NULL;
+    for (struct dirent *e = dir ? readdir(dir) : NULL; e; e = readdir(dir))
+        if (!strncmp(e->d_name, prefix, length) && is_left_over(e->d_name + length))
+            unlinkat(dirfd(dir), e->d_name, 0);
+    if (dir) closedir(dir);
+    free(folder);
+}
+
 /* Creates the file of a new temporary name and leaves it open at *fd. */
 static status temporary_open(const char *path, char **temporary, int *fd) {
     struct stat old;
@@ -133,13 +176,15 @@ static status temporary_open(const char *path, char **temporary, int *fd) {
     const char *base = slash ? slash + 1 : path;
     if (!*base)
         return status_fail(STATUS_IO, "cannot write '%s': it names no file; give the name of a file", path);
+    remove_leftovers(path);
     for (;;) {
         uint64_t random;
         if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
             return status_fail(
                 STATUS_IO, "cannot name a temporary file for %s: no random numbers from the system", path);
         char *name = NULL;
-        if (asprintf(&name, "%.*s.%.*s.%016" PRIx64, (int)(base - path), path, NAME_KEPT, base, random) < 0)
+        if (asprintf(&name, "%.*s.%.*s.%016" PRIx64, (int)(base - path), path, NAME_KEPT, base,
+                     temporary_number(random)) < 0)
             return status_no_memory(path, strlen(path));
         *fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (*fd >= 0) {

@@ -18,7 +18,9 @@ status file_write_atomic(const char *path, const void *data, size_t nbytes) STAT
 
 /* A temporary name beside `path` (owned; made as an empty file, hidden by a leading dot), to be written and
  * then given to file_commit, which syncs the file and its folder and renames it over `path`; file_abandon
- * removes it. A failed file_commit removes it too. `path` may not name a folder or a device. Error: IO. */
+ * removes it. A failed file_commit removes it too;
+ * one of a process of this host that was killed is removed when the next is made for the same path. `path`
+ * may not name a folder or a device. Error: IO. */
 status file_temporary(const char *path, char **temporary) STATUS_MUST_USE;
 status file_commit(const char *temporary, const char *path) STATUS_MUST_USE;
 void file_abandon(const char *temporary); /* accepts NULL */

@@ -34,7 +34,7 @@ static inline bool comm_is_root(const struct comm *comm) {
  * Not collective, but the same on all ranks. */
 void comm_watchdog(const struct comm *comm, double seconds);
 /* One rank, the lowest that waits, calls this with the line that says why, and then ends all with the exit
- * code of STATUS_SILENT. NULL: nobody is told. */
+ * code of STATUS_SILENT, or of STATUS_INTERNAL if all wait for each other. NULL: nobody is told. */
 typedef void comm_teller(void *context, const char *line);
 void comm_tell(const struct comm *comm, comm_teller *tell, void *context);
 /* What the ranks are doing ("refit"), for that line; borrowed, NULL: nothing. */

@@ -13,9 +13,10 @@
                      */
 #define LOOK_S 1e-3 /* between two looks at what others ask */
 #define OPERATIONS_AN_ANSWER 64
-#define ALIVE_S 0.1 /* the same between waits */
-#define FINALIZE_LATER_S 5
-#define SUSPENDED_S 1.0 /* of a longer gap in the loop this rank itself was the cause */
+#define ALIVE_S 0.1        /* the same between waits */
+#define FINALIZE_S 2       /* beyond the limit, on rank 0 */
+#define FINALIZE_LATER_S 6 /* on others */
+#define SUSPENDED_S 1.0    /* of a longer gap in the loop this rank itself was the cause */
 
 struct comm_watch {
     struct comm_inquiry *inquiry;
@@ -60,7 +61,7 @@ void comm_watch_finalize(double limit, int rank) {
     struct sigaction action = {.sa_handler = end_in_finalize};
     sigemptyset(&action.sa_mask);
     sigaction(SIGALRM, &action, NULL);
-    alarm((unsigned)limit + (rank ? FINALIZE_LATER_S : 0)); /* the first to wait speaks for all */
+    alarm((unsigned)limit + (rank ? FINALIZE_LATER_S : FINALIZE_S)); /* the first one speaks for all */
 }
 
 double comm_watch_limit(const struct comm_watch *watch) {

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static void test_round_trip(void **state) {
     (void)state;
@@ -24,6 +25,53 @@ static void test_round_trip(void **state) {
         free(back);
     }
     assert_int_equal(count_entries(test_folder), 1); /* no temporary name is left */
+}
+
+/* What a killed process leaves goes away with the next write; what lives, or is another's, stays. */
+static void test_leftovers(void **state) {
+    (void)state;
+    char *live = NULL, *dead = NULL;
+    int pipes[2], code;
+    assert_int_equal(pipe(pipes), 0);
+    assert_success(file_temporary(in_folder("kept"), &live));
+    pid_t pid = fork();
+    if (pid == 0) { /* leaves a file, and its name */
+        char *name = NULL;
+        if (file_temporary(in_folder("kept"), &name)) _exit(1);
+        ssize_t n = write(pipes[1], name, strlen(name) + 1);
+        raise(SIGKILL);
+        _exit(n < 0);
+    }
+    assert_int_equal(waitpid(pid, &code, 0), pid);
+    assert_true(WIFSIGNALED(code));
+    dead = calloc(1, 4096);
+    assert_non_null(dead);
+    assert_true(read(pipes[0], dead, 4095) > 0);
+    close(pipes[0]);
+    close(pipes[1]);
+    assert_int_equal(access(dead, F_OK), 0);
+    assert_int_equal(access(live, F_OK), 0);
+    assert_string_not_equal(dead, live);
+    /* The same process on another host: its first digit differs. */
+    char *other = strdup(dead), *digit = other + strlen(other) - 16;
+    assert_non_null(other);
+    *digit = *digit == '0' ? '1' : '0';
+    FILE *file = fopen(other, "w");
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+    assert_success(file_write_atomic(in_folder("another"), "1", 1));
+    assert_int_equal(access(dead, F_OK), 0);
+    assert_success(file_write_atomic(in_folder("kept"), "1", 1));
+    assert_int_equal(access(dead, F_OK), -1);
+    assert_int_equal(access(live, F_OK), 0);
+    assert_int_equal(access(other, F_OK), 0);
+    file_abandon(live);
+    unlink(other);
+    unlink(in_folder("kept"));
+    unlink(in_folder("another"));
+    free(live);
+    free(dead);
+    free(other);
 }
 
 static void test_read_errors(void **state) {
@@ -167,10 +215,15 @@ static void test_folder_digest(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        IN_FOLDER(test_round_trip),   IN_FOLDER(test_read_errors),
-        IN_FOLDER(test_write_errors), IN_FOLDER(test_full_disk_keeps_the_old_file),
-        IN_FOLDER(test_temporary),    IN_FOLDER(test_folders),
-        IN_FOLDER(test_digest),       IN_FOLDER(test_folder_digest),
+        IN_FOLDER(test_round_trip),
+        IN_FOLDER(test_leftovers),
+        IN_FOLDER(test_read_errors),
+        IN_FOLDER(test_write_errors),
+        IN_FOLDER(test_full_disk_keeps_the_old_file),
+        IN_FOLDER(test_temporary),
+        IN_FOLDER(test_folders),
+        IN_FOLDER(test_digest),
+        IN_FOLDER(test_folder_digest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -144,8 +144,13 @@ static int be_rank(int argc, char **argv) {
     comm_watchdog(r.world, strcmp(how, "patient") ? LIMIT_S : 60);
     comm_tell(r.world, tell, NULL);
     comm_phase(r.world, "test");
-    error = run_rank(&r, &KINDS[kind], which, strcmp(how, "patient") ? how : "stop");
+    bool at_end = !strcmp(how, "end");
+    error = run_rank(&r, &KINDS[kind], at_end ? -1 : which, strcmp(how, "patient") ? how : "stop");
     if (error) return 98;
+    if (at_end && comm_rank(r.world) == which) {
+        comm_destroy(&r.world);
+        raise(SIGSTOP);
+    }
     comm_stop(&r.world);
     free(r.data);
     return 0;
@@ -310,6 +315,19 @@ static void a_rank_that_goes_on_is_not_named(void **state) {
     if (code) fail_msg("exit code %d\n%s", code, err);
 }
 
+/* After all is done, while MPI ends. */
+static void a_rank_that_does_not_end_ends_the_run(void **state) {
+    (void)state;
+    for (int which = 0; which < 2; which++) {
+        char line[1024];
+        double seconds = 0;
+        int code = run(2, 0, which, "end", 0, 0, &seconds);
+        the_line(line, sizeof line);
+        if (code != 76 || !strstr(line, "ranks have not ended in time") || seconds > LIMIT_S + IN_TIME_S)
+            fail_msg("exit code %d after %.1f s: %s", code, seconds, line);
+    }
+}
+
 /* Rank 1 computes and answers; meanwhile all are stopped for longer than the limit and what is added to it.
  */
 static void a_pause_of_all_is_forgiven(void **state) {
@@ -341,6 +359,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_stuck_rank_is_named),
         cmocka_unit_test(a_rank_that_computes_is_not_named),
         cmocka_unit_test(a_rank_that_goes_on_is_not_named),
+        cmocka_unit_test(a_rank_that_does_not_end_ends_the_run),
         cmocka_unit_test(a_pause_of_all_is_forgiven),
         cmocka_unit_test(ranks_that_wait_for_each_other_are_told),
     };
