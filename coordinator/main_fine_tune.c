@@ -2,6 +2,7 @@
 #include "coordinator/main_fine_tune.h"
 
 #include "coordinator/freeze.h"
+#include "coordinator/main_slices.h"
 #include "worker/slice_train.h"
 #include "worker/train.h"
 
@@ -64,29 +65,10 @@ static status train_whole(struct migration_run *m, const struct fine_tuning *f) 
 
 /* ---- in slices ---- */
 
-/* The slices' ends as values of the operation graphs. */
-static status find_slicing(struct migration_run *m, struct slicing **slicing) {
-    struct compiled_boundary *end = NULL;
-    int n = 0;
-    status error = compile_boundaries(m->compiled, &n, &end);
-    struct boundary *candidate = error ? NULL : calloc((size_t)n + 1, sizeof *candidate);
-    if (!error && !candidate) error = status_no_memory("slices", (size_t)n * sizeof *candidate);
-    for (int i = 0; i < n; i++) {
-        if (error) free(end[i].column);
-        else
-            candidate[i] = (struct boundary){m->source->value_of[end[i].source],
-                                             m->target->value_of[end[i].target], end[i].column};
-    }
-    free(end);
-    if (error) return error;
-    return slicing_create(m->source_logits, m->target_logits, !migration_is_new_task(m), n, candidate,
-                          slicing);
-}
-
 static status train_slices(struct migration_run *m, const struct fine_tuning *f, bool joint, int64_t epochs,
                            const char *checkpoint) {
     struct slicing *slicing = NULL;
-    STATUS_TRY(comm_agree(m->job.session->world, find_slicing(m, &slicing)));
+    STATUS_TRY(comm_agree(m->job.session->world, slices_find(m, &slicing)));
     struct slice_models models = {m->source->params, m->target->params};
     struct slice_task task = {.config = &f->config,
                               .joint = joint,

@@ -4,6 +4,7 @@
 #define GODWIT_COORDINATOR_MAIN_PHASES_H
 
 #include "coordinator/main_migration.h"
+#include "coordinator/main_slices.h"
 
 /* With the models in memory: compile, read, choose, migrate, refit, and the rest. */
 status memory_phases(struct migration_run *run) STATUS_MUST_USE;
@@ -24,13 +25,15 @@ status stream_phases(struct migration_run *run) STATUS_MUST_USE;
 status stream_update(struct migration_run *run, const bool *changed) STATUS_MUST_USE;
 status stream_deliver(struct migration_run *run) STATUS_MUST_USE;
 
-/* Whichever of the two the configuration wants: all but what follows the target's making. */
+/* Whichever of them the configuration wants: all but what follows the target's making. */
 static inline STATUS_MUST_USE status make_phases(struct migration_run *run) {
-    return migration_streams(run->job.config) ? stream_phases(run) : memory_phases(run);
+    if (migration_streams(run->job.config)) return stream_phases(run);
+    return slices_suffice(run) ? slices_phases(run) : memory_phases(run);
 }
 /* That: measured and published. The configuration may have been changed by what was measured. */
 static inline STATUS_MUST_USE status deliver_phases(struct migration_run *run) {
-    return run->target ? memory_deliver(run) : stream_deliver(run);
+    if (!run->target) return stream_deliver(run);
+    return slices_suffice(run) ? slices_deliver(run) : memory_deliver(run);
 }
 static inline STATUS_MUST_USE status run_phases(struct migration_run *run) {
     STATUS_TRY(make_phases(run));

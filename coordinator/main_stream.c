@@ -1,6 +1,7 @@
 /* A migration without models in memory: from the source's file straight to the target's. */
 #include "coordinator/main_channels.h"
 #include "coordinator/main_phases.h"
+#include "coordinator/main_stream.h"
 
 #include "io/registry.h"
 #include "shared/dependence.h"
@@ -21,7 +22,7 @@ static status outline(const struct migration_run *m, struct model **full) {
     return model_outline(copy, full);
 }
 
-static status choose_channels(struct migration_run *m) {
+status stream_choose_channels(struct migration_run *m) {
     struct model *full = NULL;
     struct migration program;
     STATUS_TRY(comm_agree(m->job.session->world, outline(m, &full)));
@@ -99,8 +100,7 @@ static status check_target(const struct migration_run *m) {
     return comm_agree(m->job.session->world, error);
 }
 
-/* The rank that held most says so; collective. */
-static status show_memory(const struct migration_run *m) {
+status stream_show_memory(const struct migration_run *m) {
     struct rusage usage;
     double peak = getrusage(RUSAGE_SELF, &usage) ? 0 : (double)usage.ru_maxrss / 1024;
     STATUS_TRY(comm_max_f64(m->job.session->world, &peak, 1));
@@ -126,7 +126,7 @@ static void say_nearest(const struct migration_run *m) {
 static status finish_stream(struct migration_run *m) {
     STATUS_TRY(check_target(m));
     say_nearest(m);
-    STATUS_TRY(show_memory(m));
+    STATUS_TRY(stream_show_memory(m));
     return migration_describe(m);
 }
 
@@ -142,7 +142,7 @@ status stream_phases(struct migration_run *m) {
     migration_phase(m, "compile");
     STATUS_TRY(migration_compile(m));
     migration_phase(m, "select");
-    STATUS_TRY(choose_channels(m));
+    STATUS_TRY(stream_choose_channels(m));
     STATUS_TRY(migration_check_stop(m));
     migration_phase(m, "migrate");
     STATUS_TRY(stream_target(m, NULL, NULL));
