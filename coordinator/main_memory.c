@@ -107,7 +107,8 @@ static status refit_model(struct migration_run *m, struct model *model, struct p
                          .source_params = m->source->params,
                          .target_params = model->params,
                          .due = due,
-                         .plan = plan};
+                         .plan = plan,
+                         .stops = m->ground != NULL};
     status error = refit(&m->job.machine, &task);
     free(source_value);
     return error;

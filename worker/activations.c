@@ -9,13 +9,20 @@ struct activations {
     const struct opgraph *graph;
     struct params *params;
     int64_t n, batch;
-    float **value; /* [graph->nvalues] (n, ...), NULL where not kept */
+    const float *x; /* the input's, borrowed */
+    float none;     /* in its place where there are no samples */
+    float **value;  /* [graph->nvalues] (n, ...), NULL where not kept */
 };
+
+static void forget(struct activations *a, int value) {
+    if (a->value[value] != a->x) free(a->value[value]);
+    a->value[value] = NULL;
+}
 
 void activations_destroy(struct activations **activations) {
     struct activations *a = *activations;
     if (!a) return;
-    for (int i = 0; a->value && i < a->graph->nvalues; i++) free(a->value[i]);
+    for (int i = 0; a->value && i < a->graph->nvalues; i++) forget(a, i);
     free(a->value);
     free(a);
     *activations = NULL;
@@ -37,16 +44,15 @@ status activations_create(const struct machine *machine, const struct opgraph *g
                            graph->ninputs);
     struct activations *a = calloc(1, sizeof *a);
     if (!a) return status_no_memory("activations", sizeof *a);
-    *a = (struct activations){.machine = machine, .graph = graph, .params = params, .n = n, .batch = batch};
-    int input = graph->input[0];
+    *a = (struct activations){
+        .machine = machine, .graph = graph, .params = params, .n = n, .batch = batch, .x = x};
     a->value = calloc((size_t)graph->nvalues + 1, sizeof *a->value);
-    status error = a->value ? allocate(a, input, &a->value[input])
-                            : status_no_memory("activations", (size_t)graph->nvalues * sizeof *a->value);
-    if (error) {
+    if (!a->value) {
         activations_destroy(&a);
-        return error;
+        return status_no_memory("activations", (size_t)graph->nvalues * sizeof *a->value);
     }
-    memcpy(a->value[input], x, (size_t)(n * floats_of(a, input)) * sizeof *x);
+    if (!x) a->x = &a->none;
+    a->value[graph->input[0]] = (float *)(uintptr_t)a->x; /* only read */
     *activations = a;
     return SUCCESS;
 }
@@ -169,11 +175,8 @@ status activations_advance(struct activations *a, int op) {
     if (!error && n) error = compute(a, n, wanted, data);
     for (int i = 0; i < n && error; i++) free(data[i]);
     for (int i = 0; i < n && !error; i++) a->value[wanted[i]] = data[i];
-    for (int i = 0; i < g->nvalues && !error; i++) {
-        if (!a->value[i] || lives(g, i, op)) continue;
-        free(a->value[i]);
-        a->value[i] = NULL;
-    }
+    for (int i = 0; i < g->nvalues && !error; i++)
+        if (a->value[i] && !lives(g, i, op)) forget(a, i);
     free(wanted);
     free(data);
     return error;

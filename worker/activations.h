@@ -7,8 +7,9 @@
 
 struct activations;
 
-/* Starts at the input: x (n, sample), copied. Runs in blocks of `batch` samples; results do not depend on how
- * samples are split over ranks. `graph` (one input) and `params` are borrowed; params are read at each move.
+/* Starts at the input: x (n, sample), borrowed. Runs in blocks of `batch` samples; results do not depend on
+ * how samples are split over ranks. `graph` (one input) and `params` are borrowed; params are read at each
+ * move.
  */
 status activations_create(const struct machine *machine, const struct opgraph *graph, struct params *params,
                           const float *x, int64_t n, int64_t batch,

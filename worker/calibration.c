@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#define ALIGNMENT 64 /* bytes, as of memory_alloc() */
+
 void calibration_destroy(struct calibration **calibration) {
     if (!*calibration) return;
     comm_window_destroy(&(*calibration)->window);
@@ -69,12 +71,13 @@ static status read_part(const struct machine *machine, struct dataset *dataset, 
 static status fill(const struct machine *machine, struct dataset *dataset, uint64_t seed, bool whole,
                    struct calibration *c) {
     struct range range;
-    void *x = NULL;
+    void *memory = NULL;
     STATUS_TRY(range_of_node(machine, c->total, whole, &range));
     c->bytes = (range.end - range.first) * c->sample * (int64_t)sizeof *c->x;
     STATUS_TRY(
-        status_context(comm_window_create(machine->node, (size_t)c->bytes + sizeof *c->x, &x, &c->window),
+        status_context(comm_window_create(machine->node, (size_t)c->bytes + ALIGNMENT, &memory, &c->window),
                        "calibration samples (lower refit.samples)"));
+    float *x = (float *)(((uintptr_t)memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
     take_share(c, machine->world, x, range.first);
     status error = comm_agree(machine->node, read_part(machine, dataset, seed, &range, c->sample, x));
     return error ? error : comm_window_sync(c->window);

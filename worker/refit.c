@@ -4,6 +4,8 @@
 #include "worker/outcome.h"
 #include "worker/refit_pass.h"
 
+#include "shared/interrupt.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,6 +61,15 @@ static bool is_due(const struct refit *r, const struct plan_statement *s, int64_
     return due >= 0 && number >= due;
 }
 
+static status check_stop(const struct machine *machine, const struct refit *r) {
+    bool stop = false;
+    if (!r->stops) return SUCCESS;
+    STATUS_TRY(comm_any(machine->world, interrupt_requested(), &stop));
+    return stop ? status_fail(STATUS_CHECKPOINTED,
+                              "stopped by SIGTERM in the refit; run the same command again to begin it anew")
+                : SUCCESS;
+}
+
 static status run_pass(const struct machine *machine, const struct refit *r, int64_t number) {
     struct pass p = {.machine = machine, .r = r, .number = number};
     bool *done = calloc((size_t)r->target->nparams + 1, 1);
@@ -69,7 +80,8 @@ static status run_pass(const struct machine *machine, const struct refit *r, int
         struct plan_statement *s = refit_statement(r, op);
         if (!s || done[op->param[0]] || !is_due(r, s, number)) continue;
         double begin = comm_time();
-        error = visit(&p, i, s);
+        error = check_stop(machine, r);
+        if (!error) error = visit(&p, i, s);
         machine_span(machine, TRACE_COMPUTE, number ? "sweep" : "refit layer", s->slice, i, begin);
         done[op->param[0]] = true;
         log_progress(machine->log, (double)(number * r->target->nops + i + 1),

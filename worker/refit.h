@@ -21,6 +21,7 @@ struct refit {
     const signed char *due; /* [plan->nstatements] in which pass (0: the first) a statement begins to be
                                refitted, negative: in none; NULL: all in the first */
     struct plan *plan;      /* says what is refitted and which channels are kept; residuals are filled in */
+    bool stops;             /* where SIGTERM is caught it ends the refit between two layers: CHECKPOINTED */
 };
 
 /* Collective. Afterwards target_params are the same bytes on every rank. */
