@@ -110,15 +110,17 @@ static void report_epoch(const struct slice_run *r, const struct evaluation *e, 
     if (e->samples) snprintf(heldout, sizeof heldout, ", hold-out %.2f %%", 100 * e->accuracy);
     if (r->progress.boundaries)
         snprintf(boundaries, sizeof boundaries, ", boundaries %.4f", result->boundary_error);
-    log_line(log, LOG_INFO,
-             "%s epoch %lld: loss %.4f, accuracy %.2f %%%s%s, %.0f samples/s, ranks busy %.0f %%",
-             r->way->name, (long long)r->epoch + 1, result->train_loss, 100 * accuracy, boundaries, heldout,
-             result->samples_per_s, 100 * result->measured);
+    log_line(
+        log, LOG_INFO,
+        "%s epoch %lld: loss %.4f, accuracy %.2f %%%s%s, %.0f samples/s, ranks busy %.0f %%, balance %.0f %%",
+        r->way->name, (long long)r->epoch + 1, result->train_loss, 100 * accuracy, boundaries, heldout,
+        result->samples_per_s, 100 * result->measured, 100 * result->balance);
     LOG_EVENT(log, "epoch", {"epoch", (double)r->epoch + 1, NULL}, {"way", 0, r->way->name},
               {"loss", result->train_loss, NULL}, {"accuracy", accuracy, NULL},
               {"boundary_error", result->boundary_error, NULL}, {"holdout_loss", e->loss, NULL},
               {"holdout_accuracy", e->accuracy, NULL}, {"samples_per_s", result->samples_per_s, NULL},
-              {"busy", result->measured, NULL}, {"seconds", seconds, NULL});
+              {"busy", result->measured, NULL}, {"balance", result->balance, NULL},
+              {"seconds", seconds, NULL});
 }
 
 static status run_epoch(struct slice_run *r) {
@@ -127,9 +129,12 @@ static status run_epoch(struct slice_run *r) {
     int64_t first = r->step, batch = r->task->config->batch;
     double begin = comm_time(), computed = s->computed;
     STATUS_TRY(run_steps(r));
-    double seconds = comm_time() - begin, mine = s->computed - computed, all = mine;
+    double seconds = comm_time() - begin, mine = s->computed - computed, all = mine, most = mine;
+    int ranks = comm_size(r->machine->world);
     STATUS_TRY(comm_sum_f64(r->machine->world, &all, 1));
-    result->measured = all / (seconds * comm_size(r->machine->world));
+    STATUS_TRY(comm_max_f64(r->machine->world, &most, 1));
+    result->measured = all / (seconds * ranks);
+    result->balance = most > 0 ? all / (most * ranks) : 1;
     result->samples_per_s = (double)((s->steps_per_epoch - first) * batch) / seconds;
     result->train_loss = r->progress.loss.loss / (double)(s->steps_per_epoch * batch);
     result->boundary_error =

@@ -66,4 +66,5 @@ def main():
         print(sorted(rates)[len(rates) // 2])
 
 
-main()
+if __name__ == "__main__":
+    main()
