@@ -2,7 +2,7 @@
 #include "coordinator/main_fine_tune.h"
 
 #include "coordinator/freeze.h"
-#include "worker/train.h"
+#include "coordinator/main_training.h"
 
 #include <stdlib.h>
 
@@ -28,36 +28,41 @@ void fine_tune_warn(const struct migration_run *m) {
                  run_folder_path(m->job.folder));
 }
 
+/* The weights of the last layer that has some: a new task's head. Owned. */
+static status find_head(const struct model *model, bool **head) {
+    int last = -1;
+    *head = calloc((size_t)model->ops->nparams + 1, sizeof **head);
+    if (!*head) return status_no_memory("a list of weights", (size_t)model->ops->nparams);
+    for (int l = 0; l < model->graph->nlayers; l++)
+        if (model->graph->layer[l].nweights > 0) last = l;
+    if (last < 0) return SUCCESS;
+    int first = graph_first_param(model->graph, last);
+    for (int w = 0; w < model->graph->layer[last].nweights; w++) (*head)[first + w] = true;
+    return SUCCESS;
+}
+
 static status train_whole(struct migration_run *m) {
     const struct config *c = m->job.config;
-    struct teacher *teacher = NULL;
+    const struct comm *world = m->job.session->world;
+    bool distils = !migration_is_new_task(m) && c->training.loss.distillation != 0, *head = NULL;
     int64_t *thaw = NULL;
-    struct training_config training = c->training;
-    if (migration_is_new_task(m)) training.loss.distillation = 0; /* the source knows nothing of it */
-    if (!dataset_classes(m->job.data) && training.loss.distillation > 0)
+    if (!dataset_classes(m->job.data) && distils)
         log_line(m->job.session->log, LOG_INFO,
                  "the data has no labels: the source's classes take their place");
-    bool augment = c->data.flip || c->data.shift > 0, distil = training.loss.distillation > 0;
-    int ranks = comm_size(m->job.session->world);
-    int64_t batch = (c->training.batch + ranks - 1) / ranks;
-    if (distil)
-        STATUS_TRY(teacher_create(&m->job.machine, m->source_logits, m->source->params, m->job.data, !augment,
-                                  batch, &teacher));
-    status error = comm_agree(m->job.session->world, freeze_parse(&training, m->target->graph, &thaw));
-    struct train_task task = {.config = &training,
-                              .seed = (uint64_t)c->seed,
-                              .data = m->job.data,
-                              .augment = augment,
-                              .graph = m->target_logits,
-                              .params = m->target->params,
-                              .thaw = thaw,
-                              .teacher = teacher,
-                              .checkpoint = m->job.checkpoint,
-                              .checkpoint_key = m->job.checkpoint_key};
-    struct train_result result;
-    if (!error) error = train(&m->job.machine, &task, &result);
+    status error = freeze_parse(&c->training, m->target->graph, &thaw);
+    /* A target before this one may have left another augmentation. */
+    if (!error) error = dataset_augment(m->job.data, &(struct augmentation){c->data.flip, c->data.shift});
+    if (!error && migration_is_new_task(m)) error = find_head(m->target, &head);
+    struct job_training training = {.graph = m->target_logits,
+                                    .params = m->target->params,
+                                    .thaw = thaw,
+                                    .source = distils ? m->source_logits : NULL,
+                                    .source_params = m->source->params,
+                                    .head = head};
+    error = comm_agree(world, error);
+    if (!error) error = job_train(&m->job, &training, &m->trained);
     free(thaw);
-    teacher_destroy(&teacher);
+    free(head);
     return error;
 }
 

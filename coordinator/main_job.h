@@ -19,6 +19,7 @@ struct job {
     struct run_folder *folder;
     struct dataset *data;              /* NULL until job_open_data */
     char *checkpoint, *checkpoint_key; /* of its training; see worker/train.h */
+    char *tuning;                      /* file of what was found for it; see worker/tune.h */
     double start, phase_start;
 };
 
@@ -30,6 +31,8 @@ status job_open(const struct session *session, const struct config_arguments *ar
 status job_begin(const struct session *session, struct config *config, struct job *job) STATUS_MUST_USE;
 /* The job's checkpoint belongs to this source too. Collective. */
 status job_belongs_to(struct job *job, const char *source_digest) STATUS_MUST_USE;
+/* Does training find out whether flips and shifts help? */
+bool job_tunes_augmentation(const struct config *config);
 /* Opens the data set for a model's input and classes. Collective. */
 status job_open_data(struct job *job, const struct model *model) STATUS_MUST_USE;
 /* Ends the data set and the run folder. Collective. Returns `error`, or what closing found. */

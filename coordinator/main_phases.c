@@ -102,7 +102,7 @@ status memory_complete(struct migration_run *m) {
     if (m->followed) STATUS_TRY(memory_keep_base(m));
     migration_phase(m, "evaluate");
     STATUS_TRY(evaluate_refitted(m));
-    bool trains = m->job.config->training.epochs > 0, finishes = plan_finishes(m->compiled->plan);
+    bool trains = m->job.config->training.epochs != 0, finishes = plan_finishes(m->compiled->plan);
     if (trains) {
         migration_phase(m, "fine-tune");
         STATUS_TRY(fine_tune(m));

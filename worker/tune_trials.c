@@ -1,0 +1,334 @@
+/* The parts of a tuning that try settings: learning rate and distillation, augmentation, a new task's head.
+ */
+#include "worker/tuner.h"
+
+#include "worker/halving.h"
+#include "worker/range_test.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHORT_SHARE 8 /* a first trial is this part of an epoch ... */
+#define SHORT_MIN 40  /* ... within these steps */
+#define SHORT_MAX 200
+#define LONG_TRIAL 16    /* times as long are the trials of augmentation */
+#define HEAD_TRIAL 4     /* ... and of a head */
+#define BUDGET_SHARE 0.3 /* of training.budget_s for trials */
+#define ALL_TRIALS 140   /* first trials' lengths that all trials take, about */
+#define STEPS_MIN 10     /* of a first trial */
+#define CANDIDATES_MAX 16
+#define AUGMENTED_COST 1.05 /* what augmentation may cost in a trial's loss */
+#define SHIFT_SHARE 16      /* of an image's side */
+
+/* ---- lengths ---- */
+
+status tuner_set_lengths(struct tuner *t) {
+    int64_t epoch = dataset_size(t->task.data, DATASET_TRAIN) / t->config->batch, steps = epoch / SHORT_SHARE;
+    steps = steps < SHORT_MIN ? SHORT_MIN : steps > SHORT_MAX ? SHORT_MAX : steps;
+    double budget = t->config->budget_s * BUDGET_SHARE / (ALL_TRIALS * t->tuning->step_s);
+    if (t->config->budget_s > 0 && budget < (double)steps)
+        steps = budget > STEPS_MIN ? (int64_t)budget : STEPS_MIN;
+    t->steps = steps;
+    return SUCCESS;
+}
+
+static status make_teacher(struct tuner *t, bool augment, struct teacher **teacher) {
+    const struct tune_task *s = t->source;
+    int64_t classes = shape_sample_count(&s->source->value[s->source->output[0]]);
+    struct teacher_options options = {
+        .variants = teacher_variants(dataset_size(t->task.data, DATASET_TRAIN), classes, augment),
+        .batch = 64,
+        .augment = augment};
+    return teacher_create(t->machine, s->source, s->source_params, t->task.data, &options, teacher);
+}
+
+/* The teacher of trials without augmentation, made when it is first needed. Collective. */
+static status plain_teacher(struct tuner *t) {
+    if (!t->source || t->teacher) return SUCCESS;
+    STATUS_TRY(comm_agree(t->machine->world, make_teacher(t, false, &t->teacher)));
+    return teacher_begin_epoch(t->teacher, t->machine, 0);
+}
+
+/* ---- learning rate and distillation ---- */
+
+struct candidate {
+    double rate, distillation, temperature;
+};
+
+struct candidates {
+    struct tuner *tuner;
+    struct candidate list[CANDIDATES_MAX];
+};
+
+static status try_candidate(void *context, const struct machine *machine, int i, int64_t budget,
+                            double *score) {
+    const struct candidates *all = context;
+    struct training_config config = *all->tuner->config;
+    struct train_task task = all->tuner->task;
+    struct trial_result result;
+    config.schedule.rate = all->list[i].rate;
+    config.loss.distillation = all->list[i].distillation;
+    config.loss.temperature = all->list[i].temperature;
+    task.config = &config;
+    task.augment = false;
+    task.teacher = all->tuner->teacher;
+    STATUS_TRY(trial_run(machine, &task, budget, &result, NULL));
+    *score = result.score;
+    return SUCCESS;
+}
+
+/* Pairs of a weight of the source's outputs and a temperature; returns how many. */
+static int distillations(const struct tuner *t, struct candidate pair[4]) {
+    static const struct candidate usual[] = {{0, 0.9, 2}, {0, 0.5, 2}, {0, 0.9, 4}, {0, 0.5, 4}};
+    const struct loss_config *loss = &t->config->loss;
+    bool weight = loss->distillation < 0, temperature = loss->temperature == 0 && loss->distillation != 0;
+    int n = 0;
+    for (int i = 0; i < 4; i++) {
+        if ((i & 1 && !weight) || (i & 2 && !temperature)) continue;
+        pair[n] = usual[i];
+        if (!weight) pair[n].distillation = loss->distillation;
+        if (!temperature) pair[n].temperature = loss->temperature > 0 ? loss->temperature : 1;
+        n++;
+    }
+    return n;
+}
+
+/* The loss in which rates are tested: the first pair's. */
+static status test_range(struct tuner *t, const struct candidate *with, const int64_t *thaw,
+                         struct range_test *range) {
+    struct training_config config = *t->config;
+    struct train_task task = t->task;
+    config.loss.distillation = with->distillation;
+    config.loss.temperature = with->temperature;
+    task.config = &config;
+    task.augment = false;
+    task.teacher = t->teacher;
+    if (thaw) task.thaw = thaw;
+    STATUS_TRY(range_test(t->machine, &task, range));
+    LOG_EVENT(t->machine->log, "range_test", {"rate", range->rate, NULL}, {"least_at", range->least_at, NULL},
+              {"fall", range->fall, NULL}, {"above", range->above, NULL});
+    return SUCCESS;
+}
+
+static void tell_range(struct tuner *t, const struct range_test *r) {
+    char above[64] = "no rate raised it";
+    if (isfinite(r->above)) snprintf(above, sizeof above, "from %.2g on it was higher", r->above);
+    if (r->rate > 0)
+        tuner_tell(t,
+                   "range test over %lld steps: the loss fell most, by %.2g, at a learning rate of %.2g; %s",
+                   (long long)r->steps, r->fall, r->least_at, above);
+    else tuner_tell(t, "range test over %lld steps: no learning rate lowered the loss", (long long)r->steps);
+}
+
+/* Three rates around the range test's, or the one that is set; returns how many. */
+static status rates(struct tuner *t, const struct candidate *with, double rate[3], int *n) {
+    static const double factor[] = {1, 0.4, 2.5};
+    struct range_test range;
+    *n = 1;
+    rate[0] = t->config->schedule.rate;
+    if (rate[0] > 0) return SUCCESS;
+    STATUS_TRY(test_range(t, with, NULL, &range));
+    tell_range(t, &range);
+    if (!(range.rate > 0)) range.rate = strcmp(t->config->optimizer.kind, "adamw") ? 1e-3 : 1e-4;
+    for (*n = 0; *n < 3; ++*n) rate[*n] = range.rate * factor[*n];
+    return SUCCESS;
+}
+
+static void tell_choice(struct tuner *t, const struct candidate *c, int n, const double *scores, int best) {
+    double worst = -INFINITY;
+    for (int i = 0; i < n; i++)
+        if (isfinite(scores[i])) worst = fmax(worst, scores[i]);
+    tuner_tell(
+        t,
+        "training.schedule.rate %.3g, training.loss.distillation %g, training.loss.temperature %g: best "
+        "of %d on the hold-out part, loss %.4f (the worst: %.4f), in trials of %lld steps and more",
+        c->rate, c->distillation, c->temperature, n, scores[best], worst, (long long)t->steps);
+}
+
+status tuner_choose_rate(struct tuner *t) {
+    struct candidates all = {.tuner = t};
+    struct candidate pair[4];
+    double rate[3], scores[CANDIDATES_MAX] = {0};
+    int npairs = distillations(t, pair), nrates = 0, n = 0, best = 0;
+    if (t->config->loss.distillation != 0) STATUS_TRY(plain_teacher(t));
+    STATUS_TRY(rates(t, &pair[0], rate, &nrates));
+    for (int r = 0; r < nrates; r++)
+        for (int p = 0; p < npairs; p++)
+            all.list[n++] = (struct candidate){rate[r], pair[p].distillation, pair[p].temperature};
+    struct halving halving = {
+        .n = n, .budget = t->steps, .score = try_candidate, .context = &all, .scores = scores};
+    STATUS_TRY(halving_run(t->machine, &halving, &best));
+    const struct candidate *c = &all.list[best];
+    for (int i = 0; i < n; i++)
+        LOG_EVENT(t->machine->log, "candidate", {"rate", all.list[i].rate, NULL},
+                  {"distillation", all.list[i].distillation, NULL},
+                  {"temperature", all.list[i].temperature, NULL}, {"last_loss", scores[i], NULL});
+    if (n > 1) tell_choice(t, c, n, scores, best);
+    t->config->schedule.rate = c->rate;
+    t->config->loss.distillation = c->distillation;
+    t->config->loss.temperature = c->temperature;
+    return SUCCESS;
+}
+
+/* ---- augmentation ---- */
+
+struct augmentations {
+    struct tuner *tuner;
+    const struct augmentation *list;
+    int64_t steps;
+};
+
+static status try_augmentation(void *context, const struct machine *machine, int i, int64_t budget,
+                               double *score) {
+    const struct augmentations *all = context;
+    struct tuner *t = all->tuner;
+    struct train_task task = t->task;
+    struct trial_result result;
+    struct teacher *teacher = NULL;
+    const struct augmentation *a = &all->list[i];
+    bool changes = a->flip || a->shift, distils = t->source && t->config->loss.distillation > 0;
+    status error = dataset_augment(task.data, a);
+    if (!error && changes && distils) error = make_teacher(t, true, &teacher);
+    error = comm_agree(machine->world, error);
+    task.augment = changes;
+    task.teacher = changes ? teacher : t->teacher;
+    if (!error) error = trial_run(machine, &task, budget, &result, NULL);
+    if (!error) *score = result.score;
+    teacher_destroy(&teacher);
+    return error;
+}
+
+/* Trials side by side, one of each. */
+static status try_all(struct tuner *t, const struct augmentation *list, int n, int64_t steps,
+                      double *scores) {
+    struct augmentations all = {t, list, steps};
+    return halving_score_all(
+        t->machine,
+        &(struct halving){
+            .n = n, .budget = steps, .score = try_augmentation, .context = &all, .scores = scores});
+}
+
+status tuner_choose_augmentation(struct tuner *t) {
+    static const char *const name[] = {"none", "flips", "shifts", "flips and shifts"};
+    int64_t steps = LONG_TRIAL * t->steps;
+    int64_t side = dataset_image_side(t->task.data), shift = side / SHIFT_SHARE > 1 ? side / SHIFT_SHARE : 1;
+    struct augmentation list[] = {{false, 0}, {true, 0}, {false, shift}, {true, shift}};
+    double score[4];
+    int best = 0;
+    if (!t->augment || side <= shift) return SUCCESS;
+    if (t->config->loss.distillation > 0) STATUS_TRY(plain_teacher(t));
+    STATUS_TRY(try_all(t, list, 4, steps, score));
+    STATUS_TRY(dataset_augment(t->task.data, &list[0]));
+    for (int i = 1; i < 4; i++)
+        if (score[i] <= AUGMENTED_COST * score[0]) best = i;
+    for (int i = 0; i < 4; i++)
+        LOG_EVENT(t->machine->log, "augmentation", {"flip", list[i].flip, NULL},
+                  {"shift", (double)list[i].shift, NULL}, {"loss", score[i], NULL});
+    tuner_tell(
+        t,
+        "data.flip %s, data.shift %lld: hold-out loss after %lld steps %.4f, with flips %.4f, shifts %.4f, "
+        "both %.4f; %s, as the most that costs less than %.0f %% so early",
+        list[best].flip ? "true" : "false", (long long)list[best].shift, (long long)steps, score[0], score[1],
+        score[2], score[3], name[best], 100 * (AUGMENTED_COST - 1));
+    t->tuning->augmentation = list[best];
+    return SUCCESS;
+}
+
+/* ---- a new task's head ---- */
+
+/* The first epoch in which a weight is trained: none but the head's are. Owned. */
+static status head_alone(const struct tuner *t, int64_t **thaw) {
+    void *memory = NULL;
+    int n = t->task.graph->nparams;
+    STATUS_TRY(memory_alloc("frozen weights", (size_t)n, sizeof(int64_t), &memory));
+    *thaw = memory;
+    for (int i = 0; i < n; i++) (*thaw)[i] = t->head[i] ? 0 : INT64_MAX;
+    return SUCCESS;
+}
+
+static status train_head(struct tuner *t, const int64_t *thaw, struct params *trained) {
+    struct training_config config = *t->config;
+    struct train_task task = t->task;
+    struct trial_result result;
+    config.schedule.rate = t->head_rate;
+    task.config = &config;
+    task.thaw = thaw;
+    task.augment = false;
+    return trial_run(t->machine, &task, HEAD_TRIAL * t->steps, &result, trained);
+}
+
+static status compare_heads(struct tuner *t, struct params *headed) {
+    struct training_config config = *t->config;
+    struct train_task task = t->task;
+    struct trial_result whole, first;
+    struct range_test range;
+    struct params *start = t->task.params;
+    task.config = &config;
+    task.augment = false;
+    if (config.schedule.rate == 0) {
+        t->task.params = headed;
+        status error = test_range(t, &(struct candidate){0, 0, 1}, NULL, &range);
+        t->task.params = start;
+        STATUS_TRY(error);
+        config.schedule.rate = range.rate > 0 ? range.rate : t->head_rate;
+    }
+    STATUS_TRY(trial_run(t->machine, &task, HEAD_TRIAL * t->steps, &whole, NULL));
+    task.params = headed;
+    STATUS_TRY(trial_run(t->machine, &task, HEAD_TRIAL * t->steps, &first, NULL));
+    t->head_first = first.score < whole.score;
+    tuner_tell(t,
+               "the new task's layer %s: hold-out loss %.4f with it trained alone at first, %.4f without, "
+               "%lld steps each",
+               t->head_first ? "is trained alone at first" : "is trained together with the others",
+               first.score, whole.score, (long long)(HEAD_TRIAL * t->steps));
+    if (t->head_first) memcpy(start->data, headed->data, (size_t)start->total * sizeof(float));
+    return SUCCESS;
+}
+
+status tuner_try_head(struct tuner *t) {
+    int64_t *thaw = NULL;
+    struct params *headed = NULL;
+    struct range_test range;
+    if (!t->head || t->task.thaw) return SUCCESS;
+    status error = head_alone(t, &thaw);
+    if (!error) error = params_clone(t->task.params, &headed);
+    error = comm_agree(t->machine->world, error);
+    if (!error) error = test_range(t, &(struct candidate){0, 0, 1}, thaw, &range);
+    if (!error) t->head_rate = range.rate > 0 ? range.rate : 1e-3;
+    if (!error) error = train_head(t, thaw, headed);
+    if (!error) error = compare_heads(t, headed);
+    params_destroy(&headed);
+    free(thaw);
+    return error;
+}
+
+status tuner_train_head_again(struct tuner *t) {
+    int64_t *thaw = NULL;
+    struct params *headed = NULL;
+    if (!t->head_first) return SUCCESS;
+    status error = head_alone(t, &thaw);
+    if (!error) error = params_clone(t->task.params, &headed);
+    error = comm_agree(t->machine->world, error);
+    if (!error) error = train_head(t, thaw, headed);
+    if (!error) memcpy(t->task.params->data, headed->data, (size_t)headed->total * sizeof(float));
+    params_destroy(&headed);
+    free(thaw);
+    return error;
+}
+
+/* ---- the end ---- */
+
+status tuner_finish(struct tuner *t) {
+    const struct augmentation *a = &t->tuning->augmentation;
+    bool changes = a->flip || a->shift, distils = t->source && t->config->loss.distillation > 0;
+    status error = dataset_augment(t->task.data, a);
+    if (!error && distils && (changes || !t->teacher)) error = make_teacher(t, changes, &t->tuning->teacher);
+    STATUS_TRY(comm_agree(t->machine->world, error));
+    if (distils && !t->tuning->teacher) {
+        t->tuning->teacher = t->teacher;
+        t->teacher = NULL;
+    }
+    return SUCCESS;
+}
