@@ -27,8 +27,8 @@ static double progress(const struct cycle *c, int64_t epoch, int64_t step, int64
 }
 
 void cycle_shorten(struct cycle *c, int64_t epoch, int64_t left) {
-    c->from = (double)(epoch - c->begin) / (double)c->length;
-    if (c->pivot > c->begin) c->from = fmin(1, progress(c, epoch, 0, 1000));
+    c->from =
+        fmin(1, c->from + (1 - c->from) * (double)(epoch - c->pivot) / (double)(cycle_end(c) - c->pivot));
     c->pivot = epoch;
     c->length = epoch + left - c->begin;
 }

@@ -7,6 +7,7 @@
 
 #define STEPS 100
 #define SMOOTHING 4 /* steps on either side */
+#define FAR 0.1     /* weights whose loss falls by this part within the test are far from an optimum */
 
 /* Rates in which an optimizer's right one lies. */
 static void limits(const struct optimizer_config *config, double *first, double *last) {
@@ -28,20 +29,26 @@ static double smoothed(const double *loss, const double *before, int64_t i) {
     return sum / (double)n;
 }
 
+static double mean(const double *v) {
+    double sum = 0;
+    for (int i = 0; i < STEPS; i++) sum += v[i];
+    return sum / STEPS;
+}
+
 static void find(const double *loss, const double *before, double first, double last, struct range_test *r) {
-    int64_t least = 0;
+    int least = 0, doubled = 0;
     double growth = log(last / first) / (STEPS - 1), fall[STEPS];
-    for (int64_t i = 0; i < STEPS; i++) {
+    *r = (struct range_test){.steps = STEPS, .start = mean(before)};
+    for (int i = 0; i < STEPS; i++) {
         fall[i] = smoothed(loss, before, i);
         if (fall[i] < fall[least]) least = i;
     }
-    int64_t above = least;
-    while (above < STEPS && !(fall[above] > 0)) above++;
-    *r = (struct range_test){.steps = STEPS,
-                             .least_at = first * exp(growth * (double)least),
-                             .fall = -fall[least],
-                             .above = above < STEPS ? first * exp(growth * (double)above) : INFINITY};
-    r->rate = r->fall > 0 ? r->least_at / 2 : 0;
+    while (doubled < STEPS && !(fall[doubled] > r->start)) doubled++;
+    r->least_at = first * exp(growth * least);
+    r->fall = -fall[least];
+    r->doubled_at = doubled < STEPS ? first * exp(growth * doubled) : INFINITY;
+    if (r->fall > FAR * r->start || !isfinite(r->doubled_at)) r->rate = r->least_at / 2;
+    else r->rate = r->doubled_at;
 }
 
 status range_test(const struct machine *machine, const struct train_task *task, struct range_test *result) {

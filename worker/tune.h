@@ -1,7 +1,7 @@
 /* Finds the settings of a training run that its configuration leaves to the program, by measuring on the
  * machine at hand and on the hold-out part of the training data; the test data are never looked at.
  *
- * Batch: a power of two by the number of samples; a larger one if it trains 1.3 times as many samples a
+ * Batch: a power of two by the number of samples; the next one if it trains 1.5 times as many samples a
  * second. Head of a new task: trained alone at first, if trials are better from there. Learning rate: a range
  * test, then rates around it, together with the weight of the source's outputs and the temperature, by
  * successive halving. Augmentation: flips, shifts and both, in longer trials; those that cost little there

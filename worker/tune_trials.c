@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHORT_SHARE 8 /* a first trial is this part of an epoch ... */
-#define SHORT_MIN 40  /* ... within these steps */
-#define SHORT_MAX 200
-#define LONG_TRIAL 16    /* times as long are the trials of augmentation */
-#define HEAD_TRIAL 4     /* ... and of a head */
+#define SHORT_SHARE 2 /* a first trial is this part of an epoch ... */
+#define SHORT_MIN 100 /* ... within these steps */
+#define SHORT_MAX 1000
+#define LONG_TRIAL 4     /* times as long are the trials of augmentation */
+#define HEAD_TRIAL 2     /* ... and of a head */
 #define BUDGET_SHARE 0.3 /* of training.budget_s for trials */
-#define ALL_TRIALS 140   /* first trials' lengths that all trials take, about */
+#define ALL_TRIALS 50    /* first trials' lengths that all trials take, about */
 #define STEPS_MIN 10     /* of a first trial */
 #define CANDIDATES_MAX 16
 #define AUGMENTED_COST 1.05 /* what augmentation may cost in a trial's loss */
@@ -108,68 +108,89 @@ static status test_range(struct tuner *t, const struct candidate *with, const in
     if (thaw) task.thaw = thaw;
     STATUS_TRY(range_test(t->machine, &task, range));
     LOG_EVENT(t->machine->log, "range_test", {"rate", range->rate, NULL}, {"least_at", range->least_at, NULL},
-              {"fall", range->fall, NULL}, {"above", range->above, NULL});
+              {"fall", range->fall, NULL}, {"start", range->start, NULL},
+              {"doubled_at", range->doubled_at, NULL});
     return SUCCESS;
 }
 
 static void tell_range(struct tuner *t, const struct range_test *r) {
-    char above[64] = "no rate raised it";
-    if (isfinite(r->above)) snprintf(above, sizeof above, "from %.2g on it was higher", r->above);
-    if (r->rate > 0)
-        tuner_tell(t,
-                   "range test over %lld steps: the loss fell most, by %.2g, at a learning rate of %.2g; %s",
-                   (long long)r->steps, r->fall, r->least_at, above);
-    else tuner_tell(t, "range test over %lld steps: no learning rate lowered the loss", (long long)r->steps);
+    char doubled[64] = "and was never doubled";
+    if (isfinite(r->doubled_at)) snprintf(doubled, sizeof doubled, "and was doubled at %.2g", r->doubled_at);
+    tuner_tell(
+        t, "range test over %lld steps: the loss of %.3g fell most, by %.2g, at a learning rate of %.2g, %s",
+        (long long)r->steps, r->start, r->fall, r->least_at, doubled);
 }
 
-/* Three rates around the range test's, or the one that is set; returns how many. */
-static status rates(struct tuner *t, const struct candidate *with, double rate[3], int *n) {
-    static const double factor[] = {1, 0.4, 2.5};
-    struct range_test range;
-    *n = 1;
-    rate[0] = t->config->schedule.rate;
-    if (rate[0] > 0) return SUCCESS;
-    STATUS_TRY(test_range(t, with, NULL, &range));
-    tell_range(t, &range);
-    if (!(range.rate > 0)) range.rate = strcmp(t->config->optimizer.kind, "adamw") ? 1e-3 : 1e-4;
-    for (*n = 0; *n < 3; ++*n) rate[*n] = range.rate * factor[*n];
+/* Halves the candidates down to one. */
+static status choose(struct candidates *all, int n, struct candidate *chosen, double *score, double *worst) {
+    struct tuner *t = all->tuner;
+    double scores[CANDIDATES_MAX] = {0};
+    int best = 0;
+    struct halving halving = {
+        .n = n, .budget = t->steps, .score = try_candidate, .context = all, .scores = scores};
+    STATUS_TRY(halving_run(t->machine, &halving, &best));
+    *chosen = all->list[best];
+    *score = *worst = scores[best];
+    for (int i = 0; i < n; i++) {
+        if (isfinite(scores[i])) *worst = fmax(*worst, scores[i]);
+        LOG_EVENT(t->machine->log, "candidate", {"rate", all->list[i].rate, NULL},
+                  {"distillation", all->list[i].distillation, NULL},
+                  {"temperature", all->list[i].temperature, NULL}, {"last_loss", scores[i], NULL});
+    }
     return SUCCESS;
 }
 
-static void tell_choice(struct tuner *t, const struct candidate *c, int n, const double *scores, int best) {
-    double worst = -INFINITY;
-    for (int i = 0; i < n; i++)
-        if (isfinite(scores[i])) worst = fmax(worst, scores[i]);
+/* One of three rates around the range test's. */
+static status choose_rate(struct tuner *t, const struct candidate *with) {
+    static const double factor[] = {1, 1.0 / 3, 3};
+    struct candidates all = {.tuner = t};
+    struct candidate chosen;
+    struct range_test range;
+    double score, worst;
+    if (t->config->schedule.rate > 0) return SUCCESS;
+    STATUS_TRY(test_range(t, with, NULL, &range));
+    tell_range(t, &range);
+    for (int i = 0; i < 3; i++) {
+        all.list[i] = *with;
+        all.list[i].rate = range.rate * factor[i];
+    }
+    STATUS_TRY(choose(&all, 3, &chosen, &score, &worst));
+    t->config->schedule.rate = chosen.rate;
     tuner_tell(
         t,
-        "training.schedule.rate %.3g, training.loss.distillation %g, training.loss.temperature %g: best "
-        "of %d on the hold-out part, loss %.4f (the worst: %.4f), in trials of %lld steps and more",
-        c->rate, c->distillation, c->temperature, n, scores[best], worst, (long long)t->steps);
+        "training.schedule.rate %.3g: of %.3g, %.3g and %.3g the best on the hold-out part, loss %.4f (the "
+        "worst: %.4f), in trials of %lld steps and more",
+        chosen.rate, all.list[1].rate, all.list[0].rate, all.list[2].rate, score, worst, (long long)t->steps);
+    return SUCCESS;
+}
+
+static status choose_distillation(struct tuner *t, const struct candidate *pair, int n) {
+    struct candidates all = {.tuner = t};
+    struct candidate chosen = pair[0];
+    double score, worst;
+    for (int i = 0; i < n; i++) {
+        all.list[i] = pair[i];
+        all.list[i].rate = t->config->schedule.rate;
+    }
+    if (n > 1) {
+        STATUS_TRY(choose(&all, n, &chosen, &score, &worst));
+        tuner_tell(
+            t,
+            "training.loss.distillation %g, training.loss.temperature %g: best of %d on the hold-out part, "
+            "loss %.4f (the worst: %.4f), in trials of %lld steps and more",
+            chosen.distillation, chosen.temperature, n, score, worst, (long long)t->steps);
+    }
+    t->config->loss.distillation = chosen.distillation;
+    t->config->loss.temperature = chosen.temperature;
+    return SUCCESS;
 }
 
 status tuner_choose_rate(struct tuner *t) {
-    struct candidates all = {.tuner = t};
     struct candidate pair[4];
-    double rate[3], scores[CANDIDATES_MAX] = {0};
-    int npairs = distillations(t, pair), nrates = 0, n = 0, best = 0;
+    int npairs = distillations(t, pair);
     if (t->config->loss.distillation != 0) STATUS_TRY(plain_teacher(t));
-    STATUS_TRY(rates(t, &pair[0], rate, &nrates));
-    for (int r = 0; r < nrates; r++)
-        for (int p = 0; p < npairs; p++)
-            all.list[n++] = (struct candidate){rate[r], pair[p].distillation, pair[p].temperature};
-    struct halving halving = {
-        .n = n, .budget = t->steps, .score = try_candidate, .context = &all, .scores = scores};
-    STATUS_TRY(halving_run(t->machine, &halving, &best));
-    const struct candidate *c = &all.list[best];
-    for (int i = 0; i < n; i++)
-        LOG_EVENT(t->machine->log, "candidate", {"rate", all.list[i].rate, NULL},
-                  {"distillation", all.list[i].distillation, NULL},
-                  {"temperature", all.list[i].temperature, NULL}, {"last_loss", scores[i], NULL});
-    if (n > 1) tell_choice(t, c, n, scores, best);
-    t->config->schedule.rate = c->rate;
-    t->config->loss.distillation = c->distillation;
-    t->config->loss.temperature = c->temperature;
-    return SUCCESS;
+    STATUS_TRY(choose_rate(t, &pair[0]));
+    return choose_distillation(t, pair, npairs);
 }
 
 /* ---- augmentation ---- */
@@ -272,7 +293,7 @@ static status compare_heads(struct tuner *t, struct params *headed) {
         status error = test_range(t, &(struct candidate){0, 0, 1}, NULL, &range);
         t->task.params = start;
         STATUS_TRY(error);
-        config.schedule.rate = range.rate > 0 ? range.rate : t->head_rate;
+        config.schedule.rate = range.rate;
     }
     STATUS_TRY(trial_run(t->machine, &task, HEAD_TRIAL * t->steps, &whole, NULL));
     task.params = headed;
@@ -296,7 +317,7 @@ status tuner_try_head(struct tuner *t) {
     if (!error) error = params_clone(t->task.params, &headed);
     error = comm_agree(t->machine->world, error);
     if (!error) error = test_range(t, &(struct candidate){0, 0, 1}, thaw, &range);
-    if (!error) t->head_rate = range.rate > 0 ? range.rate : 1e-3;
+    if (!error) t->head_rate = range.rate;
     if (!error) error = train_head(t, thaw, headed);
     if (!error) error = compare_heads(t, headed);
     params_destroy(&headed);
