@@ -2,6 +2,8 @@
 
 #include "worker/tuner.h"
 
+#include "shared/interrupt.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,7 +159,9 @@ status tune(const struct machine *machine, const struct tune_task *task, struct 
                       .config = &tuning->config,
                       .tuning = tuning};
     t.task.config = t.config;
+    interrupt_catch();
     status error = tune_all(&t);
+    interrupt_release();
     teacher_destroy(&t.teacher);
     tuning->seconds = comm_time() - start;
     if (error) tune_release(tuning);
