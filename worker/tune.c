@@ -43,6 +43,7 @@ static status time_batch(struct tuner *t, int64_t batch, double *samples_per_s) 
     struct train_task task = t->task;
     config.batch = batch;
     task.config = &config;
+    task.teacher = t->teacher;
     STATUS_TRY(trial_step_time(t->machine, &task, TIMED_STEPS, &seconds));
     *samples_per_s = (double)batch / fmax(seconds, 1e-9);
     return SUCCESS;
@@ -68,6 +69,7 @@ static status choose_batch(struct tuner *t) {
     int64_t n = dataset_size(t->task.data, DATASET_TRAIN);
     bool automatic = t->config->batch == 0;
     double rate = 0, gain = 0;
+    if (!dataset_classes(t->task.data)) STATUS_TRY(tuner_plain_teacher(t)); /* instead of labels */
     if (automatic) t->config->batch = usual_batch(n, comm_size(t->machine->world));
     int64_t batch = t->config->batch, larger = 2 * batch;
     STATUS_TRY(time_batch(t, batch, &rate));

@@ -19,7 +19,7 @@
 #define ALL_TRIALS 50    /* first trials' lengths that all trials take, about */
 #define STEPS_MIN 10     /* of a first trial */
 #define CANDIDATES_MAX 16
-#define AUGMENTED_COST 1.05 /* what augmentation may cost in a trial's loss */
+#define AUGMENTED_COST 1.03 /* what augmentation may cost in a trial's loss */
 #define SHIFT_SHARE 16      /* of an image's side */
 
 /* ---- lengths ---- */
@@ -44,8 +44,7 @@ static status make_teacher(struct tuner *t, bool augment, struct teacher **teach
     return teacher_create(t->machine, s->source, s->source_params, t->task.data, &options, teacher);
 }
 
-/* The teacher of trials without augmentation, made when it is first needed. Collective. */
-static status plain_teacher(struct tuner *t) {
+status tuner_plain_teacher(struct tuner *t) {
     if (!t->source || t->teacher) return SUCCESS;
     STATUS_TRY(comm_agree(t->machine->world, make_teacher(t, false, &t->teacher)));
     return teacher_begin_epoch(t->teacher, t->machine, 0);
@@ -188,7 +187,7 @@ static status choose_distillation(struct tuner *t, const struct candidate *pair,
 status tuner_choose_rate(struct tuner *t) {
     struct candidate pair[4];
     int npairs = distillations(t, pair);
-    if (t->config->loss.distillation != 0) STATUS_TRY(plain_teacher(t));
+    if (t->config->loss.distillation != 0) STATUS_TRY(tuner_plain_teacher(t));
     STATUS_TRY(choose_rate(t, &pair[0]));
     return choose_distillation(t, pair, npairs);
 }
@@ -239,11 +238,12 @@ status tuner_choose_augmentation(struct tuner *t) {
     double score[4];
     int best = 0;
     if (!t->augment || side <= shift) return SUCCESS;
-    if (t->config->loss.distillation > 0) STATUS_TRY(plain_teacher(t));
+    if (t->config->loss.distillation > 0) STATUS_TRY(tuner_plain_teacher(t));
     STATUS_TRY(try_all(t, list, 4, steps, score));
     STATUS_TRY(dataset_augment(t->task.data, &list[0]));
-    for (int i = 1; i < 4; i++)
-        if (score[i] <= AUGMENTED_COST * score[0]) best = i;
+    double most = AUGMENTED_COST * score[0];
+    if (score[3] <= most) best = 3;
+    else if (fmin(score[1], score[2]) <= most) best = score[1] <= score[2] ? 1 : 2;
     for (int i = 0; i < 4; i++)
         LOG_EVENT(t->machine->log, "augmentation", {"flip", list[i].flip, NULL},
                   {"shift", (double)list[i].shift, NULL}, {"loss", score[i], NULL});

@@ -25,6 +25,8 @@ void tuner_tell(struct tuner *tuner, const char *format, ...) __attribute__((for
 
 /* How long trials are, and the teacher that they share. */
 status tuner_set_lengths(struct tuner *tuner) STATUS_MUST_USE;
+/* Makes tuner->teacher, if there is a source and it is not there yet. */
+status tuner_plain_teacher(struct tuner *tuner) STATUS_MUST_USE;
 /* Trials from the weights with and without the head trained alone before. */
 status tuner_try_head(struct tuner *tuner) STATUS_MUST_USE;
 /* Trains the head alone once more, if it was found so. */
