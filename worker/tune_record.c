@@ -66,7 +66,12 @@ status tuner_read(struct tuner *t, bool *found) {
     *found = false;
     if (!t->file) return SUCCESS;
     describe(t, &r, &c);
-    STATUS_TRY(comm_agree(world, comm_is_root(world) ? checkpoint_read(t->file, &c, found) : SUCCESS));
+    status error = comm_is_root(world) ? checkpoint_read(t->file, &c, found) : SUCCESS;
+    if (status_code(error) == STATUS_DATA) { /* another run's: it is found anew, and written over */
+        status_drop(&error);
+        *found = false;
+    }
+    STATUS_TRY(comm_agree(world, error));
     STATUS_TRY(comm_any(world, *found, found));
     if (!*found) return SUCCESS;
     for (int i = 0; i < c.nnumbers; i++)

@@ -168,14 +168,14 @@ struct decided {
 };
 
 static struct decided tuned_with(const struct machine *machine, const struct comm *over,
-                                 const struct training_config *c, bool distil, const char *file) {
+                                 const struct training_config *c, bool distil, const char *file,
+                                 const char *key) {
     struct dataset *data = open_data(over);
     struct opgraph *g = net(4), *source = net(8);
     struct params *params = net_params(g, 8), *before = NULL, *source_params = net_params(source, 9);
     must(params_clone(params, &before));
     struct tune_task task = {
-        .train =
-            {.config = c, .seed = 21, .data = data, .graph = g, .params = params, .checkpoint_key = "key"},
+        .train = {.config = c, .seed = 21, .data = data, .graph = g, .params = params, .checkpoint_key = key},
         .source = distil ? source : NULL,
         .source_params = source_params,
         .augment = true,
@@ -201,7 +201,7 @@ static struct decided tuned_with(const struct machine *machine, const struct com
 
 static struct decided tuned(const struct comm *over, const struct training_config *c, bool distil) {
     struct machine machine = machine_of(over);
-    return tuned_with(&machine, over == self ? NULL : node, c, distil, NULL);
+    return tuned_with(&machine, over == self ? NULL : node, c, distil, NULL, NULL);
 }
 
 /* Where mirroring destroys the labels it is not chosen; where it keeps them it is. */
@@ -320,8 +320,10 @@ static void test_resumed(void **state) {
     char path[600];
     c.batch = 16;
     snprintf(path, sizeof path, "%s", in_folder("decisions"));
-    struct decided a = tuned_with(&machine, node, &c, true, path),
-                   b = tuned_with(&machine, node, &c, true, path);
+    struct decided a = tuned_with(&machine, node, &c, true, path, "key"),
+                   b = tuned_with(&machine, node, &c, true, path, "key"),
+                   other = tuned_with(&machine, node, &c, true, path, "another run");
+    all_true(strstr(other.evidence, "range test") != NULL);
     all_true(strstr(b.evidence, "as found before") && !strstr(b.evidence, "range test"));
     all_true(a.config.schedule.rate == b.config.schedule.rate && a.config.batch == b.config.batch &&
              a.config.loss.distillation == b.config.loss.distillation &&
