@@ -19,6 +19,7 @@
 #define ALL_TRIALS 50    /* first trials' lengths that all trials take, about */
 #define STEPS_MIN 10     /* of a first trial */
 #define CANDIDATES_MAX 16
+#define FURTHER_MAX 4       /* rates beyond the three around the range test's */
 #define AUGMENTED_COST 1.03 /* what augmentation may cost in a trial's loss */
 #define SHIFT_SHARE 16      /* of an image's side */
 
@@ -139,7 +140,28 @@ static status choose(struct candidates *all, int n, struct candidate *chosen, do
     return SUCCESS;
 }
 
-/* One of three rates around the range test's. */
+/* The rate that is best of three may be the first or the last: goes on in that direction while it gains. */
+static status go_on(struct candidates *all, double factor, struct candidate *chosen, double *score) {
+    for (int i = 0; i < FURTHER_MAX; i++) {
+        double further = INFINITY;
+        struct halving once = {.n = 1,
+                               .budget = 2 * all->tuner->steps, /* as the last of the three had */
+                               .score = try_candidate,
+                               .context = all,
+                               .scores = &further};
+        all->list[0] = *chosen;
+        all->list[0].rate *= factor;
+        STATUS_TRY(halving_score_all(all->tuner->machine, &once));
+        tuner_tell(all->tuner, "learning rate %.3g: hold-out loss %.4f after %.4f with %.3g",
+                   all->list[0].rate, further, *score, chosen->rate);
+        if (!(further < *score)) return SUCCESS;
+        *chosen = all->list[0];
+        *score = further;
+    }
+    return SUCCESS;
+}
+
+/* One of three rates around the range test's, or further out. */
 static status choose_rate(struct tuner *t, const struct candidate *with) {
     static const double factor[] = {1, 1.0 / 3, 3};
     struct candidates all = {.tuner = t};
@@ -153,13 +175,16 @@ static status choose_rate(struct tuner *t, const struct candidate *with) {
         all.list[i] = *with;
         all.list[i].rate = range.rate * factor[i];
     }
+    double least = all.list[1].rate, most = all.list[2].rate;
     STATUS_TRY(choose(&all, 3, &chosen, &score, &worst));
+    if (chosen.rate == least) STATUS_TRY(go_on(&all, factor[1], &chosen, &score));
+    else if (chosen.rate == most) STATUS_TRY(go_on(&all, factor[2], &chosen, &score));
     t->config->schedule.rate = chosen.rate;
     tuner_tell(
         t,
-        "training.schedule.rate %.3g: of %.3g, %.3g and %.3g the best on the hold-out part, loss %.4f (the "
-        "worst: %.4f), in trials of %lld steps and more",
-        chosen.rate, all.list[1].rate, all.list[0].rate, all.list[2].rate, score, worst, (long long)t->steps);
+        "training.schedule.rate %.3g: the best on the hold-out part, loss %.4f (the worst: %.4f), beginning "
+        "with %.3g to %.3g, in trials of %lld steps and more",
+        chosen.rate, score, worst, least, most, (long long)t->steps);
     return SUCCESS;
 }
 
