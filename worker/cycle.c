@@ -6,7 +6,7 @@
 #define FIRST_EPOCHS 4
 #define FIRST_STEPS 400
 #define FIRST_EPOCHS_MAX 200
-#define GAIN 0.01 /* least part of the loss that a cycle must take away for another one */
+#define GAIN 0.015 /* least part of the loss that a cycle must take away for another one */
 #define FINE_STEPS 1000000
 
 int64_t cycle_first_length(int64_t steps_per_epoch) {

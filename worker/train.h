@@ -35,7 +35,7 @@ struct train_result {
  * or of the start, else the last epoch's. With config->average they are exponential averages of the steps'
  * weights; below 0 they are averages over an epoch's steps where those do better on the hold-out part.
  *
- * config->epochs below 0: cycles (worker/cycle.h) of growing length, until one takes less than a hundredth of
+ * config->epochs below 0: cycles (worker/cycle.h) of growing length, until one takes less than 1.5 % of
  * the hold-out part's calibrated loss away, by which the best weights are told then too; without a
  * hold-out part one of ten epochs. config->budget_s shortens the cycle, or all of the epochs, so that the
  * learning rate reaches its end in time; at least one epoch is trained.

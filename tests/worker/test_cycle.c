@@ -61,8 +61,8 @@ static void test_lengths(void **state) {
     assert_int_equal(cycle_first_length(100), 4);
     assert_int_equal(cycle_first_length(28), 15); /* 15 * 28 = 420 steps, 14 * 28 = 392 */
     assert_int_equal(cycle_first_length(1), 200);
-    assert_true(cycle_gained(1, 0.989));
-    assert_false(cycle_gained(1, 0.991));
+    assert_true(cycle_gained(1, 0.984));
+    assert_false(cycle_gained(1, 0.986));
     assert_false(cycle_gained(1, 1.1));
 }
 
