@@ -3,18 +3,10 @@
 
 #include "coordinator/freeze.h"
 #include "coordinator/main_slices.h"
-#include "worker/slice_train.h"
-#include "worker/train.h"
+#include "coordinator/main_training.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-/* What all ways to train take. */
-struct fine_tuning {
-    struct training_config config;
-    int64_t *thaw; /* owned */
-    bool augment, distil;
-};
 
 /* The refitted target is kept in the run folder, so that nothing is lost if fine-tuning fails. Collective. */
 static status keep_refitted(struct migration_run *m) {
@@ -38,82 +30,57 @@ void fine_tune_warn(const struct migration_run *m) {
                  run_folder_path(m->job.folder));
 }
 
-/* ---- the whole target on each rank ---- */
-
-static status train_whole(struct migration_run *m, const struct fine_tuning *f) {
-    struct teacher *teacher = NULL;
-    int ranks = comm_size(m->job.session->world);
-    int64_t batch = (f->config.batch + ranks - 1) / ranks;
-    if (f->distil)
-        STATUS_TRY(teacher_create(&m->job.machine, m->source_logits, m->source->params, m->job.data,
-                                  !f->augment, batch, &teacher));
-    struct train_task task = {.config = &f->config,
-                              .seed = (uint64_t)m->job.config->seed,
-                              .data = m->job.data,
-                              .augment = f->augment,
-                              .graph = m->target_logits,
-                              .params = m->target->params,
-                              .thaw = f->thaw,
-                              .teacher = teacher,
-                              .checkpoint = m->job.checkpoint,
-                              .checkpoint_key = m->job.checkpoint_key};
-    struct train_result result;
-    status error = train(&m->job.machine, &task, &result);
-    teacher_destroy(&teacher);
-    return error;
+/* The weights of the last layer that has some: a new task's head. Owned. */
+static status find_head(const struct model *model, bool **head) {
+    int last = -1;
+    *head = calloc((size_t)model->ops->nparams + 1, sizeof **head);
+    if (!*head) return status_no_memory("a list of weights", (size_t)model->ops->nparams);
+    for (int l = 0; l < model->graph->nlayers; l++)
+        if (model->graph->layer[l].nweights > 0) last = l;
+    if (last < 0) return SUCCESS;
+    int first = graph_first_param(model->graph, last);
+    for (int w = 0; w < model->graph->layer[last].nweights; w++) (*head)[first + w] = true;
+    return SUCCESS;
 }
 
-/* ---- in slices ---- */
-
-static status train_slices(struct migration_run *m, const struct fine_tuning *f, bool joint, int64_t epochs,
-                           const char *checkpoint) {
-    struct slicing *slicing = NULL;
-    STATUS_TRY(comm_agree(m->job.session->world, slices_find(m, &slicing)));
-    struct slice_models models = {m->source->params, m->target->params};
-    struct slice_task task = {.config = &f->config,
-                              .joint = joint,
-                              .epochs = epochs,
-                              .seed = (uint64_t)m->job.config->seed,
-                              .data = m->job.data,
-                              .augment = f->augment,
-                              .slicing = slicing,
-                              .load = slice_load,
-                              .context = &models,
-                              .params = m->target->params,
-                              .thaw = f->thaw,
-                              .checkpoint = checkpoint,
-                              .checkpoint_key = m->job.checkpoint_key};
-    struct slice_train_result result;
-    status error = slice_train(&m->job.machine, &task, &result);
-    slicing_destroy(&slicing);
-    return error;
+/* Blockwise first, if it is wanted; then all of the target together, on each rank or in slices. */
+static status train_ways(struct migration_run *m, const struct job_training *training) {
+    const struct training_config *c = &m->job.config->training;
+    struct slices_training slices = {.job = training, .blockwise = true, .epochs = c->blockwise_epochs};
+    bool joint = !strcmp(c->way, "joint"), blockwise = !strcmp(c->way, "blockwise");
+    if (c->blockwise_epochs > 0) STATUS_TRY(slices_train(m, &slices));
+    if (c->epochs == 0) return SUCCESS;
+    if (!strcmp(c->way, "auto")) STATUS_TRY(slices_are_faster(m, training, &joint));
+    slices = (struct slices_training){.job = training, .blockwise = blockwise, .epochs = c->epochs};
+    return joint || blockwise ? slices_train(m, &slices) : job_train(&m->job, training, &m->trained);
 }
 
-/* ---- all of it ---- */
-
-static status prepare(struct migration_run *m, struct fine_tuning *f) {
+static status train_target(struct migration_run *m) {
     const struct config *c = m->job.config;
-    f->config = c->training;
-    if (migration_is_new_task(m)) f->config.loss.distillation = 0; /* the source knows nothing of it */
-    f->augment = c->data.flip || c->data.shift > 0;
-    f->distil = f->config.loss.distillation > 0;
-    if (!dataset_classes(m->job.data) && f->distil)
+    const struct comm *world = m->job.session->world;
+    bool distils = !migration_is_new_task(m) && c->training.loss.distillation != 0, *head = NULL;
+    int64_t *thaw = NULL;
+    if (!dataset_classes(m->job.data) && distils)
         log_line(m->job.session->log, LOG_INFO,
                  "the data has no labels: the source's classes take their place");
-    return comm_agree(m->job.session->world, freeze_parse(&f->config, m->target->graph, &f->thaw));
+    status error = freeze_parse(&c->training, m->target->graph, &thaw);
+    /* A target before this one may have left another augmentation. */
+    if (!error) error = dataset_augment(m->job.data, &(struct augmentation){c->data.flip, c->data.shift});
+    if (!error && migration_is_new_task(m)) error = find_head(m->target, &head);
+    struct job_training training = {.graph = m->target_logits,
+                                    .params = m->target->params,
+                                    .thaw = thaw,
+                                    .source = distils ? m->source_logits : NULL,
+                                    .source_params = m->source->params,
+                                    .head = head};
+    error = comm_agree(world, error);
+    if (!error) error = train_ways(m, &training);
+    free(thaw);
+    free(head);
+    return error;
 }
 
 status fine_tune(struct migration_run *m) {
-    const struct training_config *c = &m->job.config->training;
-    struct fine_tuning f = {0};
     STATUS_TRY(keep_refitted(m));
-    status error = prepare(m, &f);
-    if (!error && c->blockwise_epochs > 0)
-        error = train_slices(m, &f, false, c->blockwise_epochs, m->job.blockwise_checkpoint);
-    if (!error && c->epochs > 0) {
-        if (!strcmp(c->way, "data_parallel")) error = train_whole(m, &f);
-        else error = train_slices(m, &f, !strcmp(c->way, "joint"), c->epochs, m->job.checkpoint);
-    }
-    free(f.thaw);
-    return error;
+    return train_target(m);
 }

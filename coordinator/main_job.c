@@ -10,6 +10,7 @@
 #include "io/trace_file.h"
 #include "worker/infer.h"
 #include "worker/libraries.h"
+#include "worker/tune.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -42,6 +43,8 @@ static status name_checkpoint(struct job *job) {
     if (asprintf(&job->blockwise_checkpoint, "%s/%s.blockwise.checkpoint", c->runs, c->name) < 0)
         return status_no_memory("a path", strlen(c->runs));
     if (asprintf(&job->checkpoint, "%s/%s.checkpoint", c->runs, c->name) < 0)
+        return status_no_memory("a path", strlen(c->runs));
+    if (asprintf(&job->tuning, "%s.tuning", job->checkpoint) < 0)
         return status_no_memory("a path", strlen(c->runs));
     return bytes_digest(job->config_json, strlen(job->config_json), &job->checkpoint_key);
 }
@@ -107,6 +110,17 @@ status job_belongs_to(struct job *job, const char *source_digest) {
     return SUCCESS;
 }
 
+bool job_tunes_augmentation(const struct config *c) {
+    return !strcmp(c->data.augment, "auto") && !c->data.flip && c->data.shift == 0;
+}
+
+/* Is there anything that is decided on a hold-out part? */
+static bool leaves_anything(const struct config *c) {
+    const struct training_config *t = &c->training;
+    return t->epochs < 0 ||
+           (t->epochs > 0 && (t->average < 0 || tune_is_needed(t, job_tunes_augmentation(c))));
+}
+
 status job_open_data(struct job *job, const struct model *model) {
     struct shape input = {0};
     int64_t classes = 0;
@@ -125,8 +139,10 @@ status job_check_data(const struct job *job, const struct model *model) {
 }
 
 status job_open_samples(struct job *job, const struct shape *input, int64_t classes) {
-    status error = dataset_open(&job->config->data, input, classes, (uint64_t)job->config->seed,
-                                job->session->node, &job->data);
+    struct data_config config = job->config->data;
+    if (config.holdout < 0 && !leaves_anything(job->config)) config.holdout = 0;
+    status error =
+        dataset_open(&config, input, classes, (uint64_t)job->config->seed, job->session->node, &job->data);
     if (!error && dataset_size(job->data, DATASET_TRAIN) == 0)
         error =
             status_fail(STATUS_DATA, "\"%s\" has no training samples; give its training part (data.x_train)",
@@ -183,6 +199,7 @@ status job_close(struct job *job, status error) {
     free(job->checkpoint);
     free(job->blockwise_checkpoint);
     free(job->checkpoint_key);
+    free(job->tuning);
     return error;
 }
 
@@ -296,6 +313,7 @@ status job_publish(struct job *job, const struct job_result *result, char **path
     if (!error && comm_is_root(world)) {
         checkpoint_remove(job->checkpoint);
         checkpoint_remove(job->blockwise_checkpoint);
+        checkpoint_remove(job->tuning);
     }
     free(mine);
     return error;

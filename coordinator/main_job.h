@@ -20,6 +20,7 @@ struct job {
     struct dataset *data;              /* NULL until job_open_data */
     char *checkpoint, *checkpoint_key; /* of its training; see worker/train.h */
     char *blockwise_checkpoint;        /* of blockwise training before that */
+    char *tuning;                      /* file of what was found for it; see worker/tune.h */
     double start, phase_start;
 };
 
@@ -34,6 +35,8 @@ status job_begin_several(const struct session *session, struct config *config,
                          struct job *job) STATUS_MUST_USE;
 /* The job's checkpoint belongs to this source too. Collective. */
 status job_belongs_to(struct job *job, const char *source_digest) STATUS_MUST_USE;
+/* Does training find out whether flips and shifts help? */
+bool job_tunes_augmentation(const struct config *config);
 /* Opens the data set for a model's input and classes. Collective. */
 status job_open_data(struct job *job, const struct model *model) STATUS_MUST_USE;
 /* The same for an input and classes, 0 if the labels may be any. */

@@ -174,24 +174,29 @@ static status publish(struct migration_run *m, struct job_result *result, char *
     status error = plan_print(m->compiled->plan, &text);
     if (!error && comm_is_root(world)) error = run_folder_write(m->job.folder, "plan.txt", text);
     error = comm_agree(world, error);
-    struct provenance_metric metrics[] = {{"source_test_accuracy", r->source.accuracy},
-                                          {"refit_test_accuracy", r->refit_accuracy},
-                                          {"test_accuracy", r->target.accuracy},
-                                          {"refit_agreement", r->refit_agreement},
-                                          {"agreement", r->agreement},
-                                          {"source_parameters", (double)r->source.parameters},
-                                          {"parameters", (double)r->target.parameters},
-                                          {"source_flops", r->source.flops},
-                                          {"flops", r->target.flops},
-                                          {"source_latency_s", r->source.latency_s},
-                                          {"latency_s", r->target.latency_s},
-                                          {"latency_limit_s", m->latency_limit_s},
-                                          {"latency_within_limit", migration_is_fast_enough(m)}};
+    struct provenance_metric metrics[13 + JOB_TRAINED_METRICS] = {
+        {"source_test_accuracy", r->source.accuracy},
+        {"refit_test_accuracy", r->refit_accuracy},
+        {"test_accuracy", r->target.accuracy},
+        {"refit_agreement", r->refit_agreement},
+        {"agreement", r->agreement},
+        {"source_parameters", (double)r->source.parameters},
+        {"parameters", (double)r->target.parameters},
+        {"source_flops", r->source.flops},
+        {"flops", r->target.flops},
+        {"source_latency_s", r->source.latency_s},
+        {"latency_s", r->target.latency_s},
+        {"latency_limit_s", m->latency_limit_s},
+        {"latency_within_limit", migration_is_fast_enough(m)}};
     result->source = m->source_path;
     result->source_digest = m->source_digest;
     result->plan = text;
     result->metric = metrics;
-    result->nmetrics = (int)(sizeof metrics / sizeof *metrics) - (m->latency_limit_s > 0 ? 0 : 2);
+    result->nmetrics = m->latency_limit_s > 0 ? 13 : 11;
+    if (m->trained.epochs > 0) {
+        job_trained_metrics(&m->trained, metrics + result->nmetrics);
+        result->nmetrics += JOB_TRAINED_METRICS;
+    }
     if (!error) error = job_publish(&m->job, result, path);
     free(text);
     return error;

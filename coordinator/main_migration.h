@@ -4,7 +4,7 @@
 #define GODWIT_COORDINATOR_MAIN_MIGRATION_H
 
 #include "coordinator/compile.h"
-#include "coordinator/main_job.h"
+#include "coordinator/main_training.h"
 #include "coordinator/report.h"
 #include "io/keras.h"
 #include "io/target_file.h"
@@ -35,6 +35,7 @@ struct migration_run {
     double latency_limit_s; /* 0: there is none */
     char *published;        /* owned: the file of the last target; NULL */
     struct report report;
+    struct job_trained trained; /* of fine-tuning */
     struct report_phase phase[PHASES_MAX];
     FILE *out; /* of the report; NULL: standard output */
 };

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-status slices_find(const struct migration_run *m, struct slicing **slicing) {
+/* Where source and target are cut. Not collective. */
+static status find_slicing(const struct migration_run *m, struct slicing **slicing) {
     struct compiled_boundary *end = NULL;
     int n = 0;
     status error = compile_boundaries(m->compiled, &n, &end);
@@ -34,8 +35,87 @@ bool slices_suffice(const struct migration_run *m) {
     const struct training_config *t = &c->training;
     bool measures =
              budget_needs_latency(&c->target) || c->target.blocks_removed > 0 || c->target.rank_energy > 0,
-         slices = t->epochs ? strcmp(t->way, "data_parallel") != 0 : t->blockwise_epochs > 0;
+         automatic = !strcmp(t->way, "auto") && t->slices.rank_mib > 0,
+         slices = t->epochs ? automatic || !strcmp(t->way, "joint") || !strcmp(t->way, "blockwise")
+                            : t->blockwise_epochs > 0;
     return slices && c->refit.samples == 0 && !measures && !m->followed && !m->ground;
+}
+
+/* ---- models that each rank has ---- */
+
+#define EPOCHS 10 /* where their number is automatic */
+
+/* What is still automatic, where nothing was measured. */
+static void settle(struct training_config *c, int64_t samples) {
+    tune_take_usual(c, samples, 1);
+    if (c->epochs < 0) c->epochs = EPOCHS;
+    if (c->average < 0) c->average = 0;
+}
+
+static struct slice_task task_of(const struct migration_run *m, const struct slicing *slicing,
+                                 const struct training_config *config, const int64_t *thaw) {
+    struct augmentation augmentation = dataset_augmentation(m->job.data);
+    return (struct slice_task){.config = config,
+                               .epochs = config->epochs,
+                               .seed = (uint64_t)m->job.config->seed,
+                               .data = m->job.data,
+                               .augment = augmentation.flip || augmentation.shift > 0,
+                               .slicing = slicing,
+                               .thaw = thaw,
+                               .checkpoint_key = m->job.checkpoint_key};
+}
+
+static status train_tuned(struct migration_run *m, const struct slices_training *t,
+                          const struct tuning *tuning) {
+    struct slicing *slicing = NULL;
+    struct training_config config = tuning->config;
+    struct slice_train_result result;
+    struct slice_models models = {m->source->params, m->target->params};
+    config.epochs = t->epochs;
+    settle(&config, dataset_size(m->job.data, DATASET_TRAIN));
+    STATUS_TRY(comm_agree(m->job.session->world, find_slicing(m, &slicing)));
+    struct slice_task task = task_of(m, slicing, &config, t->job->thaw);
+    bool before = t->blockwise && strcmp(m->job.config->training.way, "blockwise") != 0;
+    task.joint = !t->blockwise;
+    task.load = slice_load;
+    task.context = &models;
+    task.params = m->target->params;
+    task.checkpoint = before ? m->job.blockwise_checkpoint : m->job.checkpoint;
+    status error = slice_train(&m->job.machine, &task, &result);
+    slicing_destroy(&slicing);
+    if (error) return error;
+    m->trained = (struct job_trained){.config = config,
+                                      .augmentation = tuning->augmentation,
+                                      .epochs = config.epochs,
+                                      .best_epoch = result.best_epoch,
+                                      .holdout_accuracy = result.holdout_accuracy,
+                                      .samples_per_s = result.samples_per_s,
+                                      .tuning_s = tuning->seconds};
+    return SUCCESS;
+}
+
+status slices_train(struct migration_run *m, const struct slices_training *t) {
+    struct tuning tuning = {0};
+    STATUS_TRY(job_tune(&m->job, t->job, &tuning));
+    teacher_destroy(&tuning.teacher); /* slices have their own */
+    status error = train_tuned(m, t, &tuning);
+    tune_release(&tuning);
+    return error;
+}
+
+status slices_are_faster(struct migration_run *m, const struct job_training *training, bool *answer) {
+    struct slicing *slicing = NULL;
+    struct training_config config = m->job.config->training;
+    *answer = false;
+    if (comm_size(m->job.session->world) == 1 && !(config.slices.rank_mib > 0)) return SUCCESS;
+    settle(&config, dataset_size(m->job.data, DATASET_TRAIN));
+    if (!training->source) config.loss.distillation = 0;
+    STATUS_TRY(comm_agree(m->job.session->world, find_slicing(m, &slicing)));
+    struct slice_task task = task_of(m, slicing, &config, training->thaw);
+    task.joint = true;
+    status error = slicing->nslices > 1 ? slice_train_choose(&m->job.machine, &task, answer) : SUCCESS;
+    slicing_destroy(&slicing);
+    return error;
 }
 
 /* ---- what slices are made of ---- */
@@ -89,8 +169,9 @@ static status train_slices(struct migration_run *m, struct programs *programs, c
     const struct config *c = m->job.config;
     const struct training_config *t = &c->training;
     struct training_config config = *t;
-    int64_t epochs[] = {t->blockwise_epochs, t->epochs};
-    const bool joint[] = {false, !strcmp(t->way, "joint")};
+    settle(&config, dataset_size(m->job.data, DATASET_TRAIN));
+    int64_t epochs[] = {t->blockwise_epochs, config.epochs};
+    const bool joint[] = {false, strcmp(t->way, "blockwise") != 0};
     const char *checkpoint[] = {m->job.blockwise_checkpoint, m->job.checkpoint};
     if (migration_is_new_task(m)) config.loss.distillation = 0;
     double source_accuracy = NAN, start_accuracy = NAN;
@@ -100,20 +181,14 @@ static status train_slices(struct migration_run *m, struct programs *programs, c
         status error =
             wanted && !m->target->params ? params_create(m->target->ops, &m->target->params) : SUCCESS;
         STATUS_TRY(comm_agree(m->job.session->world, error));
-        struct slice_task task = {.config = &config,
-                                  .joint = joint[i],
-                                  .epochs = epochs[i],
-                                  .seed = (uint64_t)c->seed,
-                                  .data = m->job.data,
-                                  .augment = c->data.flip || c->data.shift > 0,
-                                  .slicing = slicing,
-                                  .load = load_part,
-                                  .context = programs,
-                                  .params = m->target->params,
-                                  .thaw = thaw,
-                                  .test = true,
-                                  .checkpoint = checkpoint[i],
-                                  .checkpoint_key = m->job.checkpoint_key};
+        struct slice_task task = task_of(m, slicing, &config, thaw);
+        task.joint = joint[i];
+        task.epochs = epochs[i];
+        task.load = load_part;
+        task.context = programs;
+        task.params = m->target->params;
+        task.test = true;
+        task.checkpoint = checkpoint[i];
         struct slice_train_result result;
         STATUS_TRY(slice_train(&m->job.machine, &task, &result));
         if (!programs->trained) {
@@ -132,7 +207,7 @@ static status train_and_finish(struct migration_run *m, const int64_t *thaw) {
     bool finishes = plan_finishes(m->compiled->plan);
     struct slicing *slicing = NULL;
     struct programs programs;
-    STATUS_TRY(comm_agree(m->job.session->world, slices_find(m, &slicing)));
+    STATUS_TRY(comm_agree(m->job.session->world, find_slicing(m, &slicing)));
     status error = prepare_programs(m, &programs);
     if (!error) error = train_slices(m, &programs, slicing, thaw, finishes);
     release_programs(&programs);

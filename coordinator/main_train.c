@@ -2,13 +2,12 @@
 #include "coordinator/command.h"
 #include "coordinator/main_commands.h"
 #include "coordinator/freeze.h"
-#include "coordinator/main_job.h"
+#include "coordinator/main_training.h"
 
 #include "io/file.h"
 #include "io/keras.h"
 #include "worker/evaluate.h"
 #include "worker/initialize.h"
-#include "worker/train.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -51,18 +50,10 @@ static status train_model(struct job *job, struct model *model, struct opgraph *
     int64_t *thaw = NULL;
     STATUS_TRY(comm_agree(job->session->world, freeze_parse(&c->training, model->graph, &thaw)));
     initialize_params(model->graph, model->ops, (uint64_t)c->seed, model->params);
-    struct train_task task = {.config = &c->training,
-                              .checkpoint = job->checkpoint,
-                              .checkpoint_key = job->checkpoint_key,
-                              .seed = (uint64_t)c->seed,
-                              .data = job->data,
-                              .augment = c->data.flip || c->data.shift > 0,
-                              .graph = logits,
-                              .thaw = thaw,
-                              .params = model->params};
-    struct train_result result;
+    struct job_training training = {.graph = logits, .params = model->params, .thaw = thaw};
+    struct job_trained trained;
     job_phase(job, "train");
-    status error = train(&job->machine, &task, &result);
+    status error = job_train(job, &training, &trained);
     free(thaw);
     STATUS_TRY(error);
     double seconds = job_phase(job, "evaluate");
@@ -70,12 +61,14 @@ static status train_model(struct job *job, struct model *model, struct opgraph *
     STATUS_TRY(evaluate(&job->machine, logits, model->params, job->data, DATASET_TEST, &test));
     LOG_EVENT(log, "test", {"accuracy", test.accuracy, NULL}, {"loss", test.loss, NULL});
 
-    struct provenance_metric metrics[] = {{"test_accuracy", test.samples ? test.accuracy : NAN},
-                                          {"test_loss", test.samples ? test.loss : NAN},
-                                          {"holdout_accuracy", result.holdout_accuracy},
-                                          {"best_epoch", (double)result.best_epoch},
-                                          {"train_seconds", seconds},
-                                          {"samples_per_s", result.samples_per_s}};
+    enum { OWN = 5 };
+    struct provenance_metric metrics[OWN + JOB_TRAINED_METRICS] = {
+        {"test_accuracy", test.samples ? test.accuracy : NAN},
+        {"test_loss", test.samples ? test.loss : NAN},
+        {"holdout_accuracy", trained.holdout_accuracy},
+        {"train_seconds", seconds},
+        {"samples_per_s", trained.samples_per_s}};
+    job_trained_metrics(&trained, metrics + OWN);
     struct job_result published = {
         .model = model, .metric = metrics, .nmetrics = (int)(sizeof metrics / sizeof *metrics)};
     char *path = NULL;
@@ -85,9 +78,15 @@ static status train_model(struct job *job, struct model *model, struct opgraph *
         log_line(log, LOG_INFO, "test accuracy %.2f %% (%lld of %lld), loss %.4f", 100 * test.accuracy,
                  (long long)test.correct, (long long)test.samples, test.loss);
     log_line(log, LOG_INFO, "trained in %.1f s (%.0f samples/s); model written to %s", seconds,
-             result.samples_per_s, path);
+             trained.samples_per_s, path);
     free(path);
     return SUCCESS;
+}
+
+/* There is none to distil from. */
+static void leave_out_source(struct loss_config *loss) {
+    if (loss->distillation < 0) loss->distillation = 0;
+    if (loss->temperature == 0) loss->temperature = 1;
 }
 
 static status run(const struct session *session, const void *options) {
@@ -96,6 +95,7 @@ static status run(const struct session *session, const void *options) {
     struct model *model = NULL;
     struct opgraph *logits = NULL;
     status error = job_open(session, &o->config, &job);
+    if (!error) leave_out_source(&job.config->training.loss);
     if (!error) error = read_topology(&job, &model);
     if (!error) error = job_open_data(&job, model);
     if (!error) error = comm_agree(session->world, model_logits(model, &logits));

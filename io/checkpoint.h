@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CHECKPOINT_MAX 16
+#define CHECKPOINT_MAX 32
 
 /* What a checkpoint holds: places that it is written from and read into, all borrowed. */
 struct checkpoint {

@@ -17,7 +17,8 @@ struct data_config {
     char **labels; /* names of classes, may be empty */
     int nlabels;
     double scale, offset; /* x * scale + offset; scale 0: 1/255 for uint8, 1 for float */
-    double holdout;       /* fraction of the training samples held out, chosen by seed */
+    double holdout;       /* fraction of the training samples held out, chosen by seed; -1: automatic */
+    char *augment;        /* "auto": tuned, unless flip or shift is set; "given": as flip and shift say */
     bool flip;            /* augmentation: mirror left-right with probability 1/2 */
     int64_t shift;        /* augmentation: shift by up to this many pixels, zeros come in */
     bool in_memory;       /* keep one decoded copy a node */
@@ -32,7 +33,7 @@ struct source_config {
 
 struct schedule_config {
     char *kind;    /* "constant", "cosine", "one_cycle" */
-    double rate;   /* peak learning rate */
+    double rate;   /* peak learning rate; 0: automatic */
     double warmup; /* fraction of the steps spent rising linearly from 0 (constant, cosine) */
     double final;  /* last rate as a fraction of the peak (cosine, one_cycle) */
 };
@@ -49,8 +50,8 @@ struct optimizer_config {
 struct loss_config {
     char *kind; /* "cross_entropy", "mean_squared_error" */
     double label_smoothing;
-    double distillation; /* weight of the source's outputs against the labels, 0..1 */
-    double temperature;
+    double distillation; /* weight of the source's outputs against the labels, 0..1; -1: automatic */
+    double temperature;  /* 0: automatic */
 };
 
 /* Joint and blockwise training. */
@@ -63,13 +64,15 @@ struct slices_config {
 };
 
 struct training_config {
-    int64_t epochs;
-    int64_t batch;    /* global: split over the ranks */
+    int64_t epochs;   /* 0: no training; -1: automatic */
+    int64_t batch;    /* global: split over the ranks; 0: automatic */
+    double budget_s;  /* most seconds of training, tuning included; 0: no limit */
     char *batch_norm; /* "batch" or "frozen" */
     char **freeze;    /* "layer epochs": not trained, for so many epochs or at all */
     int nfreeze;
-    int64_t average; /* steps over which weights are averaged exponentially (decay 1 - 1/steps); 0: off */
-    char *way;       /* "data_parallel", "joint", "blockwise": how ranks share the work */
+    int64_t average; /* steps over which weights are averaged exponentially (decay 1 - 1/steps); 0: off; -1:
+                         automatic */
+    char *way;       /* "auto", "data_parallel", "joint", "blockwise": how ranks share the work */
     int64_t blockwise_epochs; /* of blockwise training before the others */
     struct slices_config slices;
     struct schedule_config schedule;
@@ -145,7 +148,7 @@ struct config {
 
 /* Is anything trained? */
 static inline bool config_trains(const struct config *config) {
-    return config->training.epochs > 0 || config->training.blockwise_epochs > 0;
+    return config->training.epochs != 0 || config->training.blockwise_epochs > 0;
 }
 
 /* Reads and checks a file, resolves nothing. Errors: IO, USAGE. Every field is set, by the file or its

@@ -73,8 +73,13 @@ static const struct field data_fields[] = {
     REAL(data_config, scale, 0, -1e9, 1e9, 0,
          "samples are x * scale + offset; 0: 1/255 for bytes, 1 for numbers"),
     REAL(data_config, offset, 0, -1e9, 1e9, 0, "see scale"),
-    REAL(data_config, holdout, 0, 0, 1, OPEN_MAX,
-         "fraction of the training samples held out, chosen by the seed"),
+    REAL(data_config, holdout, -1, -1, 1, OPEN_MAX,
+         "fraction of the training samples held out, chosen by the seed; -1: a twentieth, of small sets a "
+         "tenth, if anything is automatic, else none"),
+    TEXT(
+        data_config, augment, "auto", "auto|given",
+        "auto: training finds out whether flips and shifts help, if neither is set; given: as flip and shift "
+        "say"),
     BOOL(data_config, flip, false, "augmentation: mirror left-right with probability 1/2"),
     INT(data_config, shift, 0, 0, 1024, "augmentation: shift by up to so many pixels, zeros come in"),
     BOOL(data_config, in_memory, true, "keep one decoded copy in the memory of a node"),
@@ -163,7 +168,7 @@ TABLE(refit, refit_config);
 
 static const struct field schedule_fields[] = {
     TEXT(schedule_config, kind, "cosine", "constant|cosine|one_cycle", "how the learning rate goes"),
-    REAL(schedule_config, rate, 2e-3, 0, 1e3, OPEN_MIN, "largest learning rate"),
+    REAL(schedule_config, rate, 0, 0, 1e3, 0, "largest learning rate; 0: found by a range test and trials"),
     REAL(schedule_config, warmup, 0.05, 0, 1, 0, "fraction of the steps in which the rate rises from 0"),
     REAL(schedule_config, final, 0.01, 0, 1, 0, "last rate as a fraction of the largest (cosine, one_cycle)"),
 };
@@ -185,8 +190,9 @@ static const struct field loss_fields[] = {
     TEXT(loss_config, kind, "cross_entropy", "cross_entropy|mean_squared_error", "loss against the labels"),
     REAL(loss_config, label_smoothing, 0, 0, 1, OPEN_MAX,
          "part of a label's weight that is spread over all classes"),
-    REAL(loss_config, distillation, 0.9, 0, 1, 0, "weight of the source's outputs; the labels have the rest"),
-    REAL(loss_config, temperature, 2, 0, 1e3, OPEN_MIN, "divides the logits in distillation"),
+    REAL(loss_config, distillation, -1, -1, 1, 0,
+         "weight of the source's outputs; the labels have the rest; below 0: found by trials"),
+    REAL(loss_config, temperature, 0, 0, 1e3, 0, "divides the logits in distillation; 0: found by trials"),
 };
 TABLE(loss, loss_config);
 
@@ -208,18 +214,23 @@ static const struct field slices_fields[] = {
 TABLE(slices, slices_config);
 
 static const struct field training_fields[] = {
-    INT(training_config, epochs, 3, 0, 100000, "passes over the training samples; 0: no training"),
-    INT(training_config, batch, 128, 1, 16777216, "samples of a step, over all ranks"),
+    INT(training_config, epochs, -1, -1, 100000,
+        "passes over the training samples; 0: no training; -1: as many as help on the hold-out part"),
+    INT(training_config, batch, 0, 0, 16777216, "samples of a step, over all ranks; 0: found by speed"),
+    REAL(training_config, budget_s, 0, 0, 1e9, 0,
+         "most seconds that training takes, with finding its settings; 0: no limit"),
     TEXT(training_config, batch_norm, "batch", "batch|frozen",
          "statistics of batch normalisation: of the batch, or the moving ones"),
     TEXTS(training_config, freeze,
           "layers that are not trained, or not in the first epochs: [\"conv_0\", \"conv_* 2\"]; of several "
           "that fit the last counts"),
-    INT(training_config, average, 0, 0, 1e9,
-        "steps over which weights are averaged exponentially; 0: no averaging"),
-    TEXT(training_config, way, "data_parallel", "data_parallel|joint|blockwise",
+    INT(training_config, average, -1, -1, 1e9,
+        "steps over which weights are averaged exponentially; 0: no averaging; -1: where it helps on the "
+        "hold-out part"),
+    TEXT(training_config, way, "auto", "auto|data_parallel|joint|blockwise",
          "how ranks share the work: each has the whole target; slices of it, trained together; slices of it, "
-         "each towards the source's activations"),
+         "each towards the source's activations; auto: data_parallel, or joint if that is measured to be "
+         "faster or the target does not fit slices.rank_mib"),
     INT(training_config, blockwise_epochs, 0, 0, 100000,
         "epochs of blockwise training of the slices before the others"),
     OBJECT(training_config, slices, "joint and blockwise training"),

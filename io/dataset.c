@@ -161,6 +161,27 @@ static status copy_class_names(struct dataset *dataset, char *const *name, int64
     return SUCCESS;
 }
 
+int64_t dataset_image_side(const struct dataset *dataset) {
+    return dataset->height < dataset->width ? dataset->height : dataset->width;
+}
+
+status dataset_augment(struct dataset *dataset, const struct augmentation *a) {
+    if ((a->flip || a->shift) && !dataset_image_side(dataset))
+        return status_fail(STATUS_USAGE,
+                           "data.flip and data.shift need images, but the samples are not; switch them off");
+    if (a->shift < 0 || (a->shift && (a->shift >= dataset->height || a->shift >= dataset->width)))
+        return status_fail(STATUS_USAGE,
+                           "data.shift is %" PRId64 " but the images are %" PRId64 " x %" PRId64
+                           " pixels; choose less",
+                           a->shift, dataset->width, dataset->height);
+    dataset->augmentation = *a;
+    return SUCCESS;
+}
+
+struct augmentation dataset_augmentation(const struct dataset *dataset) {
+    return dataset->augmentation;
+}
+
 /* What a rank can do alone: opens both parts and checks what is known before samples are read. */
 static status open_parts(struct dataset *dataset, const struct data_config *config,
                          const struct shape *wanted) {
@@ -174,17 +195,7 @@ static status open_parts(struct dataset *dataset, const struct data_config *conf
             STATUS_DATA,
             "found neither training nor test samples in %s; check data.path, data.x_train and data.x_test",
             config_text(config->path));
-    if ((config->flip || config->shift) && !dataset->height)
-        return status_fail(STATUS_USAGE,
-                           "data.flip and data.shift need images, but the samples are not; switch them off");
-    if (config->shift < 0 ||
-        (config->shift && (config->shift >= dataset->height || config->shift >= dataset->width)))
-        return status_fail(STATUS_USAGE,
-                           "data.shift is %" PRId64 " but the images are %" PRId64 " x %" PRId64
-                           " pixels; choose less",
-                           config->shift, dataset->width, dataset->height);
-    dataset->flip = config->flip;
-    dataset->shift = config->shift;
+    STATUS_TRY(dataset_augment(dataset, &(struct augmentation){config->flip, config->shift}));
     const struct dataset_source *source = &dataset->store[dataset->store[0].n == 0].source;
     if (config->nlabels > 0) STATUS_TRY(copy_class_names(dataset, config->labels, config->nlabels));
     else if (source->class_name) STATUS_TRY(copy_class_names(dataset, source->class_name, source->classes));

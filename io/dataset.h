@@ -10,9 +10,16 @@
 
 struct dataset;
 
+/* How samples of augmented batches change. */
+struct augmentation {
+    bool flip;
+    int64_t shift;
+};
+
 enum dataset_part { DATASET_TRAIN, DATASET_HOLDOUT, DATASET_TEST };
 
-/* Opens the training and test parts that exist and splits the hold-out off the training part. `sample` is the
+/* Opens the training and test parts that exist and splits the hold-out off the training part (a negative
+ * fraction: a twentieth, but 500 samples at least and a tenth at most). `sample` is the
  * shape (batch first) that the model wants, or NULL: it adds or drops a channel axis of 1, flattens, and
  * resizes the images of a folder; a sample shape that does not fit is a DATA error. With in_memory (and
  * always where a file is compressed as a whole, .gz) the ranks of `node` share one copy in the stored type,
@@ -32,13 +39,20 @@ int64_t dataset_classes(
 /* DATA error as dataset_open() has it, for a model that takes up a data set that is open. */
 status dataset_require_classes(const struct dataset *dataset, int64_t classes) STATUS_MUST_USE;
 int64_t dataset_bytes(const struct dataset *dataset); /* of samples and labels kept in a node's memory */
+/* The shorter side of its images, in pixels; 0: its samples are no images, and cannot be flipped or shifted.
+ */
+int64_t dataset_image_side(const struct dataset *dataset);
+/* Augmented batches are changed so from now on, on this rank; opening set what the configuration says. USAGE
+ * error if the samples are not images, or smaller than the shift. */
+status dataset_augment(struct dataset *dataset, const struct augmentation *augmentation) STATUS_MUST_USE;
+struct augmentation dataset_augmentation(const struct dataset *dataset);
 
 /* Which samples a batch takes and how it changes them. */
 struct batch_request {
     enum dataset_part part;
     const int64_t *index; /* [n] in [0, size) */
     int64_t n;
-    bool augment; /* flips and shifts of the configuration, by (seed, epoch, sample) alone */
+    bool augment; /* flips and shifts, by (seed, epoch, sample) alone */
     uint64_t epoch;
 };
 /* x: (n, sample) scaled; label: (n) class numbers; either NULL if not wanted. Error: DATA, IO. May be called by

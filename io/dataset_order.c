@@ -12,10 +12,17 @@ static int compare_index(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* Enough to tell settings apart, few enough to be missed little. */
+static int64_t automatic_part(int64_t n) {
+    int64_t held = n / 20 > 500 ? n / 20 : 500;
+    return held < n / 10 ? held : n / 10;
+}
+
 status dataset_split(struct dataset *dataset, double holdout) {
-    int64_t n = dataset->store[0].n, held = (int64_t)llround((double)n * holdout);
-    if (!(holdout >= 0 && holdout < 1))
+    int64_t n = dataset->store[0].n;
+    if (!(holdout < 1))
         return status_fail(STATUS_USAGE, "data.holdout is %g; choose a fraction in [0, 1)", holdout);
+    int64_t held = holdout < 0 ? automatic_part(n) : (int64_t)llround((double)n * holdout);
     if (held >= n) held = n > 0 ? n - 1 : 0;
     dataset->size[DATASET_TRAIN] = n - held;
     dataset->size[DATASET_HOLDOUT] = held;

@@ -133,14 +133,14 @@ static void move_image(const struct dataset *dataset, const uint8_t *from, uint8
 
 static const uint8_t *augment(struct dataset *dataset, const struct dataset_store *store, uint64_t epoch,
                               int64_t i, const uint8_t *sample) {
-    if (!dataset->flip && dataset->shift == 0) return sample;
+    if (!dataset->augmentation.flip && dataset->augmentation.shift == 0) return sample;
     struct rng rng = rng_make(dataset->seed, RNG_AUGMENT, epoch * (uint64_t)store->n + (uint64_t)i);
-    bool mirror = dataset->flip && rng_below(&rng, 2);
+    bool mirror = dataset->augmentation.flip && rng_below(&rng, 2);
     int64_t dy = 0, dx = 0;
-    if (dataset->shift > 0) {
-        uint64_t places = 2 * (uint64_t)dataset->shift + 1;
-        dy = (int64_t)rng_below(&rng, places) - dataset->shift;
-        dx = (int64_t)rng_below(&rng, places) - dataset->shift;
+    if (dataset->augmentation.shift > 0) {
+        uint64_t places = 2 * (uint64_t)dataset->augmentation.shift + 1;
+        dy = (int64_t)rng_below(&rng, places) - dataset->augmentation.shift;
+        dx = (int64_t)rng_below(&rng, places) - dataset->augmentation.shift;
     }
     uint8_t *moved = dataset->scratch + store->nbytes;
     move_image(dataset, sample, moved, dtype_size(store->dtype), mirror, dy, dx);

@@ -33,8 +33,7 @@ struct dataset {
     struct shape sample;             /* as the model wants it, batch unknown */
     int64_t height, width, channels; /* 0 if samples are not images */
     int64_t classes;
-    bool flip;
-    int64_t shift;
+    struct augmentation augmentation;
     char **class_name; /* [nclass_names], owned */
     int nclass_names;
     struct dataset_store store[2]; /* training, test */
@@ -46,7 +45,7 @@ struct dataset {
     uint8_t *scratch;           /* one sample as stored, and one augmented */
 };
 
-/* Splits store[0] into training and hold-out samples by the seed. */
+/* Splits store[0] into training and hold-out samples by the seed; below 0: an automatic part. */
 status dataset_split(struct dataset *dataset, double holdout) STATUS_MUST_USE;
 
 /* The store of a part, and where sample `i` of the part is in it. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define GAIN 1.1      /* of joint training over data-parallel, for which it is chosen */
 #define SYNC_STEPS 32 /* after so many steps ranks hear of each other's errors */
 
 /* ---- steps ---- */
@@ -256,6 +257,36 @@ static int64_t micro_batches_of(const struct slice_task *task) {
     for (n = task->joint ? 8 : 4; task->config->batch % n; n--)
         ;
     return n;
+}
+
+status slice_train_choose(const struct machine *machine, const struct slice_task *task, bool *answer) {
+    struct training_config config = *task->config;
+    struct slice_task mine = *task;
+    struct slice_cost cost;
+    struct stages *one = NULL, *best = NULL;
+    char whole[48], *text = NULL;
+    int ranks = comm_size(machine->world);
+    config.slices.micro_batches = micro_batches_of(task);
+    mine.config = &config;
+    *answer = false;
+    snprintf(whole, sizeof whole, "%d:%d", task->slicing->nslices, ranks);
+    status error = slice_cost_measure(machine, &mine, !task->augment, true, &cost);
+    if (!error) error = stages_parse(whole, task->slicing->nslices, ranks, &one);
+    if (!error) error = stages_create(&cost.cost, ranks, 0, &best);
+    if (!error) error = stages_print(best, &text);
+    error = comm_agree(machine->world, error);
+    if (!error) {
+        double together = stages_seconds(one, &cost.cost), slices = stages_seconds(best, &cost.cost);
+        *answer = best->nstages > 1 && (!isfinite(together) || slices * GAIN < together);
+        log_line(machine->log, LOG_INFO,
+                 "%s: a batch would take %.2f ms with the whole target on each rank, %.2f in stages %s",
+                 *answer ? "joint training" : "data-parallel training", 1e3 * together, 1e3 * slices, text);
+    }
+    free(text);
+    stages_destroy(&one);
+    stages_destroy(&best);
+    slice_cost_free(&cost);
+    return error;
 }
 
 status slice_train(const struct machine *machine, const struct slice_task *task,

@@ -26,4 +26,9 @@ struct slice_train_result {
 status slice_train(const struct machine *machine, const struct slice_task *task,
                    struct slice_train_result *result) STATUS_MUST_USE;
 
+/* Is it measured to be faster by a tenth than one stage for all ranks, which is data-parallel training, or
+ * does that not fit slices.rank_mib? Collective. */
+status slice_train_choose(const struct machine *machine, const struct slice_task *task,
+                          bool *answer) STATUS_MUST_USE;
+
 #endif

@@ -1,25 +1,46 @@
 #include "worker/train.h"
+#include "worker/cycle.h"
 #include "worker/evaluate.h"
 #include "worker/trainer.h"
 
 #include "io/digest.h"
 #include "shared/interrupt.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define EPOCHS_MAX 100000
+#define EPOCHS_UNJUDGED 10 /* without a hold-out part */
 
 /* Where a run stands: what a checkpoint holds besides the trainer's own state. */
 struct run {
     struct trainer trainer;
     struct train_result *result;
-    char *key;                /* of the checkpoint: the task's and the digest of the weights at the start */
-    int64_t epoch, step;      /* next to do */
+    char *key;           /* of the checkpoint: the task's and the digest of the weights at the start */
+    int64_t epoch, step; /* next to do */
+    struct cycle cycle;  /* the present one */
+    double score;        /* of the best weights: less is better */
+    double score_before; /* when the present cycle began */
+    double seconds;      /* of the processes before this one */
+    double start;        /* of this process, and the epoch that it began with */
+    int64_t start_epoch;
     struct loss_result loss;  /* of the present epoch's steps so far */
     struct params *candidate; /* weights to evaluate */
     struct params *best;      /* weights to return */
     double *rate;             /* [epochs] samples a second, for the median */
 };
+
+static bool is_automatic(const struct run *r) {
+    return r->trainer.task->config->epochs < 0;
+}
+
+/* Samples that say which weights are the best: they need labels. */
+static bool has_holdout(const struct train_task *task) {
+    return dataset_size(task->data, DATASET_HOLDOUT) > 0 &&
+           (task->holdout_class || dataset_classes(task->data) > 0);
+}
 
 /* ---- checkpoints ---- */
 
@@ -34,6 +55,13 @@ static void describe(struct run *r, struct checkpoint *c) {
     checkpoint_add_integer(c, "best_epoch", &r->result->best_epoch);
     checkpoint_add_real(c, "train_loss", &r->result->train_loss);
     checkpoint_add_real(c, "holdout_accuracy", &r->result->holdout_accuracy);
+    checkpoint_add_integer(c, "cycle_begin", &r->cycle.begin);
+    checkpoint_add_integer(c, "cycle_length", &r->cycle.length);
+    checkpoint_add_integer(c, "cycle_pivot", &r->cycle.pivot);
+    checkpoint_add_real(c, "cycle_from", &r->cycle.from);
+    checkpoint_add_real(c, "score", &r->score);
+    checkpoint_add_real(c, "score_before", &r->score_before);
+    checkpoint_add_real(c, "seconds", &r->seconds);
     checkpoint_add_array(c, "weights", task->params->data, (size_t)task->params->total);
     checkpoint_add_array(c, "best_weights", r->best->data, (size_t)r->best->total);
     optimizer_checkpoint(r->trainer.optimizer, c);
@@ -56,8 +84,11 @@ static status save(struct run *r) {
     struct checkpoint c;
     if (!r->trainer.task->checkpoint) return SUCCESS;
     describe(r, &c);
-    return comm_agree(world,
-                      comm_is_root(world) ? checkpoint_write(r->trainer.task->checkpoint, &c) : SUCCESS);
+    double before = r->seconds;
+    r->seconds += comm_time() - r->start;
+    status error = comm_is_root(world) ? checkpoint_write(r->trainer.task->checkpoint, &c) : SUCCESS;
+    r->seconds = before;
+    return comm_agree(world, error);
 }
 
 /* Rank 0 reads, everybody gets what it found; collective. */
@@ -90,21 +121,102 @@ static status stop_here(struct run *r) {
                        (long long)r->epoch + 1, r->trainer.task->checkpoint);
 }
 
+/* ---- cycles ---- */
+
+/* Epochs for which there is time; collective, since clocks differ. */
+static status epochs_left(const struct run *r, int64_t *left) {
+    const struct train_task *task = r->trainer.task;
+    double now = comm_time(), used = task->spent_s + r->seconds + now - r->start;
+    int64_t done = r->epoch - r->start_epoch;
+    double epoch_s =
+               done ? (now - r->start) / (double)done : task->step_s * (double)r->trainer.steps_per_epoch,
+           n = EPOCHS_MAX;
+    if (task->config->budget_s > 0)
+        n = epoch_s > 0 ? floor((task->config->budget_s - used) / epoch_s) : EPOCHS_MAX;
+    n = fmax(0, fmin(n, EPOCHS_MAX));
+    STATUS_TRY(comm_bcast(r->trainer.machine->world, 0, &n, sizeof n));
+    *left = (int64_t)n;
+    return SUCCESS;
+}
+
+/* The first cycle: all of the epochs where their number is given. */
+static void first_cycle(struct run *r) {
+    const struct train_task *task = r->trainer.task;
+    int64_t length = task->config->epochs;
+    if (is_automatic(r))
+        length = has_holdout(task) ? cycle_first_length(r->trainer.steps_per_epoch) : EPOCHS_UNJUDGED;
+    r->cycle = (struct cycle){.length = length};
+    r->score_before = r->score;
+}
+
+/* Time may be short for what is left of the cycle. */
+static status keep_to_budget(struct run *r) {
+    int64_t left;
+    STATUS_TRY(epochs_left(r, &left));
+    if (r->epoch == 0 && left == 0) left = 1;
+    if (r->epoch + left >= cycle_end(&r->cycle)) return SUCCESS;
+    log_line(r->trainer.machine->log, LOG_INFO,
+             "training.budget_s leaves time for %lld of the %lld epochs that were planned", (long long)left,
+             (long long)(cycle_end(&r->cycle) - r->epoch));
+    if (left) cycle_shorten(&r->cycle, r->epoch, left);
+    else r->cycle.length = r->epoch - r->cycle.begin;
+    return SUCCESS;
+}
+
+/* At a cycle's end: is there another one? */
+static status next_cycle(struct run *r, bool *goes_on) {
+    struct log *log = r->trainer.machine->log;
+    int64_t left;
+    *goes_on = false;
+    if (!is_automatic(r) || !has_holdout(r->trainer.task)) return SUCCESS;
+    STATUS_TRY(epochs_left(r, &left));
+    bool gained = cycle_gained(r->score_before, r->score), fits = left > 0;
+    int64_t length = 2 * r->cycle.length, most = EPOCHS_MAX - r->epoch;
+    if (length > most) length = most;
+    *goes_on = gained && fits && length > 0;
+    log_line(log, LOG_INFO, "%lld epochs, until epoch %lld: hold-out loss %.4f after %.4f at best; %s",
+             (long long)r->cycle.length, (long long)r->epoch, r->score, r->score_before,
+             *goes_on ? "a longer cycle follows"
+             : gained ? "training.budget_s leaves no time for more"
+                      : "no gain worth another cycle");
+    LOG_EVENT(log, "cycle", {"epochs", (double)r->cycle.length, NULL},
+              {"holdout_loss_before", r->score_before, NULL}, {"holdout_loss", r->score, NULL},
+              {"goes_on", *goes_on, NULL});
+    if (!*goes_on) return SUCCESS;
+    r->cycle = cycle_next(&r->cycle, length);
+    r->score_before = r->score;
+    return SUCCESS;
+}
+
 /* ---- epochs ---- */
+
+static status begin_epoch(struct run *r) {
+    struct trainer *t = &r->trainer;
+    status error = comm_agree(t->machine->world, trainer_begin_epoch(t, r->epoch));
+    if (!error && t->task->teacher) error = teacher_begin_epoch(t->task->teacher, t->machine, r->epoch);
+    return error;
+}
 
 static status run_steps(struct run *r) {
     struct trainer *t = &r->trainer;
     const struct train_task *task = t->task;
     struct log *log = t->machine->log;
     char what[64], note[64];
-    status error = dataset_order(task->data, DATASET_TRAIN, (uint64_t)r->epoch, t->order);
-    if (!error) error = trainer_begin_epoch(t, r->epoch);
-    error = comm_agree(t->machine->world, error);
-    snprintf(what, sizeof what, "epoch %lld/%lld", (long long)r->epoch + 1, (long long)task->config->epochs);
+    status error = begin_epoch(r);
+    if (is_automatic(r)) snprintf(what, sizeof what, "epoch %lld", (long long)r->epoch + 1);
+    else
+        snprintf(what, sizeof what, "epoch %lld/%lld", (long long)r->epoch + 1,
+                 (long long)cycle_end(&r->cycle));
     log_progress_begin(log, what, "samples", (double)(t->steps_per_epoch * task->config->batch));
     while (r->step < t->steps_per_epoch && !error) {
         bool stop = false;
-        error = trainer_step(t, r->epoch, r->step, &r->loss, &stop);
+        double rate = cycle_rate(&r->cycle, &task->config->schedule, r->epoch, r->step, t->steps_per_epoch);
+        error = trainer_step(t, r->epoch, r->step, rate, &r->loss, &stop);
+        if (!error && !isfinite(r->loss.loss))
+            error = status_fail(STATUS_DATA,
+                                "the loss is not finite in epoch %lld, step %lld; lower "
+                                "training.schedule.rate or set training.optimizer.clip",
+                                (long long)r->epoch + 1, (long long)r->step + 1);
         if (error) break;
         r->step++;
         if (stop) error = stop_here(r);
@@ -117,11 +229,6 @@ static status run_steps(struct run *r) {
     return comm_agree(t->machine->world, error);
 }
 
-/* Samples that say which weights are the best: they need labels. */
-static bool has_holdout(const struct dataset *data) {
-    return dataset_size(data, DATASET_HOLDOUT) > 0 && dataset_classes(data) > 0;
-}
-
 static void report_epoch(const struct run *r, const struct evaluation *holdout, double accuracy,
                          double seconds) {
     struct log *log = r->trainer.machine->log;
@@ -132,8 +239,38 @@ static void report_epoch(const struct run *r, const struct evaluation *holdout, 
              (long long)r->epoch + 1, r->result->train_loss, 100 * accuracy, heldout, rate);
     LOG_EVENT(log, "epoch", {"epoch", (double)r->epoch + 1, NULL}, {"loss", r->result->train_loss, NULL},
               {"accuracy", accuracy, NULL}, {"holdout_loss", holdout->loss, NULL},
-              {"holdout_accuracy", holdout->accuracy, NULL}, {"samples_per_s", rate, NULL},
+              {"holdout_accuracy", holdout->accuracy, NULL},
+              {"holdout_calibrated_loss", holdout->calibrated_loss, NULL}, {"samples_per_s", rate, NULL},
               {"seconds", seconds, NULL});
+}
+
+static double score_of(const struct run *r, const struct evaluation *e) {
+    return is_automatic(r) ? e->calibrated_loss : -e->accuracy;
+}
+
+/* Evaluates weights and keeps them if they are the best; *shown: of those of the epoch that are best. */
+static status judge(struct run *r, const struct params *weights, struct evaluation *shown) {
+    const struct train_task *task = r->trainer.task;
+    struct evaluation e = {0};
+    bool holdout = has_holdout(task);
+    memcpy(r->candidate->data, weights->data, (size_t)weights->total * sizeof(float));
+    if (holdout)
+        STATUS_TRY(evaluate_against(r->trainer.machine, task->graph, r->candidate, task->data,
+                                    DATASET_HOLDOUT, task->holdout_class, &e));
+    if (!shown->samples || score_of(r, &e) < score_of(r, shown)) *shown = e;
+    if (holdout && !(score_of(r, &e) < r->score)) return SUCCESS;
+    memcpy(r->best->data, weights->data, (size_t)weights->total * sizeof(float));
+    r->score = holdout ? score_of(r, &e) : 0;
+    r->result->holdout_accuracy = e.accuracy;
+    r->result->best_epoch = r->epoch + 1;
+    return SUCCESS;
+}
+
+static status judge_epoch(struct run *r, struct evaluation *shown) {
+    const struct trainer *t = &r->trainer;
+    bool both = t->task->config->average < 0;
+    if (!t->average || both) STATUS_TRY(judge(r, t->task->params, shown));
+    return t->average ? judge(r, weight_average_params(t->average), shown) : SUCCESS;
 }
 
 static status run_epoch(struct run *r) {
@@ -148,16 +285,7 @@ static status run_epoch(struct run *r) {
     r->result->steps += t->steps_per_epoch;
 
     struct evaluation e = {0};
-    bool holdout = has_holdout(task->data);
-    const struct params *now = t->average ? weight_average_params(t->average) : task->params;
-    size_t nbytes = (size_t)now->total * sizeof(float);
-    memcpy(r->candidate->data, now->data, nbytes);
-    if (holdout) STATUS_TRY(evaluate(t->machine, task->graph, r->candidate, task->data, DATASET_HOLDOUT, &e));
-    if (!holdout || e.accuracy > r->result->holdout_accuracy) {
-        memcpy(r->best->data, now->data, nbytes);
-        r->result->holdout_accuracy = e.accuracy;
-        r->result->best_epoch = r->epoch + 1;
-    }
+    STATUS_TRY(judge_epoch(r, &e));
     report_epoch(r, &e, (double)r->loss.correct / n, seconds);
     r->epoch++;
     r->step = 0;
@@ -170,22 +298,38 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* What there is at the start, in a run that does not go on from a checkpoint. */
+static status begin(struct run *r) {
+    const struct train_task *task = r->trainer.task;
+    if (has_holdout(task)) {
+        struct evaluation e;
+        STATUS_TRY(evaluate_against(r->trainer.machine, task->graph, r->best, task->data, DATASET_HOLDOUT,
+                                    task->holdout_class, &e));
+        r->result->holdout_accuracy = e.accuracy;
+        r->score = score_of(r, &e);
+    }
+    first_cycle(r);
+    return SUCCESS;
+}
+
 static status run_epochs(struct run *r) {
     const struct train_task *task = r->trainer.task;
-    bool found;
+    bool found, goes_on = true;
+    r->start = comm_time();
     STATUS_TRY(resume(r, &found));
-    int64_t begin = r->epoch;
-    if (!found && has_holdout(task->data)) {
-        struct evaluation e;
-        STATUS_TRY(evaluate(r->trainer.machine, task->graph, r->best, task->data, DATASET_HOLDOUT, &e));
-        r->result->holdout_accuracy = e.accuracy;
+    if (!found) STATUS_TRY(begin(r));
+    r->start_epoch = r->epoch;
+    while (goes_on) {
+        if (r->epoch < cycle_end(&r->cycle) && r->step == 0) STATUS_TRY(keep_to_budget(r));
+        if (r->epoch < cycle_end(&r->cycle)) STATUS_TRY(run_epoch(r));
+        else STATUS_TRY(next_cycle(r, &goes_on));
     }
-    while (r->epoch < task->config->epochs) STATUS_TRY(run_epoch(r));
     memcpy(task->params->data, r->best->data, (size_t)r->best->total * sizeof(float));
-    int64_t n = r->epoch - begin; /* epochs of this process */
+    r->result->epochs = r->epoch;
+    int64_t n = r->epoch - r->start_epoch; /* epochs of this process */
     if (n > 0) {
-        qsort(r->rate + begin, (size_t)n, sizeof *r->rate, compare);
-        r->result->samples_per_s = r->rate[begin + n / 2];
+        qsort(r->rate + r->start_epoch, (size_t)n, sizeof *r->rate, compare);
+        r->result->samples_per_s = r->rate[r->start_epoch + n / 2];
     }
     return SUCCESS;
 }
@@ -198,7 +342,9 @@ status train(const struct machine *machine, const struct train_task *task, struc
     if (!error) error = params_clone(task->params, &r.candidate);
     if (!error) error = params_clone(task->params, &r.best);
     if (!error)
-        error = memory_alloc("epoch rates", (size_t)task->config->epochs, sizeof *r.rate, (void **)&r.rate);
+        error = memory_alloc("epoch rates",
+                             (size_t)(task->config->epochs < 0 ? EPOCHS_MAX : task->config->epochs),
+                             sizeof *r.rate, (void **)&r.rate);
     if (!error) error = make_key(&r);
     error = comm_agree(machine->world, error);
     interrupt_catch();

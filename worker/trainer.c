@@ -1,6 +1,4 @@
 #include "worker/trainer.h"
-#include "worker/learning_rate.h"
-
 #include "shared/interrupt.h"
 
 #include <math.h>
@@ -8,6 +6,7 @@
 #include <string.h>
 
 #define BUCKET_BYTES ((size_t)1 << 20)
+#define AVERAGED_STEPS_MIN 10 /* where their number is automatic */
 
 /* ---- hooks of the engine ---- */
 
@@ -71,7 +70,9 @@ status trainer_open(struct trainer *t) {
     free(used);
     STATUS_TRY(error);
     STATUS_TRY(optimizer_create(&config->optimizer, graph, task->params, t->machine->threads, &t->optimizer));
-    if (config->average > 0) STATUS_TRY(weight_average_create(task->params, config->average, &t->average));
+    int64_t average = config->average < 0 ? t->steps_per_epoch : config->average;
+    if (config->average < 0 && average < AVERAGED_STEPS_MIN) average = AVERAGED_STEPS_MIN;
+    if (average > 0) STATUS_TRY(weight_average_create(task->params, average, &t->average));
     STATUS_TRY(memory_alloc("the order of samples", (size_t)n, sizeof *t->order, (void **)&t->order));
     STATUS_TRY(memory_alloc("a batch", (size_t)(t->batch * t->sample), sizeof *t->x, (void **)&t->x));
     STATUS_TRY(memory_alloc("labels", (size_t)t->batch, sizeof *t->label, (void **)&t->label));
@@ -95,6 +96,7 @@ status trainer_open(struct trainer *t) {
 status trainer_begin_epoch(struct trainer *t, int64_t epoch) {
     const struct opgraph *graph = t->task->graph;
     bool *trained = NULL;
+    STATUS_TRY(dataset_order(t->task->data, DATASET_TRAIN, (uint64_t)epoch, t->order));
     if (!t->task->thaw) return SUCCESS;
     STATUS_TRY(memory_alloc("frozen weights", (size_t)graph->nparams, sizeof *trained, (void **)&trained));
     for (int i = 0; i < graph->nparams; i++) trained[i] = epoch >= t->task->thaw[i];
@@ -106,18 +108,23 @@ status trainer_begin_epoch(struct trainer *t, int64_t epoch) {
 /* ---- one step ---- */
 
 /* Forward, loss and backward of this rank's samples. */
-static status compute(struct trainer *t, uint64_t epoch, int64_t step, uint64_t global_step,
-                      struct loss_result *loss) {
+static status compute(struct trainer *t, int64_t epoch, int64_t step, struct loss_result *loss) {
     const struct train_task *task = t->task;
+    uint64_t global_step = (uint64_t)(epoch * t->steps_per_epoch + step);
+    if (task->teacher) epoch = teacher_epoch(task->teacher, epoch);
     const int64_t *index = t->order + step * task->config->batch + t->first;
-    struct batch_request request = {
-        .part = DATASET_TRAIN, .index = index, .n = t->batch, .augment = task->augment, .epoch = epoch};
+    struct batch_request request = {.part = DATASET_TRAIN,
+                                    .index = index,
+                                    .n = t->batch,
+                                    .augment = task->augment,
+                                    .epoch = (uint64_t)epoch};
     const float *teacher = NULL;
     int32_t *label = dataset_classes(task->data) || !task->teacher ? t->label : NULL;
     double at = comm_time();
     status error = dataset_read(task->data, &request, t->x, label);
     at = machine_span(t->machine, TRACE_COMPUTE, "read batch", -1, step, at);
-    if (!error && task->teacher) error = teacher_logits(task->teacher, index, t->x, t->batch, &teacher);
+    if (!error && task->teacher)
+        error = teacher_logits(task->teacher, epoch, index, t->x, t->batch, &teacher);
     if (task->teacher) machine_span(t->machine, TRACE_COMPUTE, "teacher", -1, step, at);
     /* Batch norm sums over the ranks in forward: all of them go there, or none. */
     STATUS_TRY(comm_agree(t->machine->world, error));
@@ -133,31 +140,24 @@ static status compute(struct trainer *t, uint64_t epoch, int64_t step, uint64_t 
     return error;
 }
 
-status trainer_step(struct trainer *t, int64_t epoch, int64_t step, struct loss_result *epoch_loss,
-                    bool *stop) {
+status trainer_step(struct trainer *t, int64_t epoch, int64_t step, double rate,
+                    struct loss_result *epoch_loss, bool *stop) {
     const struct train_task *task = t->task;
-    int64_t global_step = epoch * t->steps_per_epoch + step;
     struct loss_result loss = {0};
-    status error = compute(t, (uint64_t)epoch, step, (uint64_t)global_step, &loss);
+    status error = compute(t, epoch, step, &loss);
     error = status_first(error, gradient_sum_finish(t->sum));
     double sum[4] = {error ? 0 : loss.loss, (double)loss.correct, error ? 1 : 0,
                      interrupt_requested() ? 1 : 0};
     status summed = comm_sum_f64(t->machine->world, sum, 4);
     if (summed) return status_first(error, summed);
     if (sum[2] > 0) return comm_agree(t->machine->world, error);
-    if (!isfinite(sum[0]))
-        return status_fail(STATUS_DATA,
-                           "the loss is not finite in epoch %lld, step %lld; lower training.schedule.rate or "
-                           "set training.optimizer.clip",
-                           (long long)epoch + 1, (long long)step + 1);
     epoch_loss->loss += sum[0];
     epoch_loss->correct += (int64_t)sum[1];
+    *stop = sum[3] > 0;
+    if (!isfinite(sum[0])) return SUCCESS;
     double at = comm_time();
-    double rate =
-        learning_rate_at(&task->config->schedule, global_step, t->steps_per_epoch * task->config->epochs);
     optimizer_step(t->optimizer, task->params, t->grads, rate);
     if (t->average) weight_average_add(t->average, task->params);
     machine_span(t->machine, TRACE_COMPUTE, "optimizer", -1, step, at);
-    *stop = sum[3] > 0;
     return SUCCESS;
 }

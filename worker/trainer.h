@@ -30,12 +30,14 @@ struct trainer {
 status trainer_open(struct trainer *trainer) STATUS_MUST_USE;
 void trainer_close(struct trainer *trainer);
 
-/* Which parameters epoch `epoch` (from 0) trains, as task->thaw says. Not collective. */
+/* The order of the samples in epoch `epoch` (from 0), and which parameters it trains, as task->thaw says. Not
+ * collective. */
 status trainer_begin_epoch(struct trainer *trainer, int64_t epoch) STATUS_MUST_USE;
 
-/* One step on samples [step * batch, (step + 1) * batch) of trainer->order; adds to *loss. *stop: a rank has
- * been asked to stop (shared/interrupt.h). Collective; all ranks return the same status. */
-status trainer_step(struct trainer *trainer, int64_t epoch, int64_t step, struct loss_result *loss,
-                    bool *stop) STATUS_MUST_USE;
+/* One step with learning rate `rate` on samples [step * batch, (step + 1) * batch) of trainer->order, as
+ * augmented in epoch `epoch`; adds to *loss. A loss that is not finite is added, and the weights stay. *stop:
+ * a rank has been asked to stop (shared/interrupt.h). Collective; all ranks return the same status. */
+status trainer_step(struct trainer *trainer, int64_t epoch, int64_t step, double rate,
+                    struct loss_result *loss, bool *stop) STATUS_MUST_USE;
 
 #endif

@@ -15,7 +15,7 @@ steps=300
 
 godwit_rate() { # ranks threads
     mpirun -n "$1" "$godwit" train configs/fashion_mnist_source.json --set threads="$2" --set training.epochs=1 \
-        --set data.flip=false --set data.shift=0 --set training.average=0 \
+        --set data.augment=given --set data.flip=false --set data.shift=0 --set training.average=0 \
         --set output="$work/model.h5" --set runs="$work/runs" 2>&1 |
         sed -n 's/^trained in .*(\([0-9]*\) samples.*/\1/p'
 }

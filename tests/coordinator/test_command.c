@@ -155,7 +155,7 @@ static void test_alone(void **state) {
     assert_int_equal(EXECUTE(config_path, (char *)"--set", (char *)"training.epoch=7"), 2);
     assert_string_equal(
         printed, "godwit: --set: unknown key \"training.epoch\"; did you mean \"epochs\"? (allowed here: "
-                 "epochs, batch, batch_norm, freeze, average, way, blockwise_epochs, slices, schedule, "
+                 "epochs, batch, budget_s, batch_norm, freeze, average, way, blockwise_epochs, slices, schedule, "
                  "optimizer, loss)\n");
     assert_int_equal(EXECUTE((char *)"/nowhere/c.json"), 74);
     assert_non_null(strstr(printed, "godwit: "));

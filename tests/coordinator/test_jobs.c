@@ -311,7 +311,9 @@ static void test_frozen(void **state) {
     succeeds(
         run(2, "%s migrate migrate.json --set training.epochs=0 --set output=untrained.h5", GODWIT_PROGRAM),
         "migrate");
-    succeeds(run(2, "%s migrate migrate.json --set 'training.freeze=[\"*\"]' --set output=frozen.h5",
+    succeeds(run(2,
+                 "%s migrate migrate.json --set 'training.freeze=[\"*\"]' --set data.holdout=0 --set "
+                 "output=frozen.h5",
                  GODWIT_PROGRAM),
              "migrate, frozen");
     succeeds(run(2, "%s migrate migrate.json --set 'training.freeze=[\"* 1\"]' --set output=thawed.h5",

@@ -41,14 +41,19 @@ static void test_defaults(void **state) {
     assert_int_equal(c->refit.relu_rounds, 2);
     assert_int_equal(c->refit.sweeps, 1);
     assert_string_equal(c->refit.select, "next_layer");
-    assert_int_equal(c->training.epochs, 3);
-    assert_int_equal(c->training.batch, 128);
+    assert_int_equal(c->training.epochs, -1);
+    assert_int_equal(c->training.batch, 0);
+    assert_int_equal(c->training.average, -1);
+    assert_true(c->training.budget_s == 0);
+    assert_true(c->data.holdout == -1);
+    assert_string_equal(c->data.augment, "auto");
     assert_string_equal(c->training.batch_norm, "batch");
     assert_string_equal(c->training.optimizer.kind, "adamw");
     assert_true(c->training.optimizer.beta2 == 0.999);
     assert_string_equal(c->training.schedule.kind, "cosine");
-    assert_true(c->training.schedule.rate == 2e-3);
-    assert_true(c->training.loss.distillation == 0.9);
+    assert_true(c->training.schedule.rate == 0);
+    assert_true(c->training.loss.distillation == -1);
+    assert_true(c->training.loss.temperature == 0);
     config_destroy(&c);
     assert_null(c);
     config_destroy(&c);
@@ -81,7 +86,7 @@ static const struct {
 } mistakes[] = {
     /* unknown keys */
     {"{\"training\": {\"epocs\": 3}}", "c.json: unknown key \"training.epocs\"; did you mean \"epochs\"? "
-                                       "(allowed here: epochs, batch, batch_norm, freeze, "
+                                       "(allowed here: epochs, batch, budget_s, batch_norm, freeze, "
                                        "average, way, blockwise_epochs, slices, schedule, optimizer, loss)"},
     {"{\"training\": {\"loss\": {\"temprature\": 3}}}",
      "c.json: unknown key \"training.loss.temprature\"; did you mean \"temperature\"? (allowed here: kind, "
@@ -116,15 +121,15 @@ static const struct {
     {"{\"target\": {\"width\": 2}}", "c.json: \"target.width\" is 2; allowed: a number in (0, 1]"},
     {"{\"target\": {\"width\": -0.5}}", "c.json: \"target.width\" is -0.5; allowed: a number in (0, 1]"},
     {"{\"target\": {\"width\": 1e999}}", "c.json: \"target.width\" is inf; allowed: a number in (0, 1]"},
-    {"{\"data\": {\"holdout\": 1}}", "c.json: \"data.holdout\" is 1; allowed: a number in [0, 1)"},
+    {"{\"data\": {\"holdout\": 1}}", "c.json: \"data.holdout\" is 1; allowed: a number in [-1, 1)"},
     {"{\"seed\": -1}", "c.json: \"seed\" is -1; allowed: a whole number from 0 to 9007199254740992"},
     {"{\"seed\": 1.5}", "c.json: \"seed\" is 1.5; allowed: a whole number from 0 to 9007199254740992"},
     {"{\"training\": {\"epochs\": 100001}}",
-     "c.json: \"training.epochs\" is 100001; allowed: a whole number from 0 to 100000"},
-    {"{\"training\": {\"batch\": 0}}",
-     "c.json: \"training.batch\" is 0; allowed: a whole number from 1 to 16777216"},
-    {"{\"training\": {\"schedule\": {\"rate\": 0}}}",
-     "c.json: \"training.schedule.rate\" is 0; allowed: a number in (0, 1000]"},
+     "c.json: \"training.epochs\" is 100001; allowed: a whole number from -1 to 100000"},
+    {"{\"training\": {\"batch\": -1}}",
+     "c.json: \"training.batch\" is -1; allowed: a whole number from 0 to 16777216"},
+    {"{\"training\": {\"schedule\": {\"rate\": -1}}}",
+     "c.json: \"training.schedule.rate\" is -1; allowed: a number in [0, 1000]"},
     {"{\"training\": {\"optimizer\": {\"kind\": \"adam\"}}}",
      "c.json: \"training.optimizer.kind\" is \"adam\"; allowed: one of \"sgd\", \"adamw\""},
     {"{\"migration\": {\"mode\": \"\"}}",
@@ -210,7 +215,7 @@ static void test_set(void **state) {
 
     set_fails(c, "training.epoch=3",
               "--set: unknown key \"training.epoch\"; did you mean \"epochs\"? (allowed here: epochs, batch, "
-              "batch_norm, freeze, "
+              "budget_s, batch_norm, freeze, "
               "average, way, blockwise_epochs, slices, schedule, optimizer, loss)");
     set_fails(c, "target.width=2", "--set: \"target.width\" is 2; allowed: a number in (0, 1]");
     set_fails(c, "target.width=wide", "--set: \"target.width\" is wide; allowed: a number in (0, 1]");
@@ -220,8 +225,8 @@ static void test_set(void **state) {
     set_fails(c, "seed", "--set seed: write it as KEY=VALUE, for example training.epochs=3");
     set_fails(c, "=3", "--set =3: write it as KEY=VALUE, for example training.epochs=3");
     set_fails(c, "training.=3",
-              "--set: unknown key \"training.\" (allowed here: epochs, batch, batch_norm, freeze, average, "
-              "way, blockwise_epochs, slices, schedule, "
+              "--set: unknown key \"training.\" (allowed here: epochs, batch, budget_s, batch_norm, freeze, "
+              "average, way, blockwise_epochs, slices, schedule, "
               "optimizer, loss)");
     assert_true(c->target.width == 0.5);
 

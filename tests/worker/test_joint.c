@@ -13,7 +13,9 @@ static struct params *whole(const struct engine *engine, const struct nets *nets
     struct teacher *teacher = NULL;
     struct params *params = net_params(nets->target, 8);
     if (config->loss.distillation > 0)
-        must(teacher_create(&machine, nets->source, nets->source_params, data, !augment, config->batch,
+        must(teacher_create(&machine, nets->source, nets->source_params, data,
+                            &(struct teacher_options){
+                                .variants = augment ? 0 : 1, .batch = config->batch, .augment = augment},
                             &teacher));
     struct train_task task = {.config = config,
                               .seed = 21,

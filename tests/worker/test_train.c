@@ -367,7 +367,7 @@ static void test_distillation(void **state) {
         struct machine machine = machine_of(engine, over);
         struct dataset *data = open_data(i == 2 ? NULL : node, 0, true);
         struct teacher *teacher = NULL;
-        must(teacher_create(&machine, g, taught_by, data, i > 0, 12, &teacher));
+        must(teacher_create(&machine, g, taught_by, data, &(struct teacher_options){.variants = i > 0, .batch = 12}, &teacher));
         result[i] = net_params(g, 8);
         struct train_task task = {
             .config = &c, .seed = 1, .data = data, .graph = g, .params = result[i], .teacher = teacher};
