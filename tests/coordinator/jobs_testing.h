@@ -130,9 +130,11 @@ static const char train_config[] =
 
 static const char migrate_config[] =
     "{\"name\":\"small\",\"source\":\"source.h5\",\"target\":{\"width\":0.5},"
-    "\"data\":{\"path\":\"data\",\"labels\":[\"top\",\"middle\",\"bottom\"]},"
+    "\"data\":{\"path\":\"data\",\"labels\":[\"top\",\"middle\",\"bottom\"],\"holdout\":0,"
+    "\"augment\":\"given\"},"
     "\"migration\":{\"chunk_mib\":0.0002},\"refit\":{\"samples\":200},"
-    "\"training\":{\"epochs\":2,\"batch\":16,\"batch_norm\":\"frozen\",\"schedule\":{\"rate\":0.003}}}";
+    "\"training\":{\"epochs\":2,\"batch\":16,\"batch_norm\":\"frozen\",\"average\":0,"
+    "\"loss\":{\"distillation\":0.9,\"temperature\":2},\"schedule\":{\"rate\":0.003}}}";
 
 /* What every test starts from; the source is trained once. */
 static inline int begin(void **state) {

@@ -314,19 +314,20 @@ static void test_bad_source(void **state) {
 /* With refit, the file is scratch in the folder of runs; a run that is killed later finds it. */
 static void test_with_refit(void **state) {
     (void)state;
-    succeeds(
-        run(2, GODWIT_PROGRAM " migrate migrate.json --set training.epochs=0 --set models=w1 --set runs=wr"),
-        "migrate");
+    succeeds(run(2, GODWIT_PROGRAM " migrate migrate.json --set training.epochs=0 --set data.holdout=0 --set "
+                                   "models=w1 --set runs=wr"),
+             "migrate");
     assert_false(exists("wr/small.migration") || exists("wr/small.migration.journal"));
-    pid_t pid = start(2, "migrate.json --set training.epochs=100000 --set models=w1 --set runs=wr");
+    pid_t pid = start(
+        2, "migrate.json --set training.epochs=100000 --set data.holdout=0 --set models=w1 --set runs=wr");
     for (int i = 0; i < 60000 && !exists("wr/small.checkpoint"); i++) sleep_ms(1);
     kill(-pid, SIGKILL);
     end_of(pid);
     assert_true(exists("wr/small.migration") && exists("wr/small.migration.journal"));
     assert_int_equal(unlink(in_folder("wr/small.checkpoint")), 0);
-    succeeds(
-        run(1, GODWIT_PROGRAM " migrate migrate.json --set training.epochs=0 --set models=w1 --set runs=wr"),
-        "migrate");
+    succeeds(run(1, GODWIT_PROGRAM " migrate migrate.json --set training.epochs=0 --set data.holdout=0 --set "
+                                   "models=w1 --set runs=wr"),
+             "migrate");
     int n, of;
     const char *at = strstr(err, "resumed: ");
     if (!at || sscanf(at, "resumed: %d of %d chunks were done", &n, &of) != 2)
