@@ -86,15 +86,20 @@ int comm_size(const struct comm *comm) {
 status comm_split(const struct comm *comm, int color, int key, struct comm **part) {
     MPI_Comm mpi;
     STATUS_TRY(comm_meet(comm, "split"));
-    MPI_TRY(MPI_Comm_split(comm->mpi, color, key, &mpi), "split");
+    comm_guard_begin(comm, "split");
+    int code = MPI_Comm_split(comm->mpi, color, key, &mpi);
+    comm_guard_end();
+    STATUS_TRY(comm_mpi_check(code, "split"));
     return comm_wrap(mpi, comm->watch, part);
 }
 
 status comm_split_node(const struct comm *comm, struct comm **node) {
     MPI_Comm mpi;
     STATUS_TRY(comm_meet(comm, "split by node"));
-    MPI_TRY(MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &mpi),
-            "split by node");
+    comm_guard_begin(comm, "split by node");
+    int code = MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &mpi);
+    comm_guard_end();
+    STATUS_TRY(comm_mpi_check(code, "split by node"));
     return comm_wrap(mpi, comm->watch, node);
 }
 
@@ -102,8 +107,10 @@ void comm_destroy(struct comm **comm) {
     if (!*comm) return;
     status error = comm_meet(*comm, "end");
     status_drop(&error); /* MPI's own errors show where something is made of its results */
-    if ((*comm)->owns_watch) comm_watch_destroy(&(*comm)->watch);
+    comm_guard_begin(*comm, "end");
     MPI_Comm_free(&(*comm)->mpi);
+    comm_guard_end();
+    if ((*comm)->owns_watch) comm_watch_destroy(&(*comm)->watch);
     free(*comm);
     *comm = NULL;
 }

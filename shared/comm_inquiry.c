@@ -126,6 +126,10 @@ void comm_inquiry_phase(struct comm_inquiry *q, const char *phase) {
     q->phase = phase;
 }
 
+const char *comm_inquiry_phase_of(const struct comm_inquiry *q) {
+    return q->phase;
+}
+
 void comm_inquiry_forgive(struct comm_inquiry *q, double seconds) {
     for (int r = 0; r < q->size; r++) {
         q->known[r].heard += seconds;

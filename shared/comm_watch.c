@@ -20,6 +20,7 @@
 
 struct comm_watch {
     struct comm_inquiry *inquiry;
+    struct comm_guard *guard;
     struct comm_wait wait;
     double looked;
     uint64_t operations;
@@ -31,17 +32,16 @@ status comm_watch_create(MPI_Comm world, struct comm_watch **watch) {
     struct comm_watch *w = calloc(1, sizeof *w);
     if (!w) return status_no_memory("a watchdog", sizeof *w);
     status error = comm_inquiry_create(world, &w->inquiry);
-    if (error) {
-        free(w);
-        return error;
-    }
+    if (!error) error = comm_guard_create(world, &w->guard);
+    if (error) comm_watch_destroy(&w);
     *watch = w;
-    return SUCCESS;
+    return error;
 }
 
 void comm_watch_destroy(struct comm_watch **watch) {
     if (!*watch) return;
-    comm_inquiry_destroy(&(*watch)->inquiry);
+    if ((*watch)->inquiry) comm_inquiry_destroy(&(*watch)->inquiry);
+    comm_guard_destroy(&(*watch)->guard);
     free(*watch);
     *watch = NULL;
 }
@@ -66,6 +66,14 @@ void comm_watch_finalize(double limit, int rank) {
 
 double comm_watch_limit(const struct comm_watch *watch) {
     return comm_inquiry_limit_of(watch->inquiry);
+}
+
+const struct comm_guard *comm_watch_guard(const struct comm_watch *watch) {
+    return watch->guard;
+}
+
+const char *comm_watch_phase(const struct comm_watch *watch) {
+    return comm_inquiry_phase_of(watch->inquiry);
 }
 
 /* ---- settings ---- */

@@ -38,6 +38,18 @@ status comm_operation_end(const struct comm_operation *operation, int code,
  * not watched. Collective. */
 status comm_meet(const struct comm *comm, const char *name) STATUS_MUST_USE;
 
+/* For what such calls do after that: if it does not end within the limit, this process does, with a line that
+ * names a rank of its node that is stopped or gone, if there is one. Between begin and end there is one call
+ * of MPI. */
+void comm_guard_begin(const struct comm *comm, const char *name);
+void comm_guard_end(void);
+
+struct comm_guard;
+status comm_guard_create(MPI_Comm world, struct comm_guard **guard) STATUS_MUST_USE; /* collective */
+void comm_guard_destroy(struct comm_guard **guard);
+const struct comm_guard *comm_watch_guard(const struct comm_watch *watch);
+const char *comm_watch_phase(const struct comm_watch *watch); /* borrowed; NULL: none */
+
 /* ---- what the two halves know of each other: comm_watch.c waits, comm_inquiry.c asks and answers ---- */
 
 /* Where this rank waits. */
@@ -65,5 +77,6 @@ void comm_inquiry_limit(struct comm_inquiry *inquiry, double seconds);
 double comm_inquiry_limit_of(const struct comm_inquiry *inquiry);
 void comm_inquiry_teller(struct comm_inquiry *inquiry, comm_teller *tell, void *context);
 void comm_inquiry_phase(struct comm_inquiry *inquiry, const char *phase);
+const char *comm_inquiry_phase_of(const struct comm_inquiry *inquiry); /* borrowed; NULL: none */
 
 #endif

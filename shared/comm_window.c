@@ -16,9 +16,10 @@ status comm_window_create(const struct comm *node, size_t nbytes, void **data, s
     w->node = node;
     void *mine = NULL;
     MPI_Aint size = comm_rank(node) == 0 ? (MPI_Aint)nbytes : 0;
-    status error =
-        comm_mpi_check(MPI_Win_allocate_shared(size, 1, MPI_INFO_NULL, comm_mpi(node), &mine, &w->window),
-                       "shared window (is /dev/shm large enough?)");
+    comm_guard_begin(node, "window");
+    int code = MPI_Win_allocate_shared(size, 1, MPI_INFO_NULL, comm_mpi(node), &mine, &w->window);
+    comm_guard_end();
+    status error = comm_mpi_check(code, "shared window (is /dev/shm large enough?)");
     if (error) {
         free(w);
         return error;
@@ -47,7 +48,9 @@ void comm_window_destroy(struct comm_window **window) {
     MPI_Win_unlock_all((*window)->window);
     status error = comm_meet((*window)->node, "window");
     status_drop(&error); /* MPI's own errors show where something is made of its results */
+    comm_guard_begin((*window)->node, "window");
     MPI_Win_free(&(*window)->window);
+    comm_guard_end();
     free(*window);
     *window = NULL;
 }

@@ -16,6 +16,8 @@
 #include <cmocka.h>
 
 #include "shared/comm.h"
+#include "shared/comm_mpi.h"
+#include "shared/comm_watch.h"
 
 #define LIMIT_S 1.0
 #define IN_TIME_S 10.0 /* beyond the limit */
@@ -77,6 +79,14 @@ static status do_ring(struct rank *r) {
     return rank ? SUCCESS : comm_recv(r->world, from, 1, r->data, nbytes);
 }
 
+/* What MPI does by itself. */
+static status do_blocking(struct rank *r) {
+    comm_guard_begin(r->world, "blocking");
+    int code = MPI_Barrier(comm_mpi(r->world));
+    comm_guard_end();
+    return comm_mpi_check(code, "barrier");
+}
+
 static const struct kind {
     const char *name;
     const char *places; /* where the others wait then */
@@ -91,6 +101,7 @@ static const struct kind {
     {"window", "window", do_window},
     {"split", "split end", do_split},
     {"ring", "send receive", do_ring},
+    {"blocking call", "blocking", do_blocking},
 };
 #define NKINDS ((int)(sizeof KINDS / sizeof *KINDS))
 
@@ -295,6 +306,11 @@ static void a_stopped_rank_is_named_everywhere(void **state) {
             for (int kind = 0; kind < NKINDS; kind++) stop_one(n, kind, which, "stop");
 }
 
+static void a_rank_stopped_inside_mpi_is_named(void **state) {
+    (void)state;
+    for (int which = 0; which < 3; which++) stop_one(3, NKINDS - 1, which, "stop");
+}
+
 static void a_stuck_rank_is_named(void **state) {
     (void)state;
     stop_one(2, 2, 1, "stuck");
@@ -356,6 +372,7 @@ int main(int argc, char **argv) {
     if (argc == 6 && !strcmp(argv[1], "rank")) return be_rank(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stopped_rank_is_named),
+        cmocka_unit_test(a_rank_stopped_inside_mpi_is_named),
         cmocka_unit_test(a_stuck_rank_is_named),
         cmocka_unit_test(a_rank_that_computes_is_not_named),
         cmocka_unit_test(a_rank_that_goes_on_is_not_named),
