@@ -198,7 +198,9 @@ TABLE(loss, loss_config);
 
 static const struct field slices_fields[] = {
     TEXT(slices_config, stages, "", NULL,
-         "slices and ranks of each stage, \"3:1 5:1\"; empty: by what slices take, measured"),
+         "slices and ranks of each stage, \"3:1 5:1\"; or how many stages, \"2\", or empty, any number, by "
+         "what "
+         "slices take, measured"),
     INT(slices_config, micro_batches, 0, 0, 65536,
         "parts of a batch, which it must be a multiple of; 0: 8 for joint, 4 for blockwise training, or "
         "fewer"),

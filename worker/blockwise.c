@@ -184,7 +184,7 @@ static status train_slice(struct blockwise *b, const struct turn *turn, int slic
     struct stage *s = b->stage;
     struct block *block = &b->block[slice - s->first];
     int64_t step = s->epoch * s->steps_per_epoch + turn->step;
-    double begin = comm_time();
+    struct span begin = span_begin();
     const float *source = slice == s->first ? (slice ? b->begin : b->x) : block[-1].mapped;
     const float *input = mix(b, turn, slice, source, *own);
     if (s->task->slicing->boundary[slice + 1].source >= 0) fetch(b, turn, slice + 1, block->mapped);
@@ -192,7 +192,7 @@ static status train_slice(struct blockwise *b, const struct turn *turn, int slic
     STATUS_TRY(exec_forward(block->exec, &input));
     *own = exec_output(block->exec, 0);
     stage_computed(s, "forward", slice, turn, begin);
-    begin = comm_time();
+    begin = span_begin();
     compare(b, slice, *own);
     STATUS_TRY(exec_backward(block->exec, (const float *const[]){block->grad}, s->grads));
     stage_accumulate(s, slice);

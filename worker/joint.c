@@ -137,7 +137,7 @@ static status forward(struct joint *j, const struct turn *turn, bool failed) {
         error = stage_read(s, turn, f->x, dataset_classes(s->task->data) ? j->label : NULL);
     if (j->source) error = status_first(error, source_part_turn(j->source, turn, f->x, failed || error));
     if (j->in.relay) error = status_first(error, link_take(&j->in, &input));
-    double begin = comm_time();
+    struct span begin = span_begin();
     if (!error && !failed) {
         exec_set_step(f->exec, (uint64_t)(s->epoch * s->steps_per_epoch + turn->step),
                       (uint64_t)(turn->m * s->micro));
@@ -158,7 +158,7 @@ static status backward(struct joint *j, bool failed) {
     const float *grad = j->grad;
     status error = SUCCESS;
     if (j->grad_in.relay) error = link_take(&j->grad_in, &grad);
-    double begin = comm_time();
+    struct span begin = span_begin();
     if (!error && !failed) {
         error = exec_backward(f->exec, &grad, s->grads);
         if (!error) stage_accumulate(s, -1);

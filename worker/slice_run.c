@@ -144,8 +144,8 @@ status slice_run_rebalance(struct slice_run *r, double computed) {
     struct stages *other = NULL;
     STATUS_TRY(measure(r, computed));
     /* All ranks have the same numbers, and so the same answer. */
-    STATUS_TRY(
-        comm_agree(r->machine->world, stages_create(&r->cost.cost, comm_size(r->machine->world), 0, &other)));
+    STATUS_TRY(comm_agree(r->machine->world,
+                          stages_create(&r->cost.cost, comm_size(r->machine->world), r->wanted, &other)));
     double now = stages_seconds(r->stages, &r->cost.cost), then = stages_seconds(other, &r->cost.cost);
     if (stages_equal(other, r->stages) || then * GAIN > now) {
         stages_destroy(&other);

@@ -12,6 +12,8 @@ struct slice_run {
     const struct slice_task *task;
     const struct slice_way *way;
     struct slice_train_result *result;
+    int wanted;  /* so many stages; 0: any */
+    bool fixed;  /* the configuration says which */
     bool cached; /* the source's activations are kept */
     struct slice_cost cost;
     struct stages *stages;

@@ -128,14 +128,16 @@ static status run_epoch(struct slice_run *r) {
     struct slice_train_result *result = r->result;
     struct stage *s = &r->stage;
     int64_t first = r->step, batch = r->task->config->batch;
-    double begin = comm_time(), computed = s->computed;
+    double begin = comm_time(), computed = s->computed, worked = s->worked;
     STATUS_TRY(run_steps(r));
-    double seconds = comm_time() - begin, mine = s->computed - computed, all = mine, most = mine;
+    double seconds = comm_time() - begin, mine = s->computed - computed, all = mine,
+           work = s->worked - worked, most = work;
     int ranks = comm_size(r->machine->world);
     STATUS_TRY(comm_sum_f64(r->machine->world, &all, 1));
     STATUS_TRY(comm_max_f64(r->machine->world, &most, 1));
     result->measured = all / (seconds * ranks);
-    result->balance = most > 0 ? all / (most * ranks) : 1;
+    STATUS_TRY(comm_sum_f64(r->machine->world, &work, 1));
+    result->balance = most > 0 ? work / (most * ranks) : 1;
     result->samples_per_s = (double)((s->steps_per_epoch - first) * batch) / seconds;
     result->train_loss = r->progress.loss.loss / (double)(s->steps_per_epoch * batch);
     result->boundary_error =
@@ -147,8 +149,7 @@ static status run_epoch(struct slice_run *r) {
     r->step = 0;
     r->progress = (struct slice_progress){0};
     STATUS_TRY(slice_checkpoint_save(r));
-    bool fixed = r->task->config->slices.stages[0] != '\0';
-    if (first > 0 || fixed || r->epoch >= r->task->epochs) return SUCCESS;
+    if (first > 0 || r->fixed || r->epoch >= r->task->epochs) return SUCCESS;
     return slice_run_rebalance(r, mine);
 }
 
@@ -215,9 +216,11 @@ static status share_out(struct slice_run *r) {
     r->cached = strcmp(c->slices.cache, "off") != 0 && !r->task->augment && distilled &&
                 (r->task->epochs > 1 || !strcmp(c->slices.cache, "on"));
     STATUS_TRY(slice_cost_measure(r->machine, r->task, r->cached, r->way->flushed, &r->cost));
-    status error = c->slices.stages[0]
-                       ? stages_parse(c->slices.stages, r->cost.cost.nslices, ranks, &r->stages)
-                       : stages_create(&r->cost.cost, ranks, 0, &r->stages);
+    char *end = c->slices.stages;
+    r->wanted = (int)strtol(end, &end, 10);
+    r->fixed = *end != '\0';
+    status error = r->fixed ? stages_parse(c->slices.stages, r->cost.cost.nslices, ranks, &r->stages)
+                            : stages_create(&r->cost.cost, ranks, r->wanted, &r->stages);
     return comm_agree(r->machine->world, error);
 }
 

@@ -11,7 +11,7 @@ struct slice_train_result {
     double train_loss, holdout_accuracy, samples_per_s;
     double boundary_error;      /* blockwise: mean over the last epoch's steps and inner boundaries */
     double predicted, measured; /* share of the time that ranks compute in, on average */
-    double balance;   /* mean over longest of the seconds that ranks computed in, in the last epoch */
+    double balance;   /* mean over longest of the core seconds that ranks computed in, in the last epoch */
     double bytes;     /* most that a rank held of its slices: parameters, state, activations */
     char stages[256]; /* as in training.slices.stages */
     double source_accuracy, start_accuracy, accuracy; /* with task->test: of the test part, NAN: unknown */

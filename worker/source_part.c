@@ -68,7 +68,7 @@ status source_part_turn(struct source_part *p, const struct turn *turn, const fl
     status error = SUCCESS;
     p->x = x;
     if (p->in.relay) error = link_take(&p->in, &p->x);
-    double begin = comm_time();
+    struct span begin = span_begin();
     if (!error && !failed && p->exec) error = exec_forward(p->exec, &p->x);
     stage_computed(s, "source", -1, turn, begin);
     if (p->out.relay)

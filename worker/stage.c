@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- life ---- */
 
@@ -130,11 +131,23 @@ void stage_begin_epoch(struct stage *s, int64_t epoch, const int64_t *order) {
     optimizer_hold(s->optimizer, g, s->params, s->trained);
 }
 
-void stage_computed(struct stage *s, const char *name, int slice, const struct turn *turn, double begin) {
+/* Of all threads of the process. */
+static double process_time(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+struct span span_begin(void) {
+    return (struct span){comm_time(), process_time()};
+}
+
+void stage_computed(struct stage *s, const char *name, int slice, const struct turn *turn, struct span span) {
     double now = comm_time();
-    s->computed += now - begin;
+    s->computed += now - span.at;
+    s->worked += (process_time() - span.worked) / s->machine->threads;
     trace_add(s->machine->trace, TRACE_COMPUTE, name, slice < 0 ? s->first : slice,
-              s->epoch * s->steps_per_epoch + turn->step, begin, now);
+              s->epoch * s->steps_per_epoch + turn->step, span.at, now);
 }
 
 /* ---- gradients ---- */
@@ -187,7 +200,7 @@ status stage_update(struct stage *s, int64_t step, bool failed) {
     int64_t total = s->steps_per_epoch * s->task->epochs;
     status error = comm_sum_f32(s->group, s->sum->data, (size_t)s->sum->ntrainable);
     error = status_first(error, clip(s));
-    double begin = comm_time();
+    struct span begin = span_begin();
     if (!error && !failed) {
         double rate = learning_rate_at(&config->schedule, s->epoch * s->steps_per_epoch + step, total);
         optimizer_step(s->optimizer, s->params, s->sum, rate);

@@ -33,6 +33,7 @@ struct stage {
     const int64_t *order;           /* of these; borrowed */
     int64_t epoch;
     double computed; /* seconds of computing */
+    double worked;   /* of them those that this process had a core: what other processes do takes none */
 };
 
 /* Of the rank's place in `stages`; parameters are taken from the task, the optimizer's state is zero.
@@ -65,9 +66,16 @@ status stage_read(const struct stage *stage, const struct turn *turn, float *x,
 /* Samples and parameters of this epoch's training. */
 void stage_begin_epoch(struct stage *stage, int64_t epoch, const int64_t *order);
 
-/* A span of computing, since `begin`, in a turn: for the trace and stage->computed. `name` is a literal;
- * slice -1: all of the stage's. */
-void stage_computed(struct stage *stage, const char *name, int slice, const struct turn *turn, double begin);
+/* When a span of computing begins, by the clock and by the process's own. */
+struct span {
+    double at, worked;
+};
+struct span span_begin(void);
+/* It ends: for the trace, stage->computed and stage->worked. `name` is a literal; slice -1: all of the
+ * stage's.
+ */
+void stage_computed(struct stage *stage, const char *name, int slice, const struct turn *turn,
+                    struct span span);
 
 /* Adds the gradients of a slice, -1: of all, to the sum. */
 void stage_accumulate(struct stage *stage, int slice);

@@ -2,8 +2,8 @@
 # Training in slices on 1, 2 and 4 ranks of one thread, the same work each, in turn on the same machine:
 # Fashion-MNIST, half width, one epoch after another, medians over the rounds.
 #   scripts/bench/slices.sh [ROUNDS]        (3)
-# way,stages: how (slices:ranks of each stage); samples_per_s of all ranks; ratio to one rank; busy: share of the time that
-# ranks compute in; balance: mean over longest of the seconds that ranks compute in, which is what so many free cores would
+# way,stages: how (slices:ranks of each stage, or how many stages, empty: any); samples_per_s of all ranks; ratio to one rank; busy: share of the time that
+# ranks compute in; balance: mean over longest of the core seconds that ranks compute in, which is what so many free cores would
 # reach; MiB: most that a rank holds of its slices.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -44,11 +44,11 @@ for way in blockwise joint; do
     for round in $(seq "$rounds"); do
         measure 1 "$way" "8:1" "$parts" "$batch" one
         measure 2 "$way" "" "$parts" "$batch" two
-        measure 2 "$way" "4:1 4:1" "$parts" "$batch" pipe
+        measure 2 "$way" "2" "$parts" "$batch" pipe
     done
     round=1
     measure 4 "$way" "" "$parts" "$batch" four
-    measure 4 "$way" "2:1 2:1 2:1 2:1" "$parts" "$batch" four
+    measure 4 "$way" "4" "$parts" "$batch" four
     awk -v w="$way" -v a="$(median "$work/one")" -v b="$(median "$work/two")" -v c="$(median "$work/pipe")" \
         'BEGIN { printf "# %s: 2 ranks over 1: %.2f as shared out, %.2f as two stages\n", w, b / a, c / a }'
 done
