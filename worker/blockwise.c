@@ -169,7 +169,7 @@ static void compare(struct blockwise *b, int slice, const float *z) {
     const struct block *block = &b->block[slice - s->first];
     int64_t floats = slicing_target_floats(slicing, slice + 1);
     if (slice + 1 == slicing->nslices) {
-        bool distil = slicing->boundary[slice + 1].source >= 0 && config->loss.distillation > 0;
+        bool distil = slice_distils(s->task);
         const int32_t *label = dataset_classes(s->task->data) || !distil ? b->label : NULL;
         loss_add(&config->loss, s->micro, floats, z, distil ? block->mapped : NULL, label, config->batch,
                  block->grad, &b->progress->loss);

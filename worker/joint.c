@@ -81,11 +81,6 @@ static status open_links(struct joint *j) {
     return link_open(&j->grad_in, s, LINK_GRADIENT, s->index + 1, true, end, depth);
 }
 
-static bool distils(const struct stage *s) {
-    const struct slicing *slicing = s->task->slicing;
-    return slicing->boundary[slicing->nslices].source >= 0 && s->task->config->loss.distillation > 0;
-}
-
 static status open_all(struct joint *j) {
     struct stage *s = j->stage;
     const struct slicing *slicing = s->task->slicing;
@@ -93,10 +88,10 @@ static status open_all(struct joint *j) {
     STATUS_TRY(memory_alloc("slices", (size_t)j->nflights, sizeof *j->flight, (void **)&j->flight));
     for (int i = 0; i < j->nflights; i++) STATUS_TRY(open_flight(j, &j->flight[i]));
     STATUS_TRY(open_links(j));
-    if (distils(s) && !j->cache) STATUS_TRY(source_part_open(s, false, &j->source));
+    if (slice_distils(s->task) && !j->cache) STATUS_TRY(source_part_open(s, false, &j->source));
     if (!stage_is_last(s)) return SUCCESS;
     size_t outputs = (size_t)(s->micro * slicing_target_floats(slicing, slicing->nslices));
-    if (distils(s) && j->cache)
+    if (slice_distils(s->task) && j->cache)
         STATUS_TRY(memory_alloc("logits", outputs, sizeof *j->teacher, (void **)&j->teacher));
     STATUS_TRY(memory_alloc("gradients", outputs, sizeof *j->grad, (void **)&j->grad));
     return memory_alloc("labels", (size_t)s->micro, sizeof *j->label, (void **)&j->label);

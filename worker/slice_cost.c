@@ -69,15 +69,10 @@ static status time_graph(const struct machine *machine, const struct opgraph *gr
     return error;
 }
 
-static bool distils(const struct slice_task *task) {
-    const struct slicing *s = task->slicing;
-    return s->boundary[s->nslices].source >= 0 && task->config->loss.distillation > 0;
-}
-
 /* The source runs where it is not cached: for the boundaries, or for its logits. */
 static bool needs_source(const struct slice_task *task, int slice, bool cached) {
     const struct slicing *s = task->slicing;
-    return !cached && s->boundary[slice + 1].source >= 0 && (!task->joint || distils(task));
+    return !cached && s->boundary[slice + 1].source >= 0 && (!task->joint || slice_distils(task));
 }
 
 static status measure_slice(const struct machine *machine, const struct slice_task *task, bool cached,

@@ -24,6 +24,12 @@ struct slice_task {
     const char *checkpoint, *checkpoint_key; /* likewise */
 };
 
+/* Do the outputs learn from the source's logits? */
+static inline bool slice_distils(const struct slice_task *task) {
+    const struct slicing *s = task->slicing;
+    return s->boundary[s->nslices].source >= 0 && task->config->loss.distillation > 0;
+}
+
 /* For `load`, where the whole models are in memory: the context. */
 struct slice_models {
     const struct params *source, *target;
