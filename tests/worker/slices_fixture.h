@@ -19,9 +19,8 @@
 static struct comm *world, *node, *self;
 static struct log *quiet;
 
-static char sgd[] = "sgd", adamw[] = "adamw", constant[] = "constant", frozen[] = "frozen",
-            cross_entropy[] = "cross_entropy", off[] = "off", on[] = "on", nothing[] = "",
-            data_parallel[] = "data_parallel";
+static char sgd[] = "sgd", constant[] = "constant", frozen[] = "frozen", cross_entropy[] = "cross_entropy",
+            off[] = "off", on[] = "on", nothing[] = "", data_parallel[] = "data_parallel";
 
 static inline void all_true(bool mine) {
     bool any_false = false;
@@ -118,6 +117,21 @@ static inline struct training_config config_of(int64_t epochs, int64_t batch) {
         .optimizer = {.kind = sgd, .momentum = 0.9, .weight_decay = 0.01},
         .loss = {.kind = cross_entropy, .label_smoothing = 0.1, .temperature = 2, .distillation = 0.7},
     };
+}
+
+/* The usual task, whose params are what the target starts from and becomes; `models` is room. */
+static inline struct slice_task task_of(const struct nets *nets, const struct training_config *config,
+                                        struct dataset *data, struct params *params,
+                                        struct slice_models *models) {
+    *models = (struct slice_models){nets->source_params, params};
+    return (struct slice_task){.config = config,
+                               .epochs = config->epochs,
+                               .seed = 21,
+                               .data = data,
+                               .slicing = nets->slicing,
+                               .load = slice_load,
+                               .context = models,
+                               .params = params};
 }
 
 static inline struct machine machine_of(const struct engine *engine, const struct comm *over) {

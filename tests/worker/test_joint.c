@@ -3,7 +3,7 @@
 
 #include "worker/train.h"
 
-static char cosine[] = "cosine";
+static char cosine[] = "cosine", adamw[] = "adamw";
 
 /* What one rank with the whole target comes to; owned. */
 static struct params *whole(const struct engine *engine, const struct nets *nets,
@@ -40,16 +40,10 @@ static void compare(const struct engine *engine, struct training_config *config,
         struct dataset *data = open_data(node, 0);
         struct params *params = net_params(nets.target, 8);
         config->slices.stages = text_of(stages_at(comm_size(world), i));
-        struct slice_task task = {.config = config,
-                                  .joint = true,
-                                  .epochs = config->epochs,
-                                  .seed = 21,
-                                  .data = data,
-                                  .augment = augment,
-                                  .slicing = nets.slicing,
-                                  .load = slice_load,
-                                  .context = &(struct slice_models){nets.source_params, params},
-                                  .params = params};
+        struct slice_models models;
+        struct slice_task task = task_of(&nets, config, data, params, &models);
+        task.joint = true;
+        task.augment = augment;
         struct slice_train_result result;
         must(slice_train(&machine, &task, &result));
         assert_string_equal(result.stages, config->slices.stages);
