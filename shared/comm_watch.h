@@ -34,8 +34,8 @@ struct comm_operation comm_operation_begin(const struct comm *comm, const char *
 /* `code` is what the call that gave `request` returned: waits until the request is done. */
 status comm_operation_end(const struct comm_operation *operation, int code,
                           MPI_Request *request) STATUS_MUST_USE;
-/* For calls that have no form that does not block: waits until all ranks are there. What comes after it is
- * not watched. Collective. */
+/* For calls that have no form that does not block: waits until all ranks are there. The call itself is
+ * between comm_guard_begin() and comm_guard_end(). Collective. */
 status comm_meet(const struct comm *comm, const char *name) STATUS_MUST_USE;
 
 /* For what such calls do after that: if it does not end within the limit, this process does, with a line that
