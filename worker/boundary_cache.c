@@ -47,6 +47,7 @@ status boundary_cache_create(const struct stage *s, struct boundary_cache **cach
     struct boundary_cache *c = calloc(1, sizeof *c);
     size_t nbytes = 0;
     status error = c ? lay_out(s, c, &nbytes) : status_no_memory("a cache", sizeof *c);
+    error = comm_agree(s->group, error);
     if (!error) error = comm_split_node(s->group, &c->node);
     if (!error && comm_size(c->node) != comm_size(s->group))
         error = status_fail(STATUS_UNSUPPORTED, "the ranks of a stage are on several nodes");
