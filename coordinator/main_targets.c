@@ -4,6 +4,7 @@
 #include "coordinator/choice.h"
 #include "coordinator/main_choice.h"
 #include "coordinator/main_wave.h"
+#include "coordinator/schedule.h"
 #include "io/provenance.h"
 #include "shared/interrupt.h"
 
@@ -31,16 +32,6 @@ static status check(const struct config *c) {
 
 /* ---- what is known of a target before it is made ---- */
 
-/* Operations that it will take, about: of each sample of each epoch forward and twice backward, the source's
- * once more where samples change, and of each pass of the refit twice those of both. */
-static double operations(const struct config *c, const struct dataset *data, double source, double target) {
-    double samples = data ? (double)dataset_size(data, DATASET_TRAIN) : 0;
-    bool augment = c->data.flip || c->data.shift > 0;
-    double taught = augment ? (double)c->training.epochs : c->training.epochs > 0;
-    return samples * ((double)c->training.epochs * 3 * target + taught * source) +
-           (double)c->refit.samples * (1 + (double)c->refit.sweeps) * 2 * (source + target);
-}
-
 /* Not collective. Of a target that cannot be compiled nothing is foretold: its group will say why. */
 static double foretell(const struct migration_run *g, const struct config *one) {
     struct compiled *compiled = NULL;
@@ -52,8 +43,9 @@ static double foretell(const struct migration_run *g, const struct config *one) 
     if (!error) error = graph_count(compiled->target, &target);
     if (!error) {
         bool counted = source.flops > 0 && target.flops > 0;
-        cost = operations(one, g->job.data, counted ? source.flops : (double)source.params,
-                          counted ? target.flops : (double)target.params);
+        double samples = g->job.data ? (double)dataset_size(g->job.data, DATASET_TRAIN) : 0;
+        cost = schedule_operations(one, samples, counted ? source.flops : (double)source.params,
+                                   counted ? target.flops : (double)target.params);
         if (!(cost > 0)) cost = (double)target.params; /* streamed */
     }
     compiled_destroy(&compiled);

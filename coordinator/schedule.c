@@ -3,6 +3,17 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#define EPOCHS 30 /* where their number is not known */
+
+double schedule_operations(const struct config *c, double samples, double source, double target) {
+    bool augment = c->data.flip || c->data.shift > 0;
+    double epochs = (double)(c->training.epochs < 0 ? EPOCHS : c->training.epochs) +
+                    (double)c->training.blockwise_epochs,
+           taught = augment ? epochs : epochs > 0;
+    return samples * (epochs * 3 * target + taught * source) +
+           (double)c->refit.samples * (1 + (double)c->refit.sweeps) * 2 * (source + target);
+}
+
 void schedule_destroy(struct schedule **schedule) {
     if (!*schedule) return;
     free((*schedule)->group);

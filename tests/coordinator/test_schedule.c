@@ -100,8 +100,27 @@ static void test_equal(void **state) {
     schedule_destroy(&s);
 }
 
+/* By its words: 100 samples, 10 operations of the source and 4 of the target. */
+static void test_operations(void **state) {
+    (void)state;
+    struct config c = {.refit = {.samples = 50, .sweeps = 1}, .training = {.epochs = 5}};
+    const double refit = 50 * 2 * 2 * (10 + 4);
+    assert_float_equal(schedule_operations(&c, 100, 10, 4), 100 * (5 * 3 * 4 + 10) + refit, 1e-9);
+    c.data.flip = true;
+    assert_float_equal(schedule_operations(&c, 100, 10, 4), 100 * (5 * 3 * 4 + 5 * 10) + refit, 1e-9);
+    c.data.flip = false;
+    c.training.blockwise_epochs = 2;
+    assert_float_equal(schedule_operations(&c, 100, 10, 4), 100 * (7 * 3 * 4 + 10) + refit, 1e-9);
+    c.training.blockwise_epochs = c.training.epochs = 0;
+    assert_float_equal(schedule_operations(&c, 100, 10, 4), refit, 1e-9);
+    /* An automatic number is some number: more work than none, and more for the larger target. */
+    c.training.epochs = -1;
+    assert_true(schedule_operations(&c, 100, 10, 4) > refit);
+    assert_true(schedule_operations(&c, 100, 10, 8) > schedule_operations(&c, 100, 10, 4));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_groups), cmocka_unit_test(test_cost),
-                                       cmocka_unit_test(test_equal)};
+                                       cmocka_unit_test(test_equal), cmocka_unit_test(test_operations)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
