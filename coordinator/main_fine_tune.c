@@ -46,12 +46,16 @@ static status find_head(const struct model *model, bool **head) {
 /* Blockwise first, if it is wanted; then all of the target together, on each rank or in slices. */
 static status train_ways(struct migration_run *m, const struct job_training *training) {
     const struct training_config *c = &m->job.config->training;
-    struct slices_training slices = {.job = training, .blockwise = true, .epochs = c->blockwise_epochs};
+    struct slices_training slices = {.job = training,
+                                     .blockwise = true,
+                                     .epochs = c->blockwise_epochs,
+                                     .checkpoint = m->job.blockwise_checkpoint};
     bool joint = !strcmp(c->way, "joint"), blockwise = !strcmp(c->way, "blockwise");
     if (c->blockwise_epochs > 0) STATUS_TRY(slices_train(m, &slices));
     if (c->epochs == 0) return SUCCESS;
     if (!strcmp(c->way, "auto")) STATUS_TRY(slices_are_faster(m, training, &joint));
-    slices = (struct slices_training){.job = training, .blockwise = blockwise, .epochs = c->epochs};
+    slices = (struct slices_training){
+        .job = training, .blockwise = blockwise, .epochs = c->epochs, .checkpoint = m->job.checkpoint};
     return joint || blockwise ? slices_train(m, &slices) : job_train(&m->job, training, &m->trained);
 }
 

@@ -75,22 +75,19 @@ static status train_tuned(struct migration_run *m, const struct slices_training 
     settle(&config, dataset_size(m->job.data, DATASET_TRAIN));
     STATUS_TRY(comm_agree(m->job.session->world, find_slicing(m, &slicing)));
     struct slice_task task = task_of(m, slicing, &config, t->job->thaw);
-    bool before = t->blockwise && strcmp(m->job.config->training.way, "blockwise") != 0;
     task.joint = !t->blockwise;
     task.load = slice_load;
     task.context = &models;
     task.params = m->target->params;
-    task.checkpoint = before ? m->job.blockwise_checkpoint : m->job.checkpoint;
+    task.checkpoint = t->checkpoint;
     status error = slice_train(&m->job.machine, &task, &result);
     slicing_destroy(&slicing);
     if (error) return error;
-    m->trained = (struct job_trained){.config = config,
-                                      .augmentation = tuning->augmentation,
-                                      .epochs = config.epochs,
-                                      .best_epoch = result.best_epoch,
-                                      .holdout_accuracy = result.holdout_accuracy,
-                                      .samples_per_s = result.samples_per_s,
-                                      .tuning_s = tuning->seconds};
+    m->trained = job_trained_by(&config, tuning);
+    m->trained.epochs = config.epochs;
+    m->trained.best_epoch = result.best_epoch;
+    m->trained.holdout_accuracy = result.holdout_accuracy;
+    m->trained.samples_per_s = result.samples_per_s;
     return SUCCESS;
 }
 

@@ -8,8 +8,9 @@
 /* Training in slices of models that each rank has. */
 struct slices_training {
     const struct job_training *job;
-    bool blockwise; /* else jointly */
-    int64_t epochs; /* -1: the usual number */
+    bool blockwise;         /* else jointly */
+    int64_t epochs;         /* -1: the usual number */
+    const char *checkpoint; /* file of its checkpoint */
 };
 /* What the configuration leaves open is found as for whole models. Collective. */
 status slices_train(struct migration_run *run, const struct slices_training *training) STATUS_MUST_USE;

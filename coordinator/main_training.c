@@ -19,6 +19,11 @@ static status write_decisions(const struct job *job, const struct tuning *tuning
     return error;
 }
 
+struct job_trained job_trained_by(const struct training_config *config, const struct tuning *tuning) {
+    return (struct job_trained){
+        .config = *config, .augmentation = tuning->augmentation, .tuning_s = tuning->seconds};
+}
+
 static status train_tuned(struct job *job, struct train_task *task, const struct tuning *tuning,
                           struct job_trained *trained) {
     struct train_result result;
@@ -29,13 +34,11 @@ static status train_tuned(struct job *job, struct train_task *task, const struct
     task->spent_s = tuning->seconds;
     task->step_s = tuning->step_s;
     STATUS_TRY(train(&job->machine, task, &result));
-    *trained = (struct job_trained){.config = tuning->config,
-                                    .augmentation = tuning->augmentation,
-                                    .epochs = result.epochs,
-                                    .best_epoch = result.best_epoch,
-                                    .holdout_accuracy = result.holdout_accuracy,
-                                    .samples_per_s = result.samples_per_s,
-                                    .tuning_s = tuning->seconds};
+    *trained = job_trained_by(&tuning->config, tuning);
+    trained->epochs = result.epochs;
+    trained->best_epoch = result.best_epoch;
+    trained->holdout_accuracy = result.holdout_accuracy;
+    trained->samples_per_s = result.samples_per_s;
     return SUCCESS;
 }
 

@@ -31,6 +31,9 @@ status job_tune(struct job *job, const struct job_training *training, struct tun
 status job_train(struct job *job, const struct job_training *training,
                  struct job_trained *trained) STATUS_MUST_USE;
 
+/* The settings alone, of which nothing has come yet. */
+struct job_trained job_trained_by(const struct training_config *config, const struct tuning *tuning);
+
 #define JOB_TRAINED_METRICS 9
 /* The figures for model.json, metric[JOB_TRAINED_METRICS]. */
 void job_trained_metrics(const struct job_trained *trained, struct provenance_metric *metric);

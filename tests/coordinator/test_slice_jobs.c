@@ -80,9 +80,13 @@ static void test_without_whole_models(void **state) {
 /* Blockwise first, then joint or data-parallel; the same run gives the same bytes. */
 static void test_blockwise_first(void **state) {
     (void)state;
-    static const char *const ways[] = {
-        "--set training.way=joint", "", "--set training.way=joint --set refit.samples=0",
-        "--set training.epochs=0 --set refit.samples=0", "--set training.epochs=0"};
+    static const char *const ways[] = {"--set training.way=joint",
+                                       "",
+                                       "--set training.way=joint --set refit.samples=0",
+                                       "--set training.epochs=0 --set refit.samples=0",
+                                       "--set training.way=blockwise",
+                                       "--set training.way=blockwise --set refit.samples=0",
+                                       "--set training.epochs=0"};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         for (int again = 0; again < 2; again++) {
             succeeds(run(2,
