@@ -219,14 +219,9 @@ static status run_turn(struct blockwise *b, const struct turn *turn, bool failed
     return error;
 }
 
-static double waited(const struct blockwise *b) {
-    return source_part_waited(b->source) + relay_waited(b->in.relay) + relay_waited(b->out.relay);
-}
-
 static status blockwise_run(void *self, int64_t first, int64_t end, struct slice_progress *progress) {
     struct blockwise *b = self;
     struct stage *s = b->stage;
-    double before = waited(b);
     b->progress = progress;
     status error = b->source ? source_part_begin(b->source, first, end) : SUCCESS;
     error = status_first(error, link_begin(&b->in, first, end));
@@ -238,7 +233,6 @@ static status blockwise_run(void *self, int64_t first, int64_t end, struct slice
     }
     if (b->source) error = status_first(error, source_part_flush(b->source));
     error = status_first(error, link_flush(&b->out));
-    progress->waited += waited(b) - before;
     return error;
 }
 

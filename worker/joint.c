@@ -181,14 +181,8 @@ static status run_step(struct joint *j, int64_t step, bool failed) {
     return status_first(error, stage_update(s, step, failed || error));
 }
 
-static double waited(const struct joint *j) {
-    return source_part_waited(j->source) + relay_waited(j->in.relay) + relay_waited(j->out.relay) +
-           relay_waited(j->grad_in.relay) + relay_waited(j->grad_out.relay);
-}
-
 static status joint_run(void *self, int64_t first, int64_t end, struct slice_progress *progress) {
     struct joint *j = self;
-    double before = waited(j);
     j->progress = progress;
     status error = j->source ? source_part_begin(j->source, first, end) : SUCCESS;
     error = status_first(error, link_begin(&j->in, first, end));
@@ -198,7 +192,6 @@ static status joint_run(void *self, int64_t first, int64_t end, struct slice_pro
     if (j->source) error = status_first(error, source_part_flush(j->source));
     error = status_first(error, link_flush(&j->out));
     error = status_first(error, link_flush(&j->grad_out));
-    progress->waited += waited(j) - before;
     return error;
 }
 

@@ -13,7 +13,6 @@ struct relay {
     int64_t floats;
     struct slot *slot; /* [depth] */
     int64_t begun, taken, released;
-    double waited;
 };
 
 static size_t bytes_of(const struct relay *r) {
@@ -51,17 +50,10 @@ void relay_close(struct relay **relay) {
     *relay = NULL;
 }
 
-static status finish(struct relay *r, struct slot *slot) {
-    double begin = comm_time();
-    status error = comm_message_end(&slot->message);
-    r->waited += comm_time() - begin;
-    return error;
-}
-
 status relay_place(struct relay *r, float **data) {
     struct slot *slot = slot_of(r, r->begun);
     *data = slot->data;
-    return finish(r, slot);
+    return comm_message_end(&slot->message);
 }
 
 status relay_send(struct relay *r, int to) {
@@ -71,7 +63,7 @@ status relay_send(struct relay *r, int to) {
 
 status relay_flush(struct relay *r) {
     status error = SUCCESS;
-    for (int i = 0; i < r->depth; i++) error = status_first(error, finish(r, &r->slot[i]));
+    for (int i = 0; i < r->depth; i++) error = status_first(error, comm_message_end(&r->slot[i].message));
     return error;
 }
 
@@ -87,7 +79,7 @@ status relay_expect(struct relay *r, int from) {
 status relay_take(struct relay *r, const float **data) {
     struct slot *slot = slot_of(r, r->taken++);
     *data = slot->data;
-    return finish(r, slot);
+    return comm_message_end(&slot->message);
 }
 
 void relay_release(struct relay *r) {
@@ -100,8 +92,4 @@ void relay_progress(const struct relay *r) {
 
 int64_t relay_floats(const struct relay *r) {
     return r->floats;
-}
-
-double relay_waited(const struct relay *r) {
-    return r ? r->waited : 0;
 }

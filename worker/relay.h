@@ -32,7 +32,4 @@ void relay_progress(const struct relay *relay);
 
 int64_t relay_floats(const struct relay *relay); /* of a message */
 
-/* Seconds that have been waited for the other side. */
-double relay_waited(const struct relay *relay);
-
 #endif

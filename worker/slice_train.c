@@ -41,7 +41,6 @@ static status run_some(struct slice_run *r, int64_t end, bool *stop) {
     r->progress.loss.correct += (int64_t)sum[1];
     r->progress.boundary_error += sum[2];
     r->progress.boundaries += (int64_t)sum[3];
-    r->progress.waited += mine.waited;
     *stop = sum[4] > 0;
     r->step = end;
     return SUCCESS;
@@ -281,9 +280,17 @@ status slice_train_choose(const struct machine *machine, const struct slice_task
     if (!error) {
         double together = stages_seconds(one, &cost.cost), slices = stages_seconds(best, &cost.cost);
         *answer = best->nstages > 1 && (!isfinite(together) || slices * GAIN < together);
-        log_line(machine->log, LOG_INFO,
-                 "%s: a batch would take %.2f ms with the whole target on each rank, %.2f in stages %s",
-                 *answer ? "joint training" : "data-parallel training", 1e3 * together, 1e3 * slices, text);
+        if (isfinite(together))
+            log_line(machine->log, LOG_INFO,
+                     "%s: a batch would take %.2f ms with the whole target on each rank, %.2f in stages %s",
+                     *answer ? "joint training" : "data-parallel training", 1e3 * together, 1e3 * slices,
+                     text);
+        else
+            log_line(
+                machine->log, LOG_INFO,
+                "joint training: the whole target does not fit training.slices.rank_mib; a batch would take "
+                "%.2f ms in stages %s",
+                1e3 * slices, text);
     }
     free(text);
     stages_destroy(&one);

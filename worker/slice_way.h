@@ -10,7 +10,6 @@ struct slice_progress {
     struct loss_result loss; /* of the last stage's outputs */
     double boundary_error;   /* blockwise: sum of errors at inner boundaries, relative to their size */
     int64_t boundaries;      /* of so many */
-    double waited;           /* seconds for other ranks */
 };
 
 struct slice_way {

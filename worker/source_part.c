@@ -93,7 +93,3 @@ void source_part_progress(const struct source_part *p) {
 size_t source_part_memory(const struct source_part *p) {
     return p->exec ? exec_memory(p->exec) : 0;
 }
-
-double source_part_waited(const struct source_part *p) {
-    return p ? relay_waited(p->in.relay) + relay_waited(p->out.relay) : 0;
-}

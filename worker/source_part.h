@@ -28,7 +28,5 @@ status source_part_flush(struct source_part *part) STATUS_MUST_USE;
 /* Lets messages go on. */
 void source_part_progress(const struct source_part *part);
 size_t source_part_memory(const struct source_part *part); /* bytes held by the engine */
-/* Seconds that have been waited for other stages; 0 of NULL. */
-double source_part_waited(const struct source_part *part);
 
 #endif
