@@ -118,7 +118,7 @@ bool job_tunes_augmentation(const struct config *c) {
 static bool leaves_anything(const struct config *c) {
     const struct training_config *t = &c->training;
     return t->epochs < 0 ||
-           (t->epochs > 0 && (t->average < 0 || tune_is_needed(t, job_tunes_augmentation(c))));
+           (config_trains(c) && (t->average < 0 || tune_is_needed(t, job_tunes_augmentation(c))));
 }
 
 status job_open_data(struct job *job, const struct model *model) {
