@@ -346,6 +346,14 @@ void onednn_profile_start(struct exec *exec) {
         e->step[i].seconds[PHASE_FORWARD] = e->step[i].seconds[PHASE_BACKWARD] = 0;
 }
 
+static double step_bytes(const struct onednn_exec *e, const struct step *s) {
+    double floats = (double)e->count[s->out];
+    for (int i = 0; i < s->nin; i++) floats += (double)e->count[s->in[i]];
+    for (int i = 0; i < 4; i++)
+        if (s->op->param[i] >= 0) floats += (double)e->graph->param[s->op->param[i]].count;
+    return floats * (double)sizeof(float);
+}
+
 bool onednn_profile_step(const struct exec *exec, int i, struct onednn_profile *profile) {
     const struct onednn_exec *e = (const struct onednn_exec *)exec;
     if (i < 0 || i >= e->nsteps) return false;
@@ -355,6 +363,7 @@ bool onednn_profile_step(const struct exec *exec, int i, struct onednn_profile *
         .implementation = s->implementation ? s->implementation : "",
         .node = s->op->node,
         .flops = op_flops(e->graph, s->op) * (double)e->options.batch,
+        .bytes = step_bytes(e, s),
         .forward_s = s->seconds[PHASE_FORWARD],
         .backward_s = s->seconds[PHASE_BACKWARD],
     };
