@@ -52,7 +52,8 @@ static status prepare(struct onednn_exec *exec, struct step *step, struct rounde
     const size_t filters = (size_t)r->shape.filters;
     STATUS_TRY(step_alloc(exec, "scales of a kernel", 2 * filters, sizeof *r->scale, (void **)&r->scale));
     r->bias = r->scale + filters;
-    for (size_t j = 0; j < filters; j++) r->scale[j] = 1; /* until the kernel is there */
+    /* Until the kernel is there. Not ones: oneDNN can do those where it cannot scale. */
+    for (size_t j = 0; j < filters; j++) r->scale[j] = j % 2 ? 0.25F : 0.5F;
     r->convert = exec->format[step->in[0]].dtype == DTYPE_F32;
     r->in = exec->rounded[step->in[0]];
     set_numbers(exec, step, r);
@@ -85,7 +86,8 @@ static const struct step_kind step_rounded;
 status rounded_prepare(struct onednn_exec *exec, struct step *step, const struct conv_shape *shape,
                        bool *done) {
     *done = false;
-    if (rounded_formats(exec, step) != STEP_ANY) return SUCCESS;
+    const bool known = exec->rounded[step->in[0]].dtype != DTYPE_F32;
+    if (!known || rounded_formats(exec, step) != STEP_ANY) return SUCCESS;
     struct rounded *r = calloc(1, sizeof *r);
     if (!r) return status_no_memory("a convolution", sizeof *r);
     const size_t scratch = step->scratch_bytes[PHASE_FORWARD], nbytes = exec->nbytes;
