@@ -1,4 +1,4 @@
-/* oneDNN behind a few calls, so that its types and its version (2.x, operation descriptors) stay in dnnl.c.
+/* oneDNN behind a few calls, so that its types and its version (2.x, operation descriptors) stay in dnnl*.c.
  *
  * All activations are dense, channels last, float32 unless said otherwise. Weights are in the layout that
  * oneDNN likes best for the primitive ("packed"); prim_pack/prim_unpack convert from and to the Keras layout.

@@ -2,8 +2,8 @@
 
 #include <math.h>
 
-/* Of a step's input and output: what of the last cache a process can count on, with the weights beside it. (What
- * the system says of its size may be that of all the machine's.) */
+/* Of a step's input and output: what of the last cache a process can count on, with the weights beside it.
+ * (What the system says of its size may be that of all the machine's.) */
 #define CACHE_BYTES (8 << 20)
 
 /* What a core does in a second, low and roughly, and the least time that is worth another thread. */

@@ -126,6 +126,20 @@ status step_mismatch(const struct onednn_exec *exec, const struct step *step,
 status step_alloc(struct onednn_exec *exec, const char *what, size_t count, size_t size,
                   void **memory) STATUS_MUST_USE;
 
+/* Input k of a step; the output after them. */
+static inline int step_value(const struct step *s, int k) {
+    return k < s->nin ? s->in[k] : s->out;
+}
+
+/* run.c: how many threads oneDNN and OpenMP use, until they are given back; returns how many it was. */
+int threads_set(int threads);
+/* The same for a step that is prepared or runs from now on. */
+void use_threads(struct onednn_exec *exec, int threads);
+extern const struct exec_class onednn_exec_class;
+
+/* exec.c */
+void onednn_destroy(struct exec *exec);
+
 static inline bool step_trains(const struct onednn_exec *exec) {
     return exec->options.mode == EXEC_TRAIN;
 }
