@@ -104,7 +104,9 @@ static void set_ranges(const struct measure *m, struct value_range *range) {
         const double part =
             input ? 1 : best_part(m->counts + (size_t)i * STEPS, low < 0 ? INT8_MAX : UINT8_MAX);
         const double kept = part * largest(m, i);
-        range[m->all->output[i]] = (struct value_range){(float)fmax(low, -kept), (float)fmin(high, kept)};
+        /* + 0: there is no -0, which would be written in another way */
+        range[m->all->output[i]] =
+            (struct value_range){(float)(fmax(low, -kept) + 0.0), (float)(fmin(high, kept) + 0.0)};
     }
 }
 
