@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests labelled "peer" and scripts/bench/inference.sh compare with, into FOLDER (build/peers by
-# default): TensorFlow.js, h5wasm, ONNX Runtime and a trained model from npm. No install script of a package is run.
+# default): TensorFlow.js, h5wasm, ONNX Runtime and a trained model from npm.
 # With "torch" also PyTorch for Debian's python3, by apt.
 #   scripts/install_peers.sh [FOLDER] [torch]
 set -eu
@@ -26,7 +26,8 @@ for package in @tensorflow/tfjs @tensorflow/tfjs-backend-wasm h5wasm @upscalerjs
 done
 [ "$missing" ] || exit 0
 mkdir -p "$folder"
-# All at once: npm removes what it is not told of.
+# All at once: npm removes what it is not told of. Without scripts: that of ONNX Runtime would fetch what graphics cards
+# need.
 npm install --prefix "$folder" --no-audit --no-fund --no-save --legacy-peer-deps --ignore-scripts \
     @tensorflow/tfjs@4.22.0 @tensorflow/tfjs-backend-wasm@4.22.0 h5wasm@0.10.3 @upscalerjs/esrgan-slim@1.0.0 \
     onnxruntime-node@1.30.0

@@ -46,6 +46,11 @@ def output_of(*command):
     return done.stdout
 
 
+def note(notes, text):
+    notes.append(text)
+    say(f"  {text}")
+
+
 class Waiting:
     """A process that prints "ready ...", then a time for each number of seconds that it is given."""
 
@@ -85,7 +90,8 @@ class Started:
         pass
 
 
-# ---- engines: each starts for a cell and returns what runs, and how far its output is from the reference ----
+# ---- engines: each starts for a cell and returns what runs, and how far its output is from the reference; None if it
+# ---- has not so many threads
 
 
 def godwit(cell, threads):
@@ -110,9 +116,7 @@ def torch(cell, threads):
 
 
 def tfjs(cell, threads):
-    if threads > 1:
-        raise Failure("TensorFlow.js in Node has one thread")
-    return cell.tfjs, 0.0
+    return (cell.tfjs, 0.0) if threads == 1 else None
 
 
 ENGINES = {"Godwit": godwit, "ONNX Runtime": onnxruntime, "PyTorch": torch, "TensorFlow.js": tfjs}
@@ -170,13 +174,15 @@ def measure(cell, threads, options, notes):
         if engine in options.without:
             continue
         try:
-            running[engine], difference = start(cell, threads)
+            started = start(cell, threads)
+            if not started:
+                continue
+            running[engine], difference = started
             if not difference <= TOLERANCE:
                 raise Failure(f"computes something else: {difference:.2g} of the largest output away")
             results[engine] = difference, []
         except Failure as failure:
-            notes.append(f"{cell.name}, batch {cell.batch}, {threads} threads: {engine}: {failure}")
-            say(f"  {notes[-1]}")
+            note(notes, f"{cell.name}, batch {cell.batch}, threads {threads}: {engine}: {failure}")
     order = list(results)
     for _ in range(options.rounds):
         for engine in order:
@@ -215,7 +221,7 @@ def header(options):
         torch_version = output_of(sys.executable, "-c", "import torch; print('PyTorch', torch.__version__)").strip()
     node = output_of("node", "--version").strip()
     print(f"{cpu}, {os.cpu_count()} cores; {lines[0]} ({commit}; {lines[-1]}), ONNX Runtime {version('onnxruntime-node')}, "
-          f"{torch_version}, TensorFlow.js {version('@tensorflow/tfjs-backend-wasm')} (WebAssembly, Node {node}). "
+          f"{torch_version}, TensorFlow.js {version('@tensorflow/tfjs-backend-wasm')} (WebAssembly, one thread, Node {node}). "
           f"No OMP_* is set. {options.rounds} rounds of {options.seconds} s. Milliseconds of one pass.\n")
     names = list(ENGINES)
     print("| model | batch | threads | " + " | ".join(names) + " | Godwit / ONNX Runtime |")
@@ -248,14 +254,14 @@ def run(options, folder, write, notes):
         try:
             name, keras, shape, most = prepare(folder, wanted)
         except Failure as failure:
-            notes.append(f"{wanted}: {failure}")
+            note(notes, f"{wanted}: {failure}")
             continue
         for batch in dict.fromkeys(min(b, most or b) for b in options.batches):
             say(f"{name}, batch {batch}")
             try:
                 cell = Cell(folder, name, keras, shape, batch)
             except Failure as failure:
-                notes.append(f"{name}, batch {batch}: TensorFlow.js: {failure}")
+                note(notes, f"{name}, batch {batch}: TensorFlow.js: {failure}")
                 continue
             for threads in options.threads:
                 results = measure(cell, threads, options, notes)
@@ -275,9 +281,7 @@ def main():
                "godwit_ratio", "difference"])
         header(options)
         run(options, folder, write, notes)
-    for note in notes:
-        print(f"\n{note}", end="")
-    print()
+    print("".join(f"\n{text}" for text in notes))
 
 
 if __name__ == "__main__":
