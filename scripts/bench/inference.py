@@ -45,10 +45,16 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def last_error(text, otherwise):
+    """The line of a program's complaints that says most."""
+    lines = text.strip().splitlines() or [otherwise]
+    return next((line for line in reversed(lines) if "Error" in line), lines[-1]).strip()
+
+
 def output_of(*command):
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     if done.returncode:
-        raise Failure((done.stderr.strip() or f"{command[0]} ended with {done.returncode}").splitlines()[-1])
+        raise Failure(last_error(done.stderr, f"{command[0]} ended with {done.returncode}"))
     return done.stdout
 
 
@@ -71,7 +77,7 @@ class Waiting:
         if not line:
             self.process.wait()
             self.errors.seek(0)
-            raise Failure((self.errors.read().strip() or "it ended").splitlines()[-1])
+            raise Failure(last_error(self.errors.read(), "it ended"))
         return line.strip()
 
     def milliseconds(self, seconds):
