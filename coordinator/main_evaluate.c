@@ -1,5 +1,6 @@
 /* godwit evaluate MODEL: loss, accuracy and latency on a data set, or agreement with a golden pair. */
 #include "coordinator/command.h"
+#include "coordinator/config_arguments.h"
 #include "coordinator/main_commands.h"
 #include "coordinator/main_golden.h"
 #include "coordinator/model_arguments.h"
@@ -67,18 +68,6 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     }
 }
 
-/* The configuration behind --data: a file's, or the defaults with its path. Not collective. */
-static status data_configuration(const char *spec, struct config **config) {
-    size_t length = strlen(spec);
-    if (length > 5 && !strcmp(spec + length - 5, ".json")) return config_read(spec, config);
-    STATUS_TRY(config_parse("{}", "--data", config));
-    free((*config)->data.path);
-    (*config)->data.path = strdup(spec);
-    if ((*config)->data.path) return SUCCESS;
-    config_destroy(config);
-    return status_no_memory("a path", length);
-}
-
 static void print(const struct options *o, const struct evaluation *e, double latency) {
     if (o->json)
         printf("{\"samples\": %lld, \"correct\": %lld, \"accuracy\": %.9g, \"loss\": %.9g, \"latency_ms\": "
@@ -121,7 +110,7 @@ static status evaluate_data(const struct session *session, const struct options 
     struct evaluation e = {0};
     double latency = 0;
     status error = engine_find(o->engine, &machine.engine);
-    if (!error) error = data_configuration(o->data, &config);
+    if (!error) error = config_of_data(o->data, &config);
     if (!error) error = model_arguments_resolve(&o->model, &path);
     if (!error) error = model_read(path, &o->model.keras, &model);
     if (!error) error = model_input(model, &input);

@@ -48,7 +48,7 @@ status infer(const struct machine *machine, const struct opgraph *graph, struct 
     STATUS_TRY(check_shapes(graph, graph->input, graph->ninputs, samples, x, "input"));
     STATUS_TRY(check_shapes(graph, graph->output, graph->noutputs, samples, y, "output"));
     int64_t piece = samples < PIECE ? samples : PIECE;
-    struct exec_options options = {.batch = piece, .mode = EXEC_INFER, .threads = machine->threads};
+    struct exec_options options = machine_forward_options(machine, piece);
     struct exec *exec = NULL;
     float **in = calloc((size_t)graph->ninputs + 1, sizeof *in);
     if (!in) return status_no_memory("inputs", (size_t)graph->ninputs * sizeof *in);

@@ -1,6 +1,7 @@
 /* Times inference of a model on random inputs, and says where the time goes.
  *
- * infer_model [-a ALIASES] [-s HxWxC] [-b BATCH] [-t THREADS] [-d SECONDS] [-e ENGINE] [-p] MODEL
+ * infer_model [-a ALIASES] [-s HxWxC] [-b BATCH] [-t THREADS] [-d SECONDS] [-e ENGINE] [-q PRECISION] [-p]
+ * MODEL
  *
  * Prints the median milliseconds of one forward pass. -p prints a roofline instead: for each step its time,
  * GFLOP/s (by the definition of the operation, whatever algorithm computes it), bytes (inputs, outputs and
@@ -10,7 +11,7 @@
 #include "worker/engine.h"
 #include "worker/engines/onednn/profile.h"
 
-#include "io/model.h"
+#include "io/quantization.h"
 #include "shared/rng.h"
 
 #include <math.h>
@@ -27,6 +28,7 @@ struct job {
     int threads;
     double seconds;
     bool profile;
+    enum precision precision; /* int8 needs a model that godwit calibrate made */
 };
 
 static double now(void) {
@@ -174,8 +176,15 @@ static status run(const struct job *job) {
     STATUS_TRY(engine_find(job->engine, &engine));
     STATUS_TRY(read_model(job, &model));
     STATUS_TRY(random_inputs(model->ops, job->batch, x));
-    struct exec_options options = {.batch = job->batch, .mode = EXEC_INFER, .threads = job->threads};
+    struct quantization quantization;
+    STATUS_TRY(quantization_read(model, &quantization));
+    struct exec_options options = {.batch = job->batch,
+                                   .mode = EXEC_INFER,
+                                   .threads = job->threads,
+                                   .precision = job->precision,
+                                   .range = quantization.range};
     STATUS_TRY(engine->compile(model->ops, &options, &exec));
+    quantization_clear(&quantization);
     STATUS_TRY(exec_set_params(exec, model->params));
     for (int i = 0; i < 3; i++) STATUS_TRY(exec_forward(exec, (const float *const *)x));
     status error = job->profile ? print_roofline(job, model, exec, (const float *const *)x)
@@ -188,7 +197,7 @@ static status run(const struct job *job) {
 
 static status parse(int argc, char **argv, struct job *job) {
     int option;
-    while ((option = getopt(argc, argv, "a:s:b:t:d:e:p")) >= 0) {
+    while ((option = getopt(argc, argv, "a:s:b:t:d:e:q:p")) >= 0) {
         long long h, w, c;
         switch (option) {
         case 'a':
@@ -211,6 +220,9 @@ static status parse(int argc, char **argv, struct job *job) {
         case 'e':
             job->engine = optarg;
             break;
+        case 'q':
+            if (precision_find(optarg, &job->precision)) break;
+            return status_fail(STATUS_USAGE, "-q: float32, bfloat16 or int8");
         case 'p':
             job->profile = true;
             break;

@@ -87,9 +87,29 @@ static status prim_add_memory(struct dnn *dnn, struct prim *p, enum prim_arg arg
     return SUCCESS;
 }
 
-/* Takes `desc` over, also on failure. */
+static dnnl_data_type_t type_of(enum dtype dtype) {
+    switch (dtype) {
+    case DTYPE_BF16:
+        return dnnl_bf16;
+    case DTYPE_U8:
+        return dnnl_u8;
+    case DTYPE_I8:
+        return dnnl_s8;
+    default:
+        return dnnl_f32;
+    }
+}
+
+bool dnn_has(enum dtype dtype) {
+    const dnnl_cpu_isa_t has = dnnl_get_effective_cpu_isa();
+    const dnnl_cpu_isa_t needs =
+        dtype == DTYPE_BF16 ? dnnl_cpu_isa_avx512_core_bf16 : dnnl_cpu_isa_avx512_core_vnni;
+    return (has & needs) == needs;
+}
+
+/* Takes `desc` over, also on failure. `addend`: the post-operation that adds a value of `added`, or -1. */
 static status prim_from_desc(struct dnn *dnn, const char *what, dnnl_primitive_desc_t desc, int addend,
-                             struct prim **prim) {
+                             const dnnl_memory_desc_t *added, struct prim **prim) {
     struct prim *p = calloc(1, sizeof *p);
     if (!p) {
         dnnl_primitive_desc_destroy(desc);
@@ -104,7 +124,7 @@ static status prim_from_desc(struct dnn *dnn, const char *what, dnnl_primitive_d
                                 dnnl_primitive_desc_query_md(desc, ARGUMENTS[i].query, ARGUMENTS[i].index));
     if (!error && addend >= 0)
         error = prim_add_memory(dnn, p, PRIM_ADDEND, DNNL_ARG_ATTR_MULTIPLE_POST_OP(addend) | DNNL_ARG_SRC_1,
-                                dnnl_primitive_desc_query_md(desc, dnnl_query_dst_md, 0));
+                                added);
     if (error) {
         prim_destroy(&p);
         return error;
@@ -113,27 +133,37 @@ static status prim_from_desc(struct dnn *dnn, const char *what, dnnl_primitive_d
     return SUCCESS;
 }
 
-/* `scale` is for the result, before the post-operations. `post` may be NULL; it is destroyed. `addend`: index
- * of the post-operation that adds, or -1. */
-static status prim_create_scaled(struct dnn *dnn, const char *what, const void *op_desc, float scale,
-                                 dnnl_post_ops_t post, int addend, dnnl_primitive_desc_t hint,
-                                 struct prim **prim) {
+/* What is done with a result: it is scaled, by one number or one for each output channel, then come the
+ * post-operations. */
+struct epilogue {
+    int nscales; /* 0: it is not scaled */
+    const float *scale;
+    dnnl_post_ops_t post; /* NULL: none */
+    int addend;           /* index of the post-operation that adds a value of `added`, -1: none */
+    dnnl_memory_desc_t added;
+};
+#define NO_EPILOGUE ((struct epilogue){.addend = -1})
+
+/* Destroys the post-operations. */
+static status prim_create_with(struct dnn *dnn, const char *what, const void *op_desc, struct epilogue *e,
+                               dnnl_primitive_desc_t hint, struct prim **prim) {
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t desc = NULL;
     dnnl_status_t code = dnnl_primitive_attr_create(&attr);
     if (code == dnnl_success) code = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
-    if (code == dnnl_success && scale != 1) code = dnnl_primitive_attr_set_output_scales(attr, 1, 0, &scale);
-    if (code == dnnl_success && post) code = dnnl_primitive_attr_set_post_ops(attr, post);
+    if (code == dnnl_success && e->nscales)
+        code = dnnl_primitive_attr_set_output_scales(attr, e->nscales, e->nscales > 1 ? 1 << 1 : 0, e->scale);
+    if (code == dnnl_success && e->post) code = dnnl_primitive_attr_set_post_ops(attr, e->post);
     if (code == dnnl_success) code = dnnl_primitive_desc_create(&desc, op_desc, attr, dnn->engine, hint);
     if (attr) dnnl_primitive_attr_destroy(attr);
-    if (post) dnnl_post_ops_destroy(post);
+    if (e->post) dnnl_post_ops_destroy(e->post);
     if (code != dnnl_success) return dnn_failed(what, code);
-    return prim_from_desc(dnn, what, desc, addend, prim);
+    return prim_from_desc(dnn, what, desc, e->addend, &e->added, prim);
 }
 
-static status prim_create(struct dnn *dnn, const char *what, const void *op_desc, dnnl_post_ops_t post,
-                          int addend, dnnl_primitive_desc_t hint, struct prim **prim) {
-    return prim_create_scaled(dnn, what, op_desc, 1, post, addend, hint, prim);
+static status prim_create(struct dnn *dnn, const char *what, const void *op_desc, dnnl_primitive_desc_t hint,
+                          struct prim **prim) {
+    return prim_create_with(dnn, what, op_desc, &NO_EPILOGUE, hint, prim);
 }
 
 void prim_destroy(struct prim **prim) {
@@ -195,14 +225,26 @@ static int conv_weight_dims(const struct conv_shape *s, dnnl_dims_t dims, dnnl_d
     return 5;
 }
 
-static status conv_describe(const struct conv_shape *s, struct conv_desc *d) {
+/* Dense (n, c, h, w), channels last. */
+static status image_describe(int64_t n, int64_t c, const int64_t size[2], enum dtype dtype,
+                             dnnl_memory_desc_t *md) {
+    dnnl_dims_t dims = {n, c, size[0], size[1]};
+    DNN_TRY("describing an image", dnnl_memory_desc_init_by_tag(md, 4, dims, type_of(dtype), dnnl_nhwc));
+    return SUCCESS;
+}
+
+static enum dtype weight_type(enum dtype src) {
+    return src == DTYPE_U8 ? DTYPE_I8 : src;
+}
+
+static status conv_describe(const struct conv_shape *s, enum dtype src, enum dtype dst, struct conv_desc *d) {
     dnnl_dims_t dims, strides;
     int rank = conv_weight_dims(s, dims, strides);
     DNN_TRY("describing a convolution",
-            dnnl_memory_desc_init_by_tag(&d->weights, rank, dims, dnnl_f32, dnnl_format_tag_any));
-    dnnl_dims_t src = {s->n, s->channels, s->in[0], s->in[1]}, dst = {s->n, s->filters, s->out[0], s->out[1]};
-    DNN_TRY("describing a convolution", dnnl_memory_desc_init_by_tag(&d->src, 4, src, dnnl_f32, dnnl_nhwc));
-    DNN_TRY("describing a convolution", dnnl_memory_desc_init_by_tag(&d->dst, 4, dst, dnnl_f32, dnnl_nhwc));
+            dnnl_memory_desc_init_by_tag(&d->weights, rank, dims, type_of(weight_type(src)),
+                                         dnnl_format_tag_any));
+    STATUS_TRY(image_describe(s->n, s->channels, s->in, src, &d->src));
+    STATUS_TRY(image_describe(s->n, s->filters, s->out, dst, &d->dst));
     dnnl_dims_t bias = {s->filters};
     DNN_TRY("describing a convolution", dnnl_memory_desc_init_by_tag(&d->bias, 1, bias, dnnl_f32, dnnl_a));
     for (int i = 0; i < 2; i++) {
@@ -277,30 +319,48 @@ static bool eltwise_find(const struct op *act, struct eltwise *e) {
     return false;
 }
 
-static status conv_post_ops(const struct conv_post *post, dnnl_memory_desc_t *dst, dnnl_post_ops_t *ops,
-                            int *addend) {
-    dnnl_post_ops_t p = NULL;
-    *addend = -1;
-    *ops = NULL;
+/* Appends the activation, which takes numbers of the unit `at` and gives such of the unit `to`. */
+static dnnl_status_t append_activation(dnnl_post_ops_t post, const struct op *act, float at, float to) {
     struct eltwise e = {0};
-    if (post->act && !eltwise_find(post->act, &e))
-        return status_fail(STATUS_UNSUPPORTED, "oneDNN has no activation %s",
-                           activation_name(post->act->u.act.kind));
-    if (!post->add && !post->act) return SUCCESS;
-    DNN_TRY("fusing operations", dnnl_post_ops_create(&p));
+    dnnl_status_t code = dnnl_success;
+    if (!act) return at == to ? code : dnnl_post_ops_append_eltwise(post, 1, dnnl_eltwise_linear, at / to, 0);
+    if (!eltwise_find(act, &e)) return dnnl_unimplemented;
+    if (at != 1 && !prim_activation_scales(act)) {
+        code = dnnl_post_ops_append_eltwise(post, 1, dnnl_eltwise_linear, at, 0);
+        at = 1;
+    }
+    if (e.alg == dnnl_eltwise_clip) e.beta /= at;
+    if (code != dnnl_success) return code;
+    return dnnl_post_ops_append_eltwise(post, prim_activation_scales(act) ? at / to : 1 / to, e.alg, e.alpha,
+                                        e.beta);
+}
+
+static status conv_epilogue(const struct conv_shape *shape, const struct conv_post *post,
+                            struct epilogue *e) {
+    const struct conv_numbers *n = post->numbers;
+    const float at = n ? n->domain : 1, to = n ? n->result : 1;
+    *e = NO_EPILOGUE;
+    if (n && n->scale) {
+        e->nscales = (int)shape->filters;
+        e->scale = n->scale;
+    }
+    if (!post->add && !post->act && at == to) return SUCCESS;
+    DNN_TRY("fusing operations", dnnl_post_ops_create(&e->post));
     dnnl_status_t code = dnnl_success;
     if (post->add) {
-        *addend = 0;
-        code = dnnl_post_ops_append_binary(p, dnnl_binary_add, dst);
+        e->addend = 0;
+        status error =
+            image_describe(shape->n, shape->filters, shape->out, n ? n->addend : DTYPE_F32, &e->added);
+        if (error) {
+            dnnl_post_ops_destroy(e->post);
+            return error;
+        }
+        code = dnnl_post_ops_append_binary(e->post, dnnl_binary_add, &e->added);
     }
-    if (code == dnnl_success && post->act)
-        code = dnnl_post_ops_append_eltwise(p, e.scale, e.alg, e.alpha, e.beta);
-    if (code != dnnl_success) {
-        dnnl_post_ops_destroy(p);
-        return dnn_failed("fusing operations", code);
-    }
-    *ops = p;
-    return SUCCESS;
+    if (code == dnnl_success) code = append_activation(e->post, post->act, at, to);
+    if (code == dnnl_success) return SUCCESS;
+    dnnl_post_ops_destroy(e->post);
+    return dnn_failed("fusing operations", code);
 }
 
 static status conv_forward_desc(struct conv_desc *d, bool bias, bool training,
@@ -314,17 +374,17 @@ static status conv_forward_desc(struct conv_desc *d, bool bias, bool training,
 
 status prim_conv_forward(struct dnn *dnn, const struct conv_shape *shape, const struct conv_post *post,
                          bool training, struct prim **prim) {
+    const struct conv_numbers *n = post->numbers;
     struct conv_desc d;
     dnnl_convolution_desc_t desc;
-    dnnl_post_ops_t ops;
-    int addend;
-    STATUS_TRY(conv_describe(shape, &d));
+    struct epilogue epilogue;
+    STATUS_TRY(conv_describe(shape, n ? n->src : DTYPE_F32, n ? n->dst : DTYPE_F32, &d));
     STATUS_TRY(conv_forward_desc(&d, post->bias, training, &desc));
-    STATUS_TRY(conv_post_ops(post, &d.dst, &ops, &addend));
-    STATUS_TRY(prim_create(dnn, "a convolution", &desc, ops, addend, NULL, prim));
+    STATUS_TRY(conv_epilogue(shape, post, &epilogue));
+    STATUS_TRY(prim_create_with(dnn, "a convolution", &desc, &epilogue, NULL, prim));
     /* Of oneDNN 2.6's implementations, jit:sse41 and gemm:jit add wrong values. */
     const char *by = prim_implementation(*prim);
-    const bool slow = (post->add || post->act) && strncmp(by, "ref", 3) == 0;
+    const bool slow = (post->add || post->act || n) && strncmp(by, "ref", 3) == 0;
     if (slow || (post->add && !strstr(by, "avx2") && !strstr(by, "avx512"))) {
         prim_destroy(prim);
         return status_fail(STATUS_UNSUPPORTED, "oneDNN has no fast convolution with these operations fused");
@@ -343,12 +403,12 @@ status prim_conv_backward_data(struct dnn *dnn, const struct conv_shape *shape, 
     struct conv_desc d;
     dnnl_convolution_desc_t desc;
     dnnl_primitive_desc_t hint = NULL;
-    STATUS_TRY(conv_describe(shape, &d));
+    STATUS_TRY(conv_describe(shape, DTYPE_F32, DTYPE_F32, &d));
     DNN_TRY("a convolution's backward", dnnl_dilated_convolution_backward_data_desc_init(
                                             &desc, dnnl_convolution_direct, &d.src, &d.weights, &d.dst,
                                             d.stride, d.dilation, d.before, d.after));
     STATUS_TRY(conv_hint(dnn, &d, &hint));
-    status error = prim_create(dnn, "a convolution's backward", &desc, NULL, -1, hint, prim);
+    status error = prim_create(dnn, "a convolution's backward", &desc, hint, prim);
     dnnl_primitive_desc_destroy(hint);
     return error;
 }
@@ -357,12 +417,12 @@ status prim_conv_backward_weights(struct dnn *dnn, const struct conv_shape *shap
     struct conv_desc d;
     dnnl_convolution_desc_t desc;
     dnnl_primitive_desc_t hint = NULL;
-    STATUS_TRY(conv_describe(shape, &d));
+    STATUS_TRY(conv_describe(shape, DTYPE_F32, DTYPE_F32, &d));
     DNN_TRY("a convolution's gradient", dnnl_dilated_convolution_backward_weights_desc_init(
                                             &desc, dnnl_convolution_direct, &d.src, &d.weights, NULL, &d.dst,
                                             d.stride, d.dilation, d.before, d.after));
     STATUS_TRY(conv_hint(dnn, &d, &hint));
-    status error = prim_create(dnn, "a convolution's gradient", &desc, NULL, -1, hint, prim);
+    status error = prim_create(dnn, "a convolution's gradient", &desc, hint, prim);
     dnnl_primitive_desc_destroy(hint);
     return error;
 }
@@ -386,7 +446,7 @@ static status conv_reorder(struct dnn *dnn, const struct conv_shape *shape, cons
                                                   pack ? packed : &plain, dnn->engine, attr);
     dnnl_primitive_attr_destroy(attr);
     if (code != dnnl_success) return dnn_failed("packing weights", code);
-    return prim_from_desc(dnn, "packing weights", desc, -1, reorder);
+    return prim_from_desc(dnn, "packing weights", desc, -1, NULL, reorder);
 }
 
 status prim_pack(struct dnn *dnn, const struct conv_shape *shape, const struct prim *conv,
@@ -411,6 +471,11 @@ bool prim_activation_uses_output(const struct op *act) {
     return eltwise_find(act, &e) && e.uses_output;
 }
 
+bool prim_activation_scales(const struct op *act) {
+    struct eltwise e;
+    return eltwise_find(act, &e) && (e.alg == dnnl_eltwise_relu || e.alg == dnnl_eltwise_clip);
+}
+
 static status eltwise_describe(int64_t count, const struct op *act, struct eltwise *e,
                                dnnl_memory_desc_t *md) {
     if (!eltwise_find(act, e))
@@ -428,7 +493,7 @@ status prim_activation_forward(struct dnn *dnn, int64_t count, const struct op *
     STATUS_TRY(eltwise_describe(count, act, &e, &md));
     DNN_TRY("an activation",
             dnnl_eltwise_forward_desc_init(&desc, dnnl_forward_training, e.alg, &md, e.alpha, e.beta));
-    return prim_create(dnn, "an activation", &desc, NULL, -1, NULL, prim);
+    return prim_create(dnn, "an activation", &desc, NULL, prim);
 }
 
 status prim_activation_backward(struct dnn *dnn, int64_t count, const struct op *act, struct prim **prim) {
@@ -450,7 +515,7 @@ status prim_activation_backward(struct dnn *dnn, int64_t count, const struct op 
             dnnl_eltwise_backward_desc_init(&backward, e.alg, &md, &md, e.alpha, e.beta));
     forward.alg_kind = e.alg;
     DNN_TRY("an activation", dnnl_primitive_desc_create(&hint, &forward, NULL, dnn->engine, NULL));
-    status error = prim_create(dnn, "an activation's backward", &backward, NULL, -1, hint, prim);
+    status error = prim_create(dnn, "an activation's backward", &backward, hint, prim);
     dnnl_primitive_desc_destroy(hint);
     return error;
 }
@@ -462,12 +527,10 @@ struct pool_desc {
 };
 
 static status pool_describe(const struct shape *in, const struct shape *out, const struct op *op,
-                            struct pool_desc *d) {
+                            enum dtype dtype, struct pool_desc *d) {
     const struct window *w = &op->u.pool.window;
-    dnnl_dims_t src = {in->dim[0], in->dim[3], in->dim[1], in->dim[2]};
-    dnnl_dims_t dst = {out->dim[0], out->dim[3], out->dim[1], out->dim[2]};
-    DNN_TRY("describing a pooling", dnnl_memory_desc_init_by_tag(&d->src, 4, src, dnnl_f32, dnnl_nhwc));
-    DNN_TRY("describing a pooling", dnnl_memory_desc_init_by_tag(&d->dst, 4, dst, dnnl_f32, dnnl_nhwc));
+    STATUS_TRY(image_describe(in->dim[0], in->dim[3], in->dim + 1, dtype, &d->src));
+    STATUS_TRY(image_describe(out->dim[0], out->dim[3], out->dim + 1, dtype, &d->dst));
     d->alg = op->u.pool.kind == POOL_MAX ? dnnl_pooling_max : dnnl_pooling_avg_exclude_padding;
     for (int i = 0; i < 2; i++) {
         if (w->dilation[i] > 1)
@@ -481,14 +544,14 @@ static status pool_describe(const struct shape *in, const struct shape *out, con
 }
 
 status prim_pool_forward(struct dnn *dnn, const struct shape *in, const struct shape *out,
-                         const struct op *op, bool training, struct prim **prim) {
+                         const struct op *op, enum dtype dtype, bool training, struct prim **prim) {
     struct pool_desc d;
     dnnl_pooling_desc_t desc;
-    STATUS_TRY(pool_describe(in, out, op, &d));
+    STATUS_TRY(pool_describe(in, out, op, dtype, &d));
     DNN_TRY("a pooling",
             dnnl_pooling_forward_desc_init(&desc, training ? dnnl_forward_training : dnnl_forward_inference,
                                            d.alg, &d.src, &d.dst, d.stride, d.size, d.before, d.after));
-    return prim_create(dnn, "a pooling", &desc, NULL, -1, NULL, prim);
+    return prim_create(dnn, "a pooling", &desc, NULL, prim);
 }
 
 status prim_pool_backward(struct dnn *dnn, const struct shape *in, const struct shape *out,
@@ -496,13 +559,13 @@ status prim_pool_backward(struct dnn *dnn, const struct shape *in, const struct 
     struct pool_desc d;
     dnnl_pooling_desc_t forward, backward;
     dnnl_primitive_desc_t hint = NULL;
-    STATUS_TRY(pool_describe(in, out, op, &d));
+    STATUS_TRY(pool_describe(in, out, op, DTYPE_F32, &d));
     DNN_TRY("a pooling", dnnl_pooling_forward_desc_init(&forward, dnnl_forward_training, d.alg, &d.src,
                                                         &d.dst, d.stride, d.size, d.before, d.after));
     DNN_TRY("a pooling's backward", dnnl_pooling_backward_desc_init(&backward, d.alg, &d.src, &d.dst,
                                                                     d.stride, d.size, d.before, d.after));
     DNN_TRY("a pooling", dnnl_primitive_desc_create(&hint, &forward, NULL, dnn->engine, NULL));
-    status error = prim_create(dnn, "a pooling's backward", &backward, NULL, -1, hint, prim);
+    status error = prim_create(dnn, "a pooling's backward", &backward, hint, prim);
     dnnl_primitive_desc_destroy(hint);
     return error;
 }
@@ -519,20 +582,24 @@ static status matrix_describe(int64_t batch, int64_t rows, int64_t columns, bool
 status prim_matmul(struct dnn *dnn, const struct matmul_shape *s, struct prim **prim) {
     dnnl_memory_desc_t a, b, c;
     dnnl_matmul_desc_t desc;
-    dnnl_post_ops_t post = NULL;
+    struct epilogue e = NO_EPILOGUE;
     STATUS_TRY(matrix_describe(s->batch, s->m, s->k, s->transpose_a, &a));
     STATUS_TRY(matrix_describe(s->batch, s->k, s->n, s->transpose_b, &b));
     STATUS_TRY(matrix_describe(s->batch, s->m, s->n, false, &c));
     DNN_TRY("a product", dnnl_matmul_desc_init(&desc, &a, &b, NULL, &c));
+    if (s->scale != 1) {
+        e.nscales = 1;
+        e.scale = &s->scale;
+    }
     if (s->add) {
-        DNN_TRY("a product", dnnl_post_ops_create(&post));
-        dnnl_status_t code = dnnl_post_ops_append_sum(post, 1);
+        DNN_TRY("a product", dnnl_post_ops_create(&e.post));
+        dnnl_status_t code = dnnl_post_ops_append_sum(e.post, 1);
         if (code != dnnl_success) {
-            dnnl_post_ops_destroy(post);
+            dnnl_post_ops_destroy(e.post);
             return dnn_failed("a product", code);
         }
     }
-    STATUS_TRY(prim_create_scaled(dnn, "a product", &desc, s->scale, post, -1, NULL, prim));
+    STATUS_TRY(prim_create_with(dnn, "a product", &desc, &e, NULL, prim));
     if (!strncmp(prim_implementation(*prim), "brg", 3)) return SUCCESS;
     prim_destroy(prim);
     return status_fail(STATUS_UNSUPPORTED, "oneDNN has no fast product of matrices for this processor");

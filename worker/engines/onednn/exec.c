@@ -71,13 +71,15 @@ static status create_arrays(struct onednn_exec *e) {
     e->shape = calloc(n, sizeof *e->shape);
     e->count = calloc(n, sizeof *e->count);
     e->wants_grad = calloc(n, sizeof *e->wants_grad);
+    e->format = calloc(n, sizeof *e->format);
+    e->rounded = calloc(n, sizeof *e->rounded);
     e->root = calloc(n, sizeof *e->root);
     e->value = calloc(n, sizeof *e->value);
     e->grad = calloc(n, sizeof *e->grad);
     e->param_uses = calloc(p, sizeof *e->param_uses);
     e->param_left = calloc(p, sizeof *e->param_left);
-    if (!e->shape || !e->count || !e->wants_grad || !e->root || !e->value || !e->grad || !e->param_uses ||
-        !e->param_left)
+    if (!e->shape || !e->count || !e->wants_grad || !e->format || !e->rounded || !e->root || !e->value ||
+        !e->grad || !e->param_uses || !e->param_left)
         return status_no_memory("the onednn engine", n * sizeof *e->shape);
     return SUCCESS;
 }
@@ -137,14 +139,38 @@ static status plan_grads(struct onednn_exec *e) {
                   : SUCCESS;
 }
 
+/* Input k; the output after them. */
+static int step_value(const struct step *s, int k) {
+    return k < s->nin ? s->in[k] : s->out;
+}
+
+/* Room for float32 of what a step cannot read or write as it is stored. */
+static status plan_conversions(const struct onednn_exec *e, struct step *s) {
+    bool needed = e->format[s->out].dtype != DTYPE_F32;
+    for (int k = 0; k < s->nin; k++) needed = needed || e->format[s->in[k]].dtype != DTYPE_F32;
+    if (!needed || s->any_format || s->alias) return SUCCESS;
+    s->conversion = calloc((size_t)s->nin + 1, sizeof *s->conversion);
+    if (!s->conversion) return status_no_memory("an execution plan", (size_t)s->nin * sizeof *s->conversion);
+    for (int k = 0; k <= s->nin; k++)
+        s->conversion[k].at = step_reserve(&s->scratch_bytes[PHASE_FORWARD],
+                                           (size_t)e->count[step_value(s, k)] * sizeof(float));
+    s->inplace = false;
+    return SUCCESS;
+}
+
 static status compile_all(struct onednn_exec *e, const struct opgraph *graph) {
     STATUS_TRY(opgraph_cut(graph, graph->ninputs, graph->input, graph->noutputs, graph->output, &e->graph));
     STATUS_TRY(create_arrays(e));
     STATUS_TRY(set_shapes(e));
     STATUS_TRY(dnn_create(&e->dnn));
     STATUS_TRY(plan_steps(e));
+    STATUS_TRY(formats_choose(e));
     if (step_trains(e)) STATUS_TRY(plan_grads(e));
-    for (int i = 0; i < e->nsteps; i++) STATUS_TRY(e->step[i].kind->prepare(e, &e->step[i]));
+    for (int i = 0; i < e->nsteps; i++) {
+        STATUS_TRY(e->step[i].kind->prepare(e, &e->step[i]));
+        STATUS_TRY(plan_conversions(e, &e->step[i]));
+    }
+    e->options.range = NULL; /* the caller's */
     return memory_bind(e);
 }
 
@@ -156,6 +182,7 @@ static void onednn_destroy(struct exec *exec) {
         else free(s->state);
         free(s->in);
         free(s->accumulate);
+        free(s->conversion);
     }
     free(e->step);
     dnn_destroy(&e->dnn);
@@ -163,6 +190,8 @@ static void onednn_destroy(struct exec *exec) {
     free(e->shape);
     free(e->count);
     free(e->wants_grad);
+    free(e->format);
+    free(e->rounded);
     free(e->root);
     free(e->value);
     free(e->grad);
@@ -181,7 +210,24 @@ static double seconds_now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* The step on float32 copies of its values. */
+static status forward_converted(struct onednn_exec *e, struct step *s) {
+    const int threads = e->options.threads;
+    struct conversion *c = s->conversion;
+    for (int k = 0; k <= s->nin; k++) c[k].stored = e->value[step_value(s, k)];
+    for (int k = 0; k <= s->nin; k++) {
+        const int v = step_value(s, k);
+        e->value[v] = (float *)(void *)((char *)s->scratch[PHASE_FORWARD] + c[k].at);
+        if (k < s->nin) format_read(e->format[v], e->count[v], threads, c[k].stored, e->value[v]);
+    }
+    status error = s->kind->forward(e, s);
+    format_store(e->format[s->out], e->count[s->out], threads, e->value[s->out], c[s->nin].stored);
+    for (int k = 0; k <= s->nin; k++) e->value[step_value(s, k)] = c[k].stored;
+    return error;
+}
+
 static status forward_step(struct onednn_exec *e, struct step *s) {
+    if (s->conversion) return forward_converted(e, s);
     if (!s->alias) return s->kind->forward(e, s);
     const float *x = e->value[s->in[0]];
     float *y = e->value[s->out]; /* memory of its own only where an input is an output */
@@ -331,9 +377,14 @@ static status onednn_compile(const struct opgraph *graph, const struct exec_opti
     return SUCCESS;
 }
 
+static bool onednn_has(enum precision precision) {
+    return precision == PRECISION_FLOAT32 || dnn_has(precision == PRECISION_BFLOAT16 ? DTYPE_BF16 : DTYPE_I8);
+}
+
 const struct engine engine_onednn = {
     .name = "onednn",
     .description = "oneDNN and own vector loops: the fast one",
+    .has = onednn_has,
     .compile = onednn_compile,
 };
 
@@ -347,11 +398,13 @@ void onednn_profile_start(struct exec *exec) {
 }
 
 static double step_bytes(const struct onednn_exec *e, const struct step *s) {
-    double floats = (double)e->count[s->out];
-    for (int i = 0; i < s->nin; i++) floats += (double)e->count[s->in[i]];
+    double nbytes = (double)e->count[s->out] * (double)dtype_size(e->format[s->out].dtype);
+    for (int i = 0; i < s->nin; i++)
+        nbytes += (double)e->count[s->in[i]] * (double)dtype_size(e->format[s->in[i]].dtype);
     for (int i = 0; i < 4; i++)
-        if (s->op->param[i] >= 0) floats += (double)e->graph->param[s->op->param[i]].count;
-    return floats * (double)sizeof(float);
+        if (s->op->param[i] >= 0)
+            nbytes += (double)e->graph->param[s->op->param[i]].count * (double)sizeof(float);
+    return nbytes;
 }
 
 bool onednn_profile_step(const struct exec *exec, int i, struct onednn_profile *profile) {
