@@ -48,7 +48,7 @@ def say(text):
 def last_error(text, otherwise):
     """The line of a program's complaints that says most."""
     lines = text.strip().splitlines() or [otherwise]
-    return next((line for line in reversed(lines) if "Error" in line), lines[-1]).strip()
+    return next((line for line in reversed(lines) if "Error: " in line), lines[-1]).strip()
 
 
 def output_of(*command):
