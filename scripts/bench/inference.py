@@ -5,6 +5,7 @@ started anew in each round. PyTorch and TensorFlow.js take seconds to start and 
 import argparse
 import csv
 import json
+import math
 import os
 import platform
 import statistics
@@ -216,13 +217,15 @@ def ratio(results, engine):
     return statistics.median(a / b for a, b in zip(results["Godwit"][1], results[engine][1]))
 
 
-def digits(x):
-    return "-" if x is None else f"{x:.{max(0, 2 - len(str(int(x))) + (x < 1))}f}" if x >= 0.1 else f"{x:.3f}"
+def digits(ms):
+    """Three digits that count."""
+    return "-" if ms is None else f"{ms:.{max(0, 2 - math.floor(math.log10(ms)))}f}"
 
 
 def table_row(cell, threads, results):
     times = [statistics.median(results[e][1]) if e in results else None for e in ENGINES]
-    row = [cell.name, cell.shape, str(cell.batch), str(threads), *map(digits, times), digits(ratio(results, "ONNX Runtime"))]
+    part = ratio(results, "ONNX Runtime")
+    row = [cell.name, cell.shape, str(cell.batch), str(threads), *map(digits, times), f"{part:.2f}" if part else "-"]
     print("| " + " | ".join(row) + " |", flush=True)
 
 
