@@ -2,6 +2,7 @@
 #include "worker/engines/engines.h"
 #include "worker/engines/onednn/kinds.h"
 #include "worker/engines/onednn/profile.h"
+#include "worker/engines/onednn/sizing.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -158,6 +159,24 @@ static status plan_conversions(const struct onednn_exec *e, struct step *s) {
     return SUCCESS;
 }
 
+/* Outputs of a batch that is run in parts. */
+static status create_gathered(struct onednn_exec *e) {
+    if (e->whole == e->options.batch) return SUCCESS;
+    e->gathered = calloc((size_t)e->graph->noutputs + 1, sizeof *e->gathered);
+    if (!e->gathered) return status_no_memory("outputs", (size_t)e->graph->noutputs * sizeof *e->gathered);
+    for (int i = 0; i < e->graph->noutputs; i++)
+        STATUS_TRY(step_alloc(e, "outputs",
+                              (size_t)(e->count[e->graph->output[i]] / e->options.batch * e->whole),
+                              sizeof(float), (void **)&e->gathered[i]));
+    return SUCCESS;
+}
+
+/* From now on a step is prepared or runs. */
+static void use_threads(struct onednn_exec *e, int threads) {
+    e->options.threads = threads;
+    threads_set(threads);
+}
+
 static status compile_all(struct onednn_exec *e, const struct opgraph *graph) {
     STATUS_TRY(opgraph_cut(graph, graph->ninputs, graph->input, graph->noutputs, graph->output, &e->graph));
     STATUS_TRY(create_arrays(e));
@@ -167,10 +186,13 @@ static status compile_all(struct onednn_exec *e, const struct opgraph *graph) {
     STATUS_TRY(formats_choose(e));
     if (step_trains(e)) STATUS_TRY(plan_grads(e));
     for (int i = 0; i < e->nsteps; i++) {
+        e->step[i].threads = step_trains(e) ? e->threads : sizing_threads(e, &e->step[i], e->threads);
+        use_threads(e, e->step[i].threads);
         STATUS_TRY(e->step[i].kind->prepare(e, &e->step[i]));
         STATUS_TRY(plan_conversions(e, &e->step[i]));
     }
     e->options.range = NULL; /* the caller's */
+    STATUS_TRY(create_gathered(e));
     return memory_bind(e);
 }
 
@@ -185,6 +207,8 @@ static void onednn_destroy(struct exec *exec) {
         free(s->conversion);
     }
     free(e->step);
+    for (int i = 0; e->gathered && i < e->graph->noutputs; i++) free(e->gathered[i]);
+    free(e->gathered);
     dnn_destroy(&e->dnn);
     opgraph_destroy(&e->graph);
     free(e->shape);
@@ -236,6 +260,7 @@ static status forward_step(struct onednn_exec *e, struct step *s) {
 }
 
 static status run_step(struct onednn_exec *e, struct step *s, enum phase phase) {
+    if (e->options.threads != s->threads) use_threads(e, s->threads);
     double start = e->profile ? seconds_now() : 0;
     status error = phase == PHASE_FORWARD ? forward_step(e, s) : s->kind->backward(e, s);
     if (!e->profile) return error;
@@ -245,8 +270,11 @@ static status run_step(struct onednn_exec *e, struct step *s, enum phase phase) 
 }
 
 static status pack_all(struct onednn_exec *e) {
-    for (int i = 0; i < e->nsteps; i++)
-        if (e->step[i].kind->pack) STATUS_TRY(e->step[i].kind->pack(e, &e->step[i]));
+    for (int i = 0; i < e->nsteps; i++) {
+        if (!e->step[i].kind->pack) continue;
+        use_threads(e, e->step[i].threads);
+        STATUS_TRY(e->step[i].kind->pack(e, &e->step[i]));
+    }
     return SUCCESS;
 }
 
@@ -256,7 +284,7 @@ static status onednn_set_params(struct exec *exec, struct params *params) {
     e->has_params = true;
     e->params = params;
     if (step_trains(e)) return SUCCESS;
-    int before = threads_set(e->options.threads);
+    int before = threads_set(e->threads);
     status error = pack_all(e);
     threads_set(before);
     e->has_params = !error;
@@ -271,16 +299,41 @@ static status forward_all(struct onednn_exec *e) {
     return error;
 }
 
+/* Samples from `first` on. */
+static status forward_part(struct onednn_exec *e, const float *const *inputs, int64_t first) {
+    const struct opgraph *g = e->graph;
+    const int64_t batch = e->options.batch;
+    for (int i = 0; i < g->ninputs; i++)
+        for (int v = 0; v < g->nvalues; v++)
+            if (e->root[v] == g->input[i])
+                e->value[v] = (float *)(uintptr_t)(inputs[i] + first * (e->count[g->input[i]] / batch));
+    status error = forward_all(e);
+    for (int i = 0; e->gathered && i < g->noutputs && exec_goes_on(error); i++) {
+        const int64_t count = e->count[g->output[i]];
+        memcpy(e->gathered[i] + first * (count / batch), e->value[g->output[i]],
+               (size_t)count * sizeof(float));
+    }
+    return error;
+}
+
+/* Samples of the last part may have been computed before: so that all parts are of one size. */
+static status forward_parts(struct onednn_exec *e, const float *const *inputs) {
+    const int64_t batch = e->options.batch;
+    status error = SUCCESS;
+    for (int64_t first = 0; first < e->whole && exec_goes_on(error); first += batch)
+        error =
+            status_first(error, forward_part(e, inputs, first + batch > e->whole ? e->whole - batch : first));
+    return error;
+}
+
 static status onednn_forward(struct exec *exec, const float *const *inputs) {
     struct onednn_exec *e = (struct onednn_exec *)exec;
     e->forward_done = false;
     if (!e->has_params && e->graph->nparams > 0)
         return status_fail(STATUS_INTERNAL, "an engine runs before it has parameters");
-    for (int i = 0; i < e->graph->ninputs; i++)
-        for (int v = 0; v < e->graph->nvalues; v++)
-            if (e->root[v] == e->graph->input[i]) e->value[v] = (float *)(uintptr_t)inputs[i];
-    int before = threads_set(e->options.threads);
-    status error = forward_all(e);
+    e->options.threads = e->threads;
+    int before = threads_set(e->threads);
+    status error = forward_parts(e, inputs);
     threads_set(before);
     e->forward_done = exec_goes_on(error);
     return error;
@@ -288,7 +341,7 @@ static status onednn_forward(struct exec *exec, const float *const *inputs) {
 
 static const float *onednn_output(const struct exec *exec, int i) {
     const struct onednn_exec *e = (const struct onednn_exec *)exec;
-    return e->value[e->graph->output[i]];
+    return e->gathered ? e->gathered[i] : e->value[e->graph->output[i]];
 }
 
 static void output_grads_in(struct onednn_exec *e, const float *const *output_grads) {
@@ -324,7 +377,8 @@ static status onednn_backward(struct exec *exec, const float *const *output_grad
     if (!e->forward_done) return status_fail(STATUS_INTERNAL, "backward without a forward before it");
     e->grads = grads;
     memcpy(e->param_left, e->param_uses, (size_t)e->graph->nparams * sizeof *e->param_left);
-    int before = threads_set(e->options.threads);
+    int before = threads_set(e->threads);
+    e->options.threads = e->threads;
     output_grads_in(e, output_grads);
     status error = backward_all(e);
     threads_set(before);
@@ -365,6 +419,9 @@ static status onednn_compile(const struct opgraph *graph, const struct exec_opti
     if (!e) return status_no_memory("the onednn engine", sizeof *e);
     e->base.class = &EXEC_CLASS;
     e->options = *options;
+    e->threads = options->threads;
+    e->whole = options->batch;
+    if (!step_trains(e)) e->options.batch = sizing_part(graph, options->batch);
     e->global_batch = options->sum && options->global_batch ? options->global_batch : options->batch;
     int before = threads_set(options->threads);
     status error = compile_all(e, graph);
@@ -417,6 +474,8 @@ bool onednn_profile_step(const struct exec *exec, int i, struct onednn_profile *
         .node = s->op->node,
         .flops = op_flops(e->graph, s->op) * (double)e->options.batch,
         .bytes = step_bytes(e, s),
+        .samples = e->options.batch,
+        .threads = s->threads,
         .forward_s = s->seconds[PHASE_FORWARD],
         .backward_s = s->seconds[PHASE_BACKWARD],
     };

@@ -29,6 +29,7 @@ struct step {
     int nin, *in;          /* values, owned */
     int out;
     int position; /* of the last operation fused, in the graph */
+    int threads;  /* that run it */
 
     /* Set by prepare. */
     bool any_format; /* forward reads and writes values as they are stored; if not, they are converted */
@@ -50,8 +51,11 @@ struct step {
 
 struct onednn_exec {
     struct exec base;
-    struct opgraph *graph; /* owned */
-    struct exec_options options;
+    struct opgraph *graph;       /* owned */
+    struct exec_options options; /* batch: of a part; threads: of the step that is prepared or runs */
+    int64_t whole;               /* samples of a run, in parts */
+    int threads;                 /* of all that it may use */
+    float **gathered;            /* [noutputs] of all parts; NULL: there is one */
     int64_t global_batch;
     struct dnn *dnn;
     int nsteps;
