@@ -16,6 +16,26 @@ status onnx_emit_concat(struct onnx_export *e, const struct op *op) {
     return SUCCESS;
 }
 
+/* Is it never below zero? */
+static bool is_positive(const struct onnx_export *e, int value) {
+    const int i = opgraph_producer(e->ops, value);
+    if (i < 0 || e->ops->op[i].kind != OP_ACTIVATION) return false;
+    const struct activation_function *f = &e->ops->op[i].u.act;
+    return (f->kind == ACTIVATION_RELU && f->alpha == 0 && f->gamma >= 0) || f->kind == ACTIVATION_SIGMOID;
+}
+
+static bool feeds_max_pool(const struct onnx_export *e, int value) {
+    const int i = opgraph_only_reader(e->ops, value);
+    return i >= 0 && e->ops->op[i].kind == OP_POOL && e->ops->op[i].u.pool.kind == POOL_MAX;
+}
+
+/* ONNX Runtime makes of zeros around an image the padding of a MaxPool after it, which is never the maximum.
+ * It does not take a negative zero for one. */
+static const char *padding(struct onnx_export *e, const struct op *op) {
+    const bool guarded = feeds_max_pool(e, op->out) && !is_positive(e, op->in[0]);
+    return guarded ? onnx_graph_number(e->onnx, -0.0f) : "";
+}
+
 status onnx_emit_pad(struct onnx_export *e, const struct op *op) {
     const enum layout layout = onnx_common_layout(e, op);
     const int rank = onnx_shape(e, op->out)->rank;
@@ -25,10 +45,9 @@ status onnx_emit_pad(struct onnx_export *e, const struct op *op) {
         pads[at] = op->u.pad.before[i];
         pads[rank + at] = op->u.pad.after[i];
     }
-    const char *x = onnx_in(e, op->in[0], layout);
-    onnx_set(e, op->out, layout,
-             onnx_graph_node(e->onnx, "Pad", ONNX_IN(x, onnx_graph_ints(e->onnx, "pads", 2 * rank, pads)),
-                             ONNX_PLAIN));
+    const char *in[] = {onnx_in(e, op->in[0], layout), onnx_graph_ints(e->onnx, "pads", 2 * rank, pads),
+                        padding(e, op)};
+    onnx_set(e, op->out, layout, onnx_graph_node(e->onnx, "Pad", *in[2] ? 3 : 2, in, ONNX_PLAIN));
     return SUCCESS;
 }
 

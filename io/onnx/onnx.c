@@ -84,6 +84,9 @@ static status emit_all(struct onnx_export *e) {
             e, ops->input[i], LAYOUT_LAST,
             onnx_graph_input(e->onnx, end_name(e->graph, &e->graph->input[i]), &ops->value[ops->input[i]]));
     for (int i = 0; i < ops->nops; i++) {
+        const int out = ops->op[i].out;
+        if (onnx_has(e, out, LAYOUT_LAST) || onnx_has(e, out, LAYOUT_FIRST))
+            continue; /* made with what it reads */
         onnx_graph_scope(e->onnx, layer_of(e, &ops->op[i]));
         STATUS_TRY(emit(e, &ops->op[i]));
     }

@@ -28,6 +28,7 @@ struct onnx_graph {
     const char *scope;
     void *names; /* a search tree */
     struct list nodes, constants, inputs, outputs, metadata;
+    struct list internal; /* what each output was called before */
     char *name;
 };
 
@@ -54,7 +55,7 @@ status onnx_graph_create(const char *name, struct onnx_graph **graph) {
 void onnx_graph_destroy(struct onnx_graph **graph) {
     struct onnx_graph *g = *graph;
     if (!g) return;
-    struct list *lists[] = {&g->nodes, &g->constants, &g->inputs, &g->outputs, &g->metadata};
+    struct list *lists[] = {&g->nodes, &g->constants, &g->inputs, &g->outputs, &g->metadata, &g->internal};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) free(lists[i]->item);
     tdestroy(g->names, keep_name);
     onnx_memory_destroy(&g->memory);
@@ -301,10 +302,15 @@ const char *onnx_graph_input(struct onnx_graph *g, const char *name, const struc
     return g->error ? "" : own;
 }
 
-static bool is_end(const struct list *list, const char *name) {
-    for (size_t i = 0; i < list->n; i++)
-        if (!strcmp(((Onnx__ValueInfoProto *)list->item[i])->name, name)) return true;
-    return false;
+/* The public name of a value that has one, or NULL. */
+static const char *public_name(const struct onnx_graph *g, const char *value) {
+    for (size_t i = 0; i < g->inputs.n; i++) {
+        const char *name = ((Onnx__ValueInfoProto *)g->inputs.item[i])->name;
+        if (!strcmp(name, value)) return name;
+    }
+    for (size_t i = 0; i < g->outputs.n; i++)
+        if (!strcmp(g->internal.item[i], value)) return ((Onnx__ValueInfoProto *)g->outputs.item[i])->name;
+    return NULL;
 }
 
 static void rename_all(char **name, size_t n, const char *from, char *to) {
@@ -324,10 +330,12 @@ static void rename_value(struct onnx_graph *g, const char *from, char *to) {
 void onnx_graph_output(struct onnx_graph *g, const char *value, const char *name, const struct shape *shape) {
     char *own = unique_name(g, name);
     if (g->error) return;
-    if (is_end(&g->inputs, value) || is_end(&g->outputs, value)) {
+    const char *taken = public_name(g, value);
+    if (taken) {
         onnx_graph_scope(g, name);
-        value = onnx_graph_node(g, "Identity", ONNX_IN(value), ONNX_PLAIN);
+        value = onnx_graph_node(g, "Identity", ONNX_IN(taken), ONNX_PLAIN);
     }
+    append(g, &g->internal, copy_text(g, value));
     if (g->error) return;
     rename_value(g, value, own);
     add_end(g, &g->outputs, own, shape);

@@ -9,12 +9,14 @@
 #include "io/golden.h"
 #include "io/io_testing.h"
 #include "io/onnx/onnx.h"
+#include "shared/rng.h"
+#include "worker/infer.h"
 #include "worker/layer_case.h"
 
 #include <cjson/cJSON.h>
 #include <sys/stat.h>
 
-#define MAX_FAILURES 400
+#define MAX_FAILURES 40
 #define TOLERANCE 1e-4 /* of the largest output */
 
 static char *peers(void) {
@@ -176,6 +178,69 @@ static void all_cases(void **state) {
     jobs_end(&jobs, 400);
 }
 
+/* Real models; those that take images of any size are written without one. */
+static const struct {
+    const char *model, *golden; /* below ../shared/models; no golden: computed by the portable engine */
+    bool peer, own;             /* the model is below GODWIT_PEERS, or in the source */
+    const char *aliases;
+} known[] = {
+    {"keras3/mobilenet_v2.h5", "keras3/mobilenet_v2.golden.h5", .peer = false},
+    {"keras3/seq_cnn.h5", "keras3/seq_cnn.golden.h5", .peer = false},
+    {"keras3/lstm_text.h5", "keras3/lstm_text.golden.h5", .peer = false},
+    {"keras3/transformer.h5", "keras3/transformer.golden.h5", .peer = false},
+    {"keras3/graph_mix.h5", "keras3/graph_mix.golden.h5", .peer = false},
+    {"fer2013_big_XCEPTION.hdf5", "fer2013_big_XCEPTION.golden.h5", .peer = false},
+    {"configs/models/fashion_source.h5", NULL, .own = true},
+    {"node_modules/@upscalerjs/esrgan-slim/models/x2", "esrgan-slim-x2.golden.h5", .peer = true,
+     .aliases = GODWIT_SOURCE_DIR "/configs/aliases/upscalerjs.json"},
+};
+
+/* Random inputs, and what the portable engine computes of them. */
+static void own_golden(const struct model *model, struct golden **golden) {
+    struct machine machine = {.threads = 1};
+    struct rng rng = rng_make(1, RNG_INIT, 0);
+    assert_success(golden_create(model->graph, 3, golden));
+    for (int i = 0; i < (*golden)->ninputs; i++)
+        for (int64_t k = 0; k < (*golden)->x[i]->count; k++)
+            tensor_f32((*golden)->x[i])[k] = (float)rng_normal(&rng);
+    assert_success(engine_find("openblas", &machine.engine));
+    assert_success(infer(&machine, model->ops, model->params, 3, (*golden)->x, (*golden)->y));
+}
+
+static void whole_models(void **state) {
+    struct jobs jobs;
+    char *folder = peers();
+    int n = 0;
+    (void)state;
+    jobs_begin(&jobs);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const struct keras_options options = {.aliases = known[i].aliases};
+        char path[1024], values[1024];
+        struct model *model = NULL;
+        struct golden *golden = NULL;
+        snprintf(path, sizeof path, "%s/%s",
+                 known[i].own    ? GODWIT_SOURCE_DIR
+                 : known[i].peer ? folder
+                                 : GODWIT_SHARED_DIR "/models",
+                 known[i].model);
+        snprintf(values, sizeof values, "%s/models/%s", GODWIT_SHARED_DIR,
+                 known[i].golden ? known[i].golden : "");
+        if (access(path, R_OK) || (known[i].golden && access(values, R_OK))) {
+            print_message("[   SKIP   ] %s or %s is absent\n", path, values);
+            continue;
+        }
+        assert_success(model_read(path, &options, &model));
+        if (known[i].golden) assert_success(golden_read(values, model->graph, &golden));
+        else own_golden(model, &golden);
+        jobs_add(&jobs, known[i].model, model, golden->x, golden->y);
+        golden_destroy(&golden);
+        model_destroy(&model);
+        n++;
+    }
+    free(folder);
+    jobs_end(&jobs, n);
+}
+
 int main(void) {
     char *folder = peers(), path[1024];
     snprintf(path, sizeof path, "%s/node_modules/onnxruntime-node", folder);
@@ -184,6 +249,6 @@ int main(void) {
         printf("skipped: %s is absent; scripts/install_peers.sh installs it\n", path);
         return 77;
     }
-    const struct CMUnitTest tests[] = {IN_FOLDER(all_cases)};
+    const struct CMUnitTest tests[] = {IN_FOLDER(all_cases), IN_FOLDER(whole_models)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
