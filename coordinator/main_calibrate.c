@@ -3,6 +3,7 @@
 #include "coordinator/config_arguments.h"
 #include "coordinator/main_commands.h"
 #include "coordinator/model_arguments.h"
+#include "io/quantization.h"
 #include "worker/calibration.h"
 #include "worker/evaluate.h"
 #include "worker/ranges.h"
@@ -130,14 +131,14 @@ static status compare(struct calibrating *c) {
                  precision_name(q->precision));
     const bool labelled = c->logits && dataset_classes(c->data) && dataset_size(c->data, DATASET_TEST) > 0;
     for (int i = 0; i < 2; i++) {
-        c->machine.quantization = i ? q : NULL;
+        c->machine.precision = i ? q->precision : PRECISION_FLOAT32;
+        c->machine.range = q->range;
         if (labelled)
             STATUS_TRY(evaluate(&c->machine, c->logits, c->model->params, c->data, DATASET_TEST, &e[i]));
         if (comm_is_root(c->machine.world) && !error)
             error = measure_latency(&c->machine, c->model->ops, c->model->params, 1, LATENCY_SECONDS,
                                     &latency[i]);
     }
-    c->machine.quantization = NULL;
     STATUS_TRY(comm_agree(c->machine.world, error));
     for (int i = 0; i < 2 && comm_is_root(c->machine.world); i++) {
         printf("%-9s", precision_name(i ? q->precision : PRECISION_FLOAT32));

@@ -2,7 +2,6 @@
 #ifndef GODWIT_WORKER_MACHINE_H
 #define GODWIT_WORKER_MACHINE_H
 
-#include "io/quantization.h"
 #include "shared/comm.h"
 #include "shared/log.h"
 #include "shared/trace.h"
@@ -13,18 +12,20 @@ struct machine {
     const struct comm *node; /* ranks that share memory */
     struct log *log;
     const struct engine *engine;
-    int threads;                             /* of this rank */
-    struct trace *trace;                     /* NULL: none is made */
-    const struct quantization *quantization; /* forward passes of less than full precision; NULL: float32 */
+    int threads;         /* of this rank */
+    struct trace *trace; /* NULL: none is made */
+    /* Of forward passes; zero: float32. */
+    enum precision precision;
+    const struct value_range *range; /* [values of the graph], borrowed */
 };
 
 /* What an engine is to compile a forward pass for. */
 static inline struct exec_options machine_forward_options(const struct machine *machine, int64_t batch) {
-    const struct quantization *q = machine->quantization;
-    struct exec_options options = {.batch = batch, .mode = EXEC_INFER, .threads = machine->threads};
-    options.precision = q ? q->precision : PRECISION_FLOAT32;
-    options.range = q ? q->range : (const struct value_range *)0;
-    return options;
+    return (struct exec_options){.batch = batch,
+                                 .mode = EXEC_INFER,
+                                 .threads = machine->threads,
+                                 .precision = machine->precision,
+                                 .range = machine->range};
 }
 
 /* A span of this rank's that began at `begin` ends; returns when that is, for the next one to begin. */
