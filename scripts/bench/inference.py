@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 BUILD = "build"
 GODWIT = f"{BUILD}/coordinator/godwit"
@@ -59,8 +60,9 @@ def output_of(*command):
     return done.stdout
 
 
-def note(notes, text):
-    notes.append(text)
+def note(notes, text, failed=True):
+    """Says it now, and under the table."""
+    notes.append((failed, text))
     say(f"  {text}")
 
 
@@ -119,13 +121,13 @@ def godwit(cell, threads):
 
 
 def onnxruntime(cell, threads):
-    run = Started(f"{BUILD}/scripts/bench/bench_ort_infer", "-t", str(threads), "-s", f"{cell.batch}x{cell.shape}", "-x",
+    run = Started(f"{BUILD}/scripts/bench/bench_ort_infer", "-t", str(threads), "-s", cell.whole_shape, "-x",
                   f"{cell.files}.x", "-y", f"{cell.files}.y", ORT, cell.onnx())
     return run, float(output_of(*run.command, "-d", "0").split()[1])
 
 
 def torch(cell, threads):
-    run = Waiting(sys.executable, "scripts/bench/torch_infer.py", cell.keras, f"{cell.batch}x{cell.shape}", str(threads),
+    run = Waiting(sys.executable, "scripts/bench/torch_infer.py", cell.keras, cell.whole_shape, str(threads),
                   f"{cell.files}.x", f"{cell.files}.y", environment=KEEP_MEMORY)
     say(f"  PyTorch {run.ready[1]}: {run.ready[2]}")
     return run, float(run.ready[0])
@@ -143,8 +145,8 @@ class Cell:
 
     def __init__(self, folder, name, keras, shape, batch):
         self.name, self.keras, self.shape, self.batch = name, keras, shape, batch
-        self.files = f"{folder}/{name}.{batch}"
-        self.tfjs = Waiting("node", "scripts/bench/tfjs_infer.mjs", PEERS, keras, f"{batch}x{shape}", self.files)
+        self.whole_shape, self.files = f"{batch}x{shape}", f"{folder}/{name}.{batch}"
+        self.tfjs = Waiting("node", "scripts/bench/tfjs_infer.mjs", PEERS, keras, self.whole_shape, self.files)
 
     def onnx(self):
         path = self.keras.replace(".h5", ".onnx")
@@ -181,6 +183,18 @@ def prepare(folder, name):
 
 
 # ---- measuring ----
+
+
+def busy(seconds=0.3):
+    """The processors that programs use while this one waits."""
+    def times():
+        with open("/proc/stat") as file:
+            return [int(n) for n in file.readline().split()[1:]]
+
+    before = times()
+    time.sleep(seconds)
+    spent = [b - a for a, b in zip(before, times())]
+    return os.cpu_count() * (1 - (spent[3] + spent[4]) / max(1, sum(spent)))
 
 
 def measure(cell, threads, options, notes):
@@ -238,9 +252,11 @@ def header(options):
     if "PyTorch" not in options.without:
         torch_version = output_of(sys.executable, "-c", "import torch; print('PyTorch', torch.__version__)").strip()
     node = output_of("node", "--version").strip()
-    print(f"{cpu}, {os.cpu_count()} cores; {lines[0]} ({commit}; {lines[-1]}), ONNX Runtime {version('onnxruntime-node')}, "
-          f"{torch_version}, TensorFlow.js {version('@tensorflow/tfjs-backend-wasm')} (WebAssembly, one thread, Node {node}). "
-          f"No OMP_* is set; for PyTorch malloc keeps its memory. {options.rounds} rounds of {options.seconds} s. Milliseconds of one pass.\n")
+    print(f"{cpu}, {os.cpu_count()} cores; {lines[0]} ({commit}; {lines[-1]}), "
+          f"ONNX Runtime {version('onnxruntime-node')}, {torch_version}, "
+          f"TensorFlow.js {version('@tensorflow/tfjs-backend-wasm')} (WebAssembly, one thread, Node {node}). "
+          f"No OMP_* is set; for PyTorch malloc keeps its memory. "
+          f"{options.rounds} rounds of {options.seconds} s. Milliseconds of one pass.\n")
     names = list(ENGINES)
     print("| model | input | batch | threads | " + " | ".join(names) + " | Godwit / ONNX Runtime |")
     print("|---|---|--:|--:|" + "--:|" * (len(names) + 1), flush=True)
@@ -269,35 +285,33 @@ def parse():
 
 def run_cell(cell, options, write, notes):
     for threads in options.threads:
+        others = busy()
+        if others > 0.2:
+            note(notes, f"{cell.name}, batch {cell.batch}, threads {threads}: others use {others:.1f} processors", False)
         results = measure(cell, threads, options, notes)
         table_row(cell, threads, results)
         for engine, (difference, times) in results.items():
             part = ratio(results, engine)
             write([cell.name, cell.shape, cell.batch, threads, engine, len(times), f"{statistics.median(times):.6f}",
-                   f"{min(times):.6f}", f"{max(times):.6f}", part and f"{part:.4f}", f"{difference:.3g}"])
+                   f"{min(times):.6f}", f"{max(times):.6f}", part and f"{part:.4f}", f"{difference:.3g}",
+                   f"{others:.1f}"])
 
 
 def run(options, folder, write, notes):
-    """False if something failed; a model that is absent did not."""
-    good = True
     for wanted in options.models:
         try:
             name, keras, shape, most = prepare(folder, wanted)
         except Failure as failure:
-            good = good and isinstance(failure, Absent)
-            note(notes, f"{wanted}: {failure}")
+            note(notes, f"{wanted}: {failure}", failed=not isinstance(failure, Absent))
             continue
         for batch in dict.fromkeys(min(b, most or b) for b in options.batches):
             say(f"{name}, batch {batch}")
-            before = len(notes)
             try:
                 cell = Cell(folder, name, keras, shape, batch)
                 run_cell(cell, options, write, notes)
                 cell.tfjs.end()
             except Failure as failure:
                 note(notes, f"{name}, batch {batch}: {failure}")
-            good = good and len(notes) == before
-    return good
 
 
 def main():
@@ -305,11 +319,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder, open(options.csv or os.devnull, "w", newline="") as file:
         write = csv.writer(file).writerow
         write(["model", "input", "batch", "threads", "engine", "rounds", "median_ms", "least_ms", "most_ms",
-               "godwit_ratio", "difference"])
+               "godwit_ratio", "difference", "others"])
         header(options)
-        good = run(options, folder, write, notes)
-    print("".join(f"\n{text}" for text in notes))
-    return 0 if good else 1
+        run(options, folder, write, notes)
+    print("".join(f"\n{text}" for _, text in notes))
+    return 1 if any(failed for failed, _ in notes) else 0
 
 
 if __name__ == "__main__":

@@ -91,7 +91,8 @@ class Normalization(nn.Module):
         beta = weights.pop(0) if config["center"] else numpy.zeros_like(weights[-1])
         values = [torch.from_numpy(v) for v in (*weights, gamma, beta)]
         self.norm = nn.BatchNorm2d(len(gamma), eps=config["epsilon"])
-        for target, value in zip((self.norm.running_mean, self.norm.running_var, self.norm.weight, self.norm.bias), values):
+        norm = self.norm
+        for target, value in zip((norm.running_mean, norm.running_var, norm.weight, norm.bias), values):
             target.data.copy_(value)
 
     def forward(self, x):
@@ -203,7 +204,8 @@ class Network(nn.Module):
             for layer in layers:
                 config = layer["config"]
                 group = root.get(config["name"])
-                weights = [group[name][()].astype("float32") for name in group.attrs.get("weight_names", [])] if group else []
+                names = group.attrs.get("weight_names", []) if group else []
+                weights = [group[name][()].astype("float32") for name in names]
                 self.modules_in_order.append(build(layer["class_name"], config, weights))
                 if model["class_name"] == "Sequential":
                     inputs = [last] if last else []
@@ -244,7 +246,8 @@ def fastest(path, x):
                 model(inputs)
             ms = milliseconds(model, inputs, 0.3, 3)
             if best is None or ms < best[0]:
-                best = ms, model, inputs, f'{str(layout).split(".")[1]}{", optimize_for_inference" if optimized else ""}'
+                variant = str(layout).split(".")[1] + (", optimize_for_inference" if optimized else "")
+                best = ms, model, inputs, variant
             if not optimized:  # optimize_for_inference changes its argument
                 frozen = torch.jit.freeze(torch.jit.trace(network, inputs))
     return best
