@@ -287,7 +287,8 @@ def run_cell(cell, options, write, notes):
     for threads in options.threads:
         others = busy()
         if others > 0.2:
-            note(notes, f"{cell.name}, batch {cell.batch}, threads {threads}: others use {others:.1f} processors", False)
+            where = f"{cell.name}, batch {cell.batch}, threads {threads}"
+            note(notes, f"{where}: others use {others:.1f} processors", failed=False)
         results = measure(cell, threads, options, notes)
         table_row(cell, threads, results)
         for engine, (difference, times) in results.items():
