@@ -47,7 +47,8 @@ static status set_shapes(struct model *model, const struct input_shapes *shapes)
 }
 
 status transfer_model(const struct model_arguments *arguments, const struct input_shapes *shapes,
-                      const struct exporter *exporter, const char *path, struct log *log, FILE *out) {
+                      const struct exporter *exporter, const struct export_options *options, const char *path,
+                      struct log *log, FILE *out) {
     struct model *model = NULL;
     char *source = NULL;
     status error;
@@ -56,7 +57,7 @@ status transfer_model(const struct model_arguments *arguments, const struct inpu
     STATUS_GOTO(error, done, model_read(source, &arguments->keras, &model));
     STATUS_GOTO(error, done, set_shapes(model, shapes));
     log_line(log, LOG_INFO, "writing %s", path);
-    STATUS_GOTO(error, done, exporter->write(path, model));
+    STATUS_GOTO(error, done, exporter->write(path, model, options));
     error = print_summary(exporter, path, model, out);
 done:
     model_destroy(&model);

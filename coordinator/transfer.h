@@ -23,7 +23,7 @@ status input_shapes_add(struct input_shapes *shapes, const char *text) STATUS_MU
 /* Reads MODEL, gives its inputs the shapes (NULL: none), writes it to `path` and prints one line about it on
  * `out`. Not collective. USAGE error if there are more or fewer shapes than inputs. */
 status transfer_model(const struct model_arguments *model, const struct input_shapes *shapes,
-                      const struct exporter *exporter, const char *path, struct log *log,
-                      FILE *out) STATUS_MUST_USE;
+                      const struct exporter *exporter, const struct export_options *options, const char *path,
+                      struct log *log, FILE *out) STATUS_MUST_USE;
 
 #endif
