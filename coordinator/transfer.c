@@ -12,9 +12,8 @@ static status print_summary(const struct exporter *exporter, const char *path, c
     STATUS_TRY(graph_count(model->graph, &counts));
     STATUS_TRY(exporter->readers(model->graph, &readers));
     stat(path, &info);
-    fprintf(out, "%s: %d layers, %lld parameters, %lld bytes; %s, which %s load%s\n", path,
-            model->graph->nlayers, (long long)counts.params, (long long)info.st_size, exporter->description,
-            readers, strstr(readers, " and ") ? "" : "s");
+    fprintf(out, "%s: %d layers, %lld parameters, %lld bytes; %s, for %s\n", path, model->graph->nlayers,
+            (long long)counts.params, (long long)info.st_size, exporter->description, readers);
     return SUCCESS;
 }
 

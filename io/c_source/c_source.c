@@ -63,7 +63,8 @@ const char *c_value(const struct c_source *s, int value, char *buffer) {
     case C_WORK:
         break;
     }
-    snprintf(buffer, 64, "work + %" PRId64, place->offset);
+    if (place->offset) snprintf(buffer, 64, "work + %" PRId64, place->offset);
+    else snprintf(buffer, 64, "work");
     return buffer;
 }
 

@@ -7,15 +7,15 @@ status c_emit_dense(struct c_source *s, struct c_step *step) {
     const int64_t *d = s->ops->param[step->op->param[0]].shape.dim;
     const char *kernel = c_kernel(s, step), *bias = c_bias(s, step);
     struct c_text *t = s->text;
-    char result[80];
+    char result[80], text[600];
     c_line(t, "for (int i = 0; i < %" PRId64 "; i++) {", c_count(s->ops, step->op->in[0]) / d[0]);
     c_line(t, "const float *restrict u = x + i * %" PRId64 ";", d[0]);
     c_line(t, "float *restrict p = y + i * %" PRId64 ";", d[1]);
     c_line(t, "for (int m = 0; m < %" PRId64 "; m++) p[m] = %s%s;", d[1], bias ? bias : "0.0f",
            bias ? "[m]" : "");
     c_line(t, "for (int c = 0; c < %" PRId64 "; c++) {", d[0]);
-    c_line(t, "for (int m = 0; m < %" PRId64 "; m++) p[m] += u[c] * %s[c * %" PRId64 " + m];", d[1], kernel,
-           d[1]);
+    snprintf(text, sizeof text, "%s + c * %" PRId64, kernel, d[1]);
+    c_add_scaled(t, "p", "u[c]", text, d[1]);
     c_line(t, "}");
     if (step->has_function)
         c_line(t, "for (int m = 0; m < %" PRId64 "; m++) p[m] = %s;", d[1],
@@ -38,7 +38,7 @@ status c_emit_matmul(struct c_source *s, struct c_step *step) {
     const int64_t m = out->dim[out->rank - 2], n = out->dim[out->rank - 1], k = a->dim[a->rank - 1 - ta];
     int64_t a_row, a_column, b_row, b_column;
     struct c_text *t = s->text;
-    char scale[40];
+    char scale[40], factor[128], from[64];
     factor_strides(a, ta, &a_row, &a_column);
     factor_strides(b, tb, &b_row, &b_column);
     c_number(step->op->u.matmul.scale, scale);
@@ -57,8 +57,9 @@ status c_emit_matmul(struct c_source *s, struct c_step *step) {
     } else {
         c_line(t, "for (int j = 0; j < %" PRId64 "; j++) p[j] = 0.0f;", n);
         c_line(t, "for (int c = 0; c < %" PRId64 "; c++) {", k);
-        c_line(t, "const float factor = %s * u[c * %" PRId64 "];", scale, a_column);
-        c_line(t, "for (int j = 0; j < %" PRId64 "; j++) p[j] += factor * v[c * %" PRId64 " + j];", n, b_row);
+        snprintf(factor, sizeof factor, "%s * u[c * %" PRId64 "]", scale, a_column);
+        snprintf(from, sizeof from, "v + c * %" PRId64, b_row);
+        c_add_scaled(t, "p", factor, from, n);
         c_line(t, "}");
     }
     c_line(t, "}");

@@ -3,6 +3,7 @@
 #include "io/c_source/emit.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 struct cell_text {
     struct c_source *s;
@@ -34,10 +35,12 @@ static void print_states(const struct cell_text *k, const struct c_step *step) {
 /* to[m] += from[i] * matrix[i][first + m], m below n */
 static void print_product(const struct cell_text *k, const char *to, const char *from, int64_t rows,
                           const char *matrix, int64_t first, int64_t n) {
+    char factor[32], row[700];
     c_line(k->s->text, "for (int i = 0; i < %" PRId64 "; i++) {", rows);
-    c_line(k->s->text,
-           "for (int m = 0; m < %" PRId64 "; m++) %s[m] += %s[i] * %s[i * %" PRId64 " + %" PRId64 " + m];", n,
-           to, from, matrix, k->width, first);
+    snprintf(factor, sizeof factor, "%s[i]", from);
+    snprintf(row, sizeof row, "%s + i * %" PRId64 "%s", matrix, k->width, first ? " + " : "");
+    if (first) snprintf(row + strlen(row), 32, "%" PRId64, first);
+    c_add_scaled(k->s->text, to, factor, row, n);
     c_line(k->s->text, "}");
 }
 

@@ -1,6 +1,7 @@
 /* Activation functions in C. */
 #include "io/c_source/text.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -109,7 +110,26 @@ static void print_body(const struct activation_function *f, FILE *out) {
     }
 }
 
+void c_add_scaled(struct c_text *t, const char *to, const char *factor, const char *from, int64_t n) {
+    t->adds_scaled = true;
+    c_line(t, "add_scaled(%s, %s, %s, %" PRId64 ");", to, factor, from, n);
+}
+
+void c_add_products(struct c_text *t, const char *to, const char *x, const char *from, int64_t n) {
+    t->adds_products = true;
+    c_line(t, "add_products(%s, %s, %s, %" PRId64 ");", to, x, from, n);
+}
+
 void c_functions_print(const struct c_text *t, FILE *out) {
+    if (t->adds_scaled)
+        fprintf(out, "static inline void add_scaled(float *restrict to, float factor, const float *restrict "
+                     "from, int n) {\n"
+                     "    for (int i = 0; i < n; i++) to[i] += factor * from[i];\n}\n\n");
+    if (t->adds_products)
+        fprintf(out, "static inline void add_products(float *restrict to, const float *restrict x, const "
+                     "float *restrict from,\n"
+                     "                                int n) {\n"
+                     "    for (int i = 0; i < n; i++) to[i] += x[i] * from[i];\n}\n\n");
     for (int i = 0; i < t->nfunctions; i++) {
         fprintf(out, "static inline float %s_%d(float x) {\n    ", activation_name(t->function[i].kind), i);
         print_body(&t->function[i], out);

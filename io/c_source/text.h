@@ -22,7 +22,8 @@ struct c_text {
     FILE *body;  /* into memory */
     char *lines; /* what is in it once it is flushed */
     size_t length;
-    int depth; /* of blocks */
+    int depth;                       /* of blocks */
+    bool adds_scaled, adds_products; /* which of the loops below are used */
     int nconstants, nfunctions;
     struct c_constant *constant;
     struct activation_function *function;
@@ -45,7 +46,11 @@ const char *c_constant(struct c_text *text, const char *layer, const char *what,
 /* `x` with the function applied: "relu(x)". f NULL: `x`. Written into buffer[room]. */
 const char *c_apply(struct c_text *text, const struct activation_function *f, const char *x, char *buffer,
                     size_t room);
-/* The definitions of all functions that were applied. */
+/* Lines that add to n elements at `to`: factor * from[m], or x[m] * from[m]. They are functions of their own,
+ * which compilers vectorise. */
+void c_add_scaled(struct c_text *text, const char *to, const char *factor, const char *from, int64_t n);
+void c_add_products(struct c_text *text, const char *to, const char *x, const char *from, int64_t n);
+/* The definitions of all functions that are used. */
 void c_functions_print(const struct c_text *text, FILE *out);
 
 /* A number as C reads it, exact: "0.100000001f", "-INFINITY". Written into buffer[40]. */

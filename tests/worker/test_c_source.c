@@ -31,8 +31,8 @@ static void set_name(struct model *model, const char *name) {
 static void *compile(const char *flags) {
     char command[2048];
     snprintf(command, sizeof command,
-             "cd '%s' && '%s' -std=c99 -Wall -Wextra -Werror %s -fPIC -shared -o all.so *.c -lm",
-             in_folder(""), GODWIT_C_COMPILER, flags);
+             "cd '%s' && '%s' -std=c99 -Wall -Wextra -Werror %s %s -fPIC -shared -o all.so *.c -lm",
+             in_folder(""), GODWIT_C_COMPILER, GODWIT_C_FLAGS, flags);
     assert_int_equal(system(command), 0);
     void *library = dlopen(in_folder("all.so"), RTLD_NOW | RTLD_LOCAL);
     if (!library) fail_msg("%s", dlerror());
