@@ -40,7 +40,7 @@ status input_shapes_add(struct input_shapes *shapes, const char *text) {
 static status set_shapes(struct model *model, const struct input_shapes *shapes) {
     if (!shapes || !shapes->n) return SUCCESS;
     if (shapes->n != model->graph->ninputs)
-        return status_fail(STATUS_USAGE, "--shape: %d given; \"%s\" has %d inputs, give one for each",
+        return status_fail(STATUS_USAGE, "--shape: %d given; \"%s\" has %d inputs, give it once for each",
                            shapes->n, model->graph->name, model->graph->ninputs);
     return model_set_inputs(model, shapes->shape);
 }

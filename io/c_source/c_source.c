@@ -73,11 +73,6 @@ const char *c_result(struct c_source *s, const struct c_step *step, const char *
     return c_apply(s->text, step->has_function ? &step->function : NULL, x, buffer, room);
 }
 
-status c_refuse(const struct c_source *s, const struct c_step *step, const char *what) {
-    return status_fail(STATUS_UNSUPPORTED, "layer \"%s\" (operation %s): %s", c_layer(s, step),
-                       op_name(step->op->kind), what);
-}
-
 /* ---- steps ---- */
 
 static status emit(struct c_source *s, struct c_step *step) {
@@ -128,7 +123,7 @@ static status emit(struct c_source *s, struct c_step *step) {
     case OP_DROPOUT:
         return c_emit_copy(s, step);
     }
-    return c_refuse(s, step, "is not known");
+    return status_fail(STATUS_INTERNAL, "an operation of kind %d is not known", (int)step->op->kind);
 }
 
 /* The text with nothing in it that would end a comment. */
@@ -154,15 +149,10 @@ static bool same_place(const struct c_place *a, const struct c_place *b) {
     return a->where == b->where && a->index == b->index && a->offset == b->offset;
 }
 
-static bool only_looks_different(const struct c_step *step) {
-    return step->op->kind == OP_RESHAPE || step->op->kind == OP_DROPOUT ||
-           (step->op->kind == OP_ACTIVATION && step->op->u.act.kind == ACTIVATION_LINEAR);
-}
-
 static status emit_step(struct c_source *s, struct c_step *step) {
     const struct op *op = step->op;
     char place[64];
-    if (only_looks_different(step) && same_place(&s->steps->place[op->in[0]], &s->steps->place[step->out]))
+    if (c_step_only_reshapes(step) && same_place(&s->steps->place[op->in[0]], &s->steps->place[step->out]))
         return SUCCESS;
     describe(s, step);
     c_line(s->text, "{");

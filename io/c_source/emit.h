@@ -25,9 +25,6 @@ const char *c_bias(struct c_source *s, struct c_step *step);
 const char *c_value(const struct c_source *s, int value, char *buffer);
 /* The step's function applied to `x`. */
 const char *c_result(struct c_source *s, const struct c_step *step, const char *x, char *buffer, size_t room);
-/* UNSUPPORTED error naming the layer. */
-status c_refuse(const struct c_source *s, const struct c_step *step, const char *what) STATUS_MUST_USE;
-
 typedef status c_emit(struct c_source *s, struct c_step *step);
 c_emit c_emit_conv, c_emit_depthwise, c_emit_conv_transpose, c_emit_pool, c_emit_resize; /* emit_window.c */
 c_emit c_emit_activation, c_emit_binary, c_emit_channels, c_emit_prelu;                  /* emit_elements.c */

@@ -27,11 +27,6 @@ static bool is_input(const struct opgraph *ops, int value) {
     return false;
 }
 
-static bool only_looks_different(const struct c_step *step) {
-    return step->op->kind == OP_RESHAPE || step->op->kind == OP_DROPOUT ||
-           (step->op->kind == OP_ACTIVATION && step->op->u.act.kind == ACTIVATION_LINEAR);
-}
-
 /* May it write over its first input? */
 static bool works_in_place(const struct c_steps *steps, const struct c_step *step) {
     const struct opgraph *ops = steps->ops;
@@ -67,7 +62,7 @@ static void find_blocks(struct places *p) {
     for (int i = 0; i < s->n; i++) {
         const struct c_step *step = &s->step[i];
         const int in = p->root[step->op->in[0]], out = step->out;
-        bool joins = only_looks_different(step);
+        bool joins = c_step_only_reshapes(step);
         if (!joins && works_in_place(s, step)) {
             joins = !is_input(s->ops, in) && p->last[in] == i;
             for (int k = 1; k < step->op->nin; k++) joins = joins && p->root[step->op->in[k]] != in;

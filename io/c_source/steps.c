@@ -8,6 +8,11 @@ int64_t c_count(const struct opgraph *ops, int value) {
     return shape_sample_count(&ops->value[value]);
 }
 
+bool c_step_only_reshapes(const struct c_step *step) {
+    return step->op->kind == OP_RESHAPE || step->op->kind == OP_DROPOUT ||
+           (step->op->kind == OP_ACTIVATION && step->op->u.act.kind == ACTIVATION_LINEAR);
+}
+
 static bool is_output(const struct opgraph *ops, int value) {
     for (int i = 0; i < ops->noutputs; i++)
         if (ops->output[i] == value) return true;

@@ -40,6 +40,9 @@ void c_steps_destroy(struct c_steps **steps); /* accepts NULL */
 /* Gives all values their places; memory is used again as soon as nobody reads it any more. */
 status c_steps_place(struct c_steps *steps) STATUS_MUST_USE;
 
+/* Does the step's output have the elements of its input, as they are? */
+bool c_step_only_reshapes(const struct c_step *step);
+
 int64_t c_count(const struct opgraph *ops, int value); /* elements of one sample */
 
 #endif
