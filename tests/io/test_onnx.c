@@ -233,6 +233,21 @@ static void layouts(void **state) {
     done(m, model);
 }
 
+/* Of unknown sizes too. */
+static void blocks(void **state) {
+    (void)state;
+    struct graph *g = new_graph("blocks");
+    int x = build_input(g, "x", "-1,-1,-1,12");
+    int a = build_layer(g, "Conv2D", "conv", "filters=12 kernel_size=3 padding=same", 1, &x);
+    a = build_layer(g, "DepthToSpace", "space", "block_size=2", 1, &a);
+    build_output(g, build_layer(g, "Conv2D", "last", "filters=3 kernel_size=1", 1, &a));
+    struct model *model = model_of(g);
+    Onnx__ModelProto *m = written(model);
+    assert_types(m, "Transpose Conv DepthToSpace Conv Transpose");
+    assert_int_equal(attribute(node_of(m, "DepthToSpace", 0), "blocksize")->i, 2);
+    done(m, model);
+}
+
 /* Zeros before a maximum of what may be negative are not what ONNX Runtime may make its padding. */
 static void zeros_before_maximum(void **state) {
     (void)state;
@@ -374,9 +389,10 @@ static void ends(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        IN_FOLDER(images),        IN_FOLDER(layouts),       IN_FOLDER(zeros_before_maximum),
-        IN_FOLDER(unknown_sizes), IN_FOLDER(external_data), IN_FOLDER(recurrent),
-        IN_FOLDER(ends),
+        IN_FOLDER(images),        IN_FOLDER(layouts),
+        IN_FOLDER(blocks),        IN_FOLDER(zeros_before_maximum),
+        IN_FOLDER(unknown_sizes), IN_FOLDER(external_data),
+        IN_FOLDER(recurrent),     IN_FOLDER(ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
