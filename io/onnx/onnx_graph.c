@@ -182,7 +182,7 @@ static const char *add_constant(struct onnx_graph *g, char *name, int type, int 
     int64_t *dims = onnx_graph_take(g, (size_t)rank + 1, sizeof *dims);
     if (g->error) return "";
     onnx__tensor_proto__init(tensor);
-    memcpy(dims, dim, (size_t)rank * sizeof *dims);
+    for (int i = 0; i < rank; i++) dims[i] = dim[i];
     tensor->n_dims = (size_t)rank;
     tensor->dims = dims;
     tensor->has_data_type = 1;

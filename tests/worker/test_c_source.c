@@ -27,14 +27,17 @@ static void set_name(struct model *model, const char *name) {
     model->graph->name = strdup(name);
 }
 
-/* Compiles all C files of the test's folder into one library, which it opens. */
+/* Compiles all C files of the test's folder into one library, which it opens. Each has a name of its own: one
+ * that is open stays open. */
 static void *compile(const char *flags) {
-    char command[2048];
+    static int number;
+    char command[2048], name[32];
+    snprintf(name, sizeof name, "all_%d.so", number++);
     snprintf(command, sizeof command,
-             "cd '%s' && '%s' -std=c99 -Wall -Wextra -Werror %s %s -fPIC -shared -o all.so *.c -lm",
-             in_folder(""), GODWIT_C_COMPILER, GODWIT_C_FLAGS, flags);
+             "cd '%s' && '%s' -std=c99 -Wall -Wextra -Werror %s %s -fPIC -shared -o %s *.c -lm",
+             in_folder(""), GODWIT_C_COMPILER, GODWIT_C_FLAGS, flags, name);
     assert_int_equal(system(command), 0);
-    void *library = dlopen(in_folder("all.so"), RTLD_NOW | RTLD_LOCAL);
+    void *library = dlopen(in_folder(name), RTLD_NOW | RTLD_LOCAL);
     if (!library) fail_msg("%s", dlerror());
     return library;
 }
