@@ -35,7 +35,8 @@ static status run(const struct session *session, const void *parsed) {
         return status_fail(STATUS_USAGE, "%s: import writes .h5; godwit export writes other formats",
                            options->destination);
     status_drop(&error); /* any other name will do */
-    return transfer_model(&options->model, exporter, options->destination, session->log, stdout);
+    return transfer_model(&options->model, NULL, exporter, &(struct export_options){0}, options->destination,
+                          session->log, stdout);
 }
 
 static const struct argp argp = {

@@ -1,17 +1,35 @@
 #include "io/export.h"
 
+#include "io/c_source/c_source.h"
 #include "io/onnx/onnx.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
-static status write_h5(const char *path, const struct model *model) {
+/* Only C has weights beside it. */
+static status refuse_beside(const struct export_options *options) {
+    if (!options->weights_beside) return SUCCESS;
+    return status_fail(STATUS_USAGE, "--weights-beside is for C (.c) only");
+}
+
+static status write_h5(const char *path, const struct model *model, const struct export_options *options) {
+    STATUS_TRY(refuse_beside(options));
     return keras_write(path, model->graph, model->params, model->preprocessing);
 }
 
-static status write_keras(const char *path, const struct model *model) {
+static status write_keras(const char *path, const struct model *model, const struct export_options *options) {
+    STATUS_TRY(refuse_beside(options));
     return keras_write_archive(path, model->graph, model->params, model->preprocessing);
+}
+
+static status write_onnx(const char *path, const struct model *model, const struct export_options *options) {
+    STATUS_TRY(refuse_beside(options));
+    return onnx_write(path, model);
+}
+
+static status write_c(const char *path, const struct model *model, const struct export_options *options) {
+    return c_source_write(path, model, options->weights_beside);
 }
 
 static status only_keras3(const struct graph *graph, const char **text) {
@@ -23,7 +41,8 @@ static status only_keras3(const struct graph *graph, const char **text) {
 static const struct exporter exporters[] = {
     {"h5", ".h5|.hdf5", "whole-model HDF5", write_h5, keras_readers},
     {"keras", ".keras", "a Keras archive", write_keras, only_keras3},
-    {"onnx", ".onnx", "ONNX (opset 17)", onnx_write, onnx_readers},
+    {"onnx", ".onnx", "ONNX (opset 17)", write_onnx, onnx_readers},
+    {"c", ".c", "C99 source", write_c, c_source_readers},
 };
 #define NEXPORTERS (sizeof exporters / sizeof exporters[0])
 

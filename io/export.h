@@ -4,12 +4,16 @@
 
 #include "io/model.h"
 
+struct export_options {
+    bool weights_beside; /* C: weights in a file of their own */
+};
+
 struct exporter {
     const char *name;        /* of --format: "h5" */
     const char *extensions;  /* of files: ".h5|.hdf5" */
     const char *description; /* "whole-model HDF5" */
     /* Writes the model, complete or absent. */
-    status (*write)(const char *path, const struct model *model);
+    status (*write)(const char *path, const struct model *model, const struct export_options *options);
     /* Who loads what write() writes and computes the same: "Keras 2 and Keras 3"; static. */
     status (*readers)(const struct graph *graph, const char **text);
 };

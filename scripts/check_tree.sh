@@ -29,14 +29,14 @@ sources() { # sources FOLDER [find's conditions]
     forbid "of coordinator/, only main* may include worker/" '#include "worker/' \
         $(sources coordinator -not -name 'main*')
 
-    forbid "cJSON and HDF5 are used in io/ only" '#include <(cjson/|hdf5)' $(sources shared) $(sources worker) \
+    forbid "cJSON, HDF5 and protobuf-c are used in io/ only" '#include <(cjson/|hdf5|protobuf-c|onnx[.]pb-c)' $(sources shared) $(sources worker) \
         $(sources coordinator)
     forbid "oneDNN and BLAS are used in worker/ only" '#include <(oneapi/|dnnl|cblas|lapacke|openblas)' \
         $(sources shared) $(sources io) $(sources coordinator)
     forbid "mpi.h is included by shared/comm*, io/ and coordinator/main* only" '#include <mpi\.h>' \
         $(sources shared -not -name 'comm*') $(sources worker) $(sources coordinator -not -name 'main*')
     forbid "libraries' headers are included by .c files only" \
-        '#include <(cjson/|hdf5|oneapi/|cblas|lapacke|png|jpeglib|zlib|zip[.]|openssl/|stb/)' \
+        '#include <(cjson/|hdf5|oneapi/|cblas|lapacke|png|jpeglib|zlib|zip[.]|openssl/|stb/|protobuf-c|onnx[.]pb-c)' \
         $(find shared io worker coordinator -name '*.h')
 
     forbid "only coordinator/ and the log print (and layer_attr before it aborts)" '(^|[^a-z_])(printf|puts|putchar|perror) *\(|fprintf *\(std(out|err)' \

@@ -69,6 +69,10 @@ status onnx_refuse_unknown(const struct onnx_export *e, const struct op *op) STA
 /* An activation function of a value; "linear" gives the value itself. */
 const char *onnx_function(struct onnx_graph *g, const struct activation_function *f, const char *x);
 
+/* If the reshape begins what is one operator, DepthToSpace or SpaceToDepth, puts that into the graph, sets
+ * the outputs of all of it and returns true. */
+bool onnx_emit_blocks(struct onnx_export *e, const struct op *op);
+
 /* Each puts an operation into the graph and sets its output's name. */
 typedef status onnx_emit(struct onnx_export *e, const struct op *op);
 onnx_emit onnx_emit_conv, onnx_emit_conv_transpose, onnx_emit_pool, onnx_emit_resize;   /* emit_window.c */

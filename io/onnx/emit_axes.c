@@ -129,6 +129,7 @@ static enum layout reshape_layout(const struct onnx_export *e, const struct op *
 }
 
 status onnx_emit_reshape(struct onnx_export *e, const struct op *op) {
+    if (onnx_emit_blocks(e, op)) return SUCCESS;
     const enum layout layout = reshape_layout(e, op);
     const struct shape in = onnx_layout_shape(onnx_shape(e, op->in[0]), layout);
     const struct shape out = onnx_layout_shape(onnx_shape(e, op->out), layout);

@@ -70,7 +70,7 @@ static status emit(struct onnx_export *e, const struct op *op) {
     case OP_DROPOUT:
         return onnx_emit_identity(e, op);
     }
-    return onnx_refuse(e, op, "it");
+    return status_fail(STATUS_INTERNAL, "an operation of kind %d is not known", (int)op->kind);
 }
 
 static const char *end_name(const struct graph *graph, const struct edge *edge) {

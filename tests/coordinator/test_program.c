@@ -216,7 +216,7 @@ static void test_import_and_export(void **state) {
             }
             assert_int_equal(run(container ? "" : "mpirun -n 2", arguments), 0);
             assert_int_equal(lines(out), 1);
-            assert_non_null(strstr(out, "Keras 3 load"));
+            assert_non_null(strstr(out, "Keras 3\n"));
             computes_the_same(dst, name);
             snprintf(arguments, sizeof arguments, "export %s %s", dst, archive);
             assert_int_equal(run("", arguments), 0);
@@ -236,6 +236,34 @@ static void test_import_and_export(void **state) {
     assert_int_equal(rmdir(folder), 0); /* nothing was left there */
 }
 
+/* What the exporters make of it is tested on its own. */
+static void test_export_for_other_programs(void **state) {
+    (void)state;
+    const char *model = GODWIT_SOURCE_DIR "/configs/models/fashion_source.h5";
+    char folder[] = "/tmp/godwit-export-XXXXXX", arguments[1024], path[64];
+    static const char *const files[] = {"model.onnx", "model.c", "model.weights"};
+    assert_non_null(mkdtemp(folder));
+    snprintf(arguments, sizeof arguments, "export %s %s/model.onnx --shape 28,28,1", model, folder);
+    assert_int_equal(run("", arguments), 0);
+    assert_non_null(strstr(out, "298410 parameters"));
+    snprintf(arguments, sizeof arguments, "export %s %s/model.c --weights-beside", model, folder);
+    assert_int_equal(run("mpirun -n 2", arguments), 0);
+    assert_int_equal(lines(out), 1);
+    snprintf(arguments, sizeof arguments, "export %s %s/model.keras --weights-beside", model, folder);
+    fails_after(2, arguments, 2, "--weights-beside");
+    snprintf(arguments, sizeof arguments, "export %s %s/model.c --shape 28,28", model, folder);
+    fails_after(1, arguments, 65, "takes (?, 28, 28, 1)");
+    snprintf(arguments, sizeof arguments, "export %s %s/model.c --shape 28,x", model, folder);
+    fails(arguments, 2, "28,x");
+    snprintf(arguments, sizeof arguments, "export %s %s/model.c --shape 28,28,1 --shape 2", model, folder);
+    fails_after(1, arguments, 2, "has 1 inputs");
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        assert_int_equal(unlink(path), 0);
+    }
+    assert_int_equal(rmdir(folder), 0); /* nothing else was left there */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_help),
@@ -245,6 +273,7 @@ int main(void) {
         cmocka_unit_test(test_inspect_lists_all),
         cmocka_unit_test(test_evaluate_golden),
         cmocka_unit_test(test_import_and_export),
+        cmocka_unit_test(test_export_for_other_programs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

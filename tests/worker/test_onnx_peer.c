@@ -53,12 +53,13 @@ static void jobs_begin(struct jobs *jobs) {
     assert_non_null(jobs->list);
 }
 
-/* Writes the model and its inputs; the outputs y are moved (NULL then). */
-static void jobs_add(struct jobs *jobs, const char *name, const struct model *model, struct tensor *const *x,
-                     struct tensor **y) {
+/* Writes the model, with constants of more than `inline_max` bytes in a file of their own, and its inputs;
+ * the outputs y are moved (NULL then). */
+static void jobs_add(struct jobs *jobs, const char *name, const struct model *model, int64_t inline_max,
+                     struct tensor *const *x, struct tensor **y) {
     char path[1024];
     snprintf(path, sizeof path, "%s/%d.onnx", in_folder(""), jobs->n);
-    status error = onnx_write(path, model);
+    status error = onnx_write_parts(path, model, inline_max);
     if (error) {
         failed(jobs, name, status_message(error));
         status_drop(&error);
@@ -170,7 +171,7 @@ static void all_cases(void **state) {
         while (layer_cases_next(cases, &one)) {
             struct model *model = NULL;
             assert_null(layer_case_read(&one, in_folder("model"), &model));
-            jobs_add(&jobs, one.name, model, one.x, one.y);
+            jobs_add(&jobs, one.name, model, INT64_MAX, one.x, one.y);
             model_destroy(&model);
         }
         layer_cases_close(cases);
@@ -232,7 +233,7 @@ static void whole_models(void **state) {
         assert_success(model_read(path, &options, &model));
         if (known[i].golden) assert_success(golden_read(values, model->graph, &golden));
         else own_golden(model, &golden);
-        jobs_add(&jobs, known[i].model, model, golden->x, golden->y);
+        jobs_add(&jobs, known[i].model, model, known[i].own ? 0 : INT64_MAX, golden->x, golden->y);
         golden_destroy(&golden);
         model_destroy(&model);
         n++;
