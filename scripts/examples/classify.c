@@ -15,8 +15,8 @@ static unsigned char *read_pgm(const char *path, int *height, int *width) {
     unsigned char *pixels = NULL;
     int levels;
     if (!file) return NULL;
-    if (fscanf(file, "P5 %d %d %d", width, height, &levels) == 3 && levels == 255 && *width > 0 && *height > 0 &&
-        *width <= SIDE_MAX && *height <= SIDE_MAX) {
+    if (fscanf(file, "P5 %d %d %d", width, height, &levels) == 3 && levels == 255 && *width > 0 &&
+        *height > 0 && *width <= SIDE_MAX && *height <= SIDE_MAX) {
         size_t n = (size_t)*width * (size_t)*height;
         fgetc(file); /* one white space */
         pixels = malloc(n);

@@ -12,15 +12,17 @@ troff() {
     function escape(text) {
         gsub(/\\/, "\\e", text)
         gsub(/-/, "\\-", text)
-        if (text ~ /^[.'"'"']/) text = "\\\\&" text
+        if (text ~ /^[.'"'"']/) text = "\\&" text
         return text
     }
-    /^ *$/ { print ".PP"; tagged = 0; next }
+    /^ *$/ { print ".PP"; tagged = usage = 0; next }
     /^Usage: / || /^  or: / || /^       (mpirun|godwit) / {
         sub(/^ *(Usage|or): */, ""); sub(/^ +/, "")
         print ".br\n.B " escape($0)
+        usage = 1
         next
     }
+    usage { print ".PP"; usage = 0 }
     /^[A-Z][A-Za-z ]*:$/ { sub(/:$/, ""); print ".SS " $0; next }
     match($0, /^ +[^ ]/) && tagged && RLENGTH > 16 { sub(/^ +/, ""); print escape($0); next }
     /^ +[^ ].*  +[^ ]/ || /^ +-/ {

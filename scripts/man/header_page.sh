@@ -20,7 +20,7 @@ awk '
 function escape(text) {
     gsub(/\\/, "\\e", text)
     gsub(/-/, "\\-", text)
-    if (text ~ /^[.'"'"']/) text = "\\\\&" text
+    if (text ~ /^[.'"'"']/) text = "\\&" text
     return text
 }
 # A comment: text, in which lines indented by four are examples.

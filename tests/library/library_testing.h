@@ -57,6 +57,19 @@ static inline void write_ends(const char *path) {
     model_destroy(&model);
 }
 
+/* The larger of each two columns of images of any size with two channels: width is halved, height is not. */
+static inline void write_pairs(const char *path) {
+    struct graph *graph = NULL;
+    struct model *model = NULL;
+    build_ok(graph_create("pairs", &graph));
+    int x = build_input(graph, "x", "?,?,?,2");
+    build_output(graph, build_layer(graph, "MaxPooling2D", "max", "pool_size=1,2 strides=1,2", 1, &x));
+    build_ok(graph_infer(graph));
+    build_ok(model_create(graph, &model));
+    build_ok(model_write(path, model));
+    model_destroy(&model);
+}
+
 static inline godwit_model *opened(const char *name, const godwit_options *options) {
     godwit_model *model = NULL;
     godwit_error error = {0};

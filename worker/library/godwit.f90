@@ -21,8 +21,9 @@ module godwit
   implicit none
   private
 
-  public :: godwit_model, godwit_version, godwit_open, godwit_close, godwit_is_open, godwit_run, godwit_prepare
-  public :: godwit_run_image, godwit_input_count, godwit_output_count, godwit_input_name, godwit_output_name
+  public :: godwit_model, godwit_version, godwit_open, godwit_close, godwit_is_open, godwit_run, godwit_run_several
+  public :: godwit_prepare, godwit_run_image, godwit_input_count, godwit_output_count, godwit_input_name
+  public :: godwit_output_name
   public :: godwit_input_shape, godwit_output_shape, godwit_label_count, godwit_label, godwit_preprocessing
   public :: c_float, c_int8_t
 
@@ -54,15 +55,6 @@ module godwit
     integer(c_int) :: threads, batch
     integer(c_size_t) :: memory
   end type options_c
-
-  !> Runs a model on n samples. A model with one input and one output takes arrays of any rank, of which the
-  !> last index is the sample; `shape` is needed for inputs of unknown sizes: the input's shape without the
-  !> samples. A model with several takes their addresses (c_loc) in the order of the model, each of a
-  !> contiguous array as above; `shapes` (RANK, inputs) has the shapes of all, one a column, filled up with
-  !> zeros.
-  interface godwit_run
-    module procedure run_one, run_several
-  end interface godwit_run
 
   interface
     function c_version() bind(c, name="godwit_version") result(text)
@@ -321,7 +313,9 @@ contains
     call report(code, error, stat, errmsg)
   end function godwit_output_shape
 
-  subroutine run_one(model, n, input, output, shape, stat, errmsg)
+  !> Runs a model with one input and one output on n samples: arrays of any rank, of which the last index is the
+  !> sample. `shape` is needed for inputs of unknown sizes: the input's shape without the samples.
+  subroutine godwit_run(model, n, input, output, shape, stat, errmsg)
     type(godwit_model), intent(in) :: model
     integer, intent(in) :: n
     real(c_float), intent(in), target :: input(*)
@@ -341,9 +335,11 @@ contains
       code = c_run(model%handle, int(n, c_int64_t), inputs, outputs, error)
     end if
     call report(code, error, stat, errmsg)
-  end subroutine run_one
+  end subroutine godwit_run
 
-  subroutine run_several(model, n, inputs, outputs, shapes, stat, errmsg)
+  !> The same for a model with several: their addresses (c_loc) in the order of the model, each of a contiguous
+  !> array as above. `shapes` (rank, inputs) has the shapes of all, one a column, filled up with zeros.
+  subroutine godwit_run_several(model, n, inputs, outputs, shapes, stat, errmsg)
     type(godwit_model), intent(in) :: model
     integer, intent(in) :: n
     type(c_ptr), intent(in) :: inputs(:), outputs(:)
@@ -369,7 +365,7 @@ contains
       code = c_run(model%handle, int(n, c_int64_t), inputs, outputs, error)
     end if
     call report(code, error, stat, errmsg)
-  end subroutine run_several
+  end subroutine godwit_run_several
 
   !> Compiles what a run of n samples needs. `shape` as for godwit_run, for a model with one input.
   subroutine godwit_prepare(model, n, shape, stat, errmsg)

@@ -2,10 +2,10 @@
  *
  *     godwit_model *model;
  *     godwit_error error;
- *     if (godwit_open("fashion.h5", NULL, &model, &error)) { fprintf(stderr, "%s\n", error.message); ... }
+ *     if (godwit_open("fashion.h5", NULL, &model, &error)) give_up(error.message);
  *     const float *inputs[] = {images};    // (n, 28, 28, 1)
  *     float *outputs[] = {scores};         // (n, 10)
- *     if (godwit_run(model, n, inputs, outputs, &error)) ...
+ *     if (godwit_run(model, n, inputs, outputs, &error)) give_up(error.message);
  *     godwit_close(model);
  *
  * Values are float32, dense, row-major, channels last, as in Keras; the first axis is the samples, of which a
