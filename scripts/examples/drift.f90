@@ -47,6 +47,7 @@ program drift
   end do
   write (*, "(4a)") "the first one is: ", godwit_label(model, maxloc(scores(:, 1), dim=1))
   call godwit_close(model)
+  deallocate (pixels, labels, field, scores)
 
 contains
 

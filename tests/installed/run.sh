@@ -85,6 +85,38 @@ if has make && has pkg-config; then
     folders="$folders $folder/make"
 fi
 
+# What docs/library.md shows, word for word.
+document="$prefix/share/doc/Godwit/docs/library.md"
+mkdir "$folder/shown"
+ln -s "$model" "$folder/shown/fashion.h5"
+block() { # language: the first program of docs/library.md in it
+    awk -v "first=\`\`\`$1" '$0 == first && !done { on = 1; next } /^```/ { if (on) done = 1; on = 0 } on' "$document"
+}
+try() { # what compiler source flags...
+    what="$1"
+    shift
+    "$@" -o "$folder/shown/program" >"$folder/log" 2>&1 || {
+        cat "$folder/log"
+        fail "the $what program of docs/library.md cannot be built"
+    }
+    said="$(cd "$folder/shown" && ./program)" || fail "the $what program of docs/library.md fails"
+    case "$said" in
+    "T-shirt/top: "*0.*) ;;
+    *) fail "the $what program of docs/library.md says: $said" ;;
+    esac
+}
+if has pkg-config && has cc; then
+    block c >"$folder/shown/program.c"
+    rpath="-Wl,-rpath,$lib"
+    # shellcheck disable=SC2046
+    try C cc -std=c99 -Wall -Wextra -Werror $flags "$folder/shown/program.c" $(pkg-config --cflags --libs godwit) "$rpath"
+    block fortran >"$folder/shown/program.f90"
+    # shellcheck disable=SC2046
+    if [ -f "$lib/pkgconfig/godwit-fortran.pc" ] && has gfortran; then
+        try Fortran gfortran -Wall $flags "$folder/shown/program.f90" $(pkg-config --cflags --libs godwit-fortran) "$rpath"
+    fi
+fi
+
 # Fashion-MNIST's own labels of the first test images.
 if [ ! -f "$images/t10k-images-idx3-ubyte.gz" ]; then
     echo "installed: no $images: the examples are built, not run"
