@@ -132,7 +132,8 @@ GODWIT_API int godwit_prepare(godwit_model *model, int64_t samples, const godwit
  * if there is no such class. */
 GODWIT_API int godwit_label_count(const godwit_model *model);
 GODWIT_API const char *godwit_label(const godwit_model *model, int label);
-/* How pixels become inputs: pixel * scale + offset. Nonzero if the model's file says it; else 1/255 and 0. */
+/* How pixels become inputs: pixel * scale + offset. Nonzero if the model's file says it; else 1/255 and 0.
+ * The functions below do all that the file says. */
 GODWIT_API int godwit_preprocessing(const godwit_model *model, double *scale, double *offset);
 
 /* An image of 8-bit pixels (height, width, channels), 1 channel (grey) or 3 (RGB), as one sample for a model
