@@ -205,6 +205,24 @@ static void pieces(void **state) {
     model_destroy(&model);
 }
 
+/* Enough samples are shared out: each thread has an exec of its own, and few are not. */
+static void sharing(void **state) {
+    (void)state;
+    struct model *model = dense();
+    build_ok(engine_find(NULL, &counted));
+    const struct predictor_options options = {.engine = &counting, .threads = 3};
+    struct predictor *predictor = predictor_of(&options, model);
+    compiled_since();
+    build_ok(predictor_prepare(predictor, 50001, &SHAPE(1, DENSE_IN)));
+    assert_int_equal(compiled_since(), 3 + 2); /* 781 times 64; 16, 1 */
+    check_dense(predictor, 50001);
+    assert_int_equal(compiled_since(), 0);
+    build_ok(predictor_prepare(predictor, 128, &SHAPE(1, DENSE_IN)));
+    assert_int_equal(compiled_since(), 0);
+    predictor_destroy(&predictor);
+    model_destroy(&model);
+}
+
 /* Little memory: pieces of two sizes, of which the last is filled up; one exec at most is kept. */
 static void little_memory(void **state) {
     (void)state;
@@ -341,8 +359,9 @@ static void bad_value(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(samples), cmocka_unit_test(pieces),  cmocka_unit_test(little_memory),
-        cmocka_unit_test(shapes),  cmocka_unit_test(threads), cmocka_unit_test(bad_value),
+        cmocka_unit_test(samples),       cmocka_unit_test(pieces), cmocka_unit_test(sharing),
+        cmocka_unit_test(little_memory), cmocka_unit_test(shapes), cmocka_unit_test(threads),
+        cmocka_unit_test(bad_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
