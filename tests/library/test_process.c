@@ -8,6 +8,7 @@
 #include "library_testing.h"
 
 #include <cblas.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <fenv.h>
 #include <hdf5.h>
@@ -16,6 +17,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -175,7 +177,60 @@ static void stays_as_it_was(void **state) {
     folder_remove(folder);
 }
 
+static void reap_all(int number) {
+    (void)number;
+    int kept = errno;
+    while (waitpid(-1, NULL, WNOHANG) > 0) {
+    }
+    errno = kept;
+}
+
+/* Programs that do not wait for children, and those that take every child's end. */
+static void children(void **state) {
+    (void)state;
+    void (*handlers[])(int) = {SIG_IGN, reap_all};
+    for (int i = 0; i < 2; i++) {
+        struct sigaction action = {.sa_handler = handlers[i]}, before;
+        sigaction(SIGCHLD, &action, &before);
+        for (int k = 0; k < 5; k++) godwit_close(opened(FASHION, NULL));
+        godwit_model *none;
+        REFUSED(godwit_open(GODWIT_SOURCE_DIR "/README.md", NULL, &none, &error), GODWIT_DATA, "README.md");
+        sigaction(SIGCHLD, &before, NULL);
+    }
+}
+
+/* In a language that writes 0,5: numbers of a model are read as they are written there. */
+static void languages(void **state) {
+    (void)state;
+    char folder[64], path[160];
+    double scale, offset;
+    folder_make(folder);
+    snprintf(path, sizeof path, "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 >%s/said 2>&1", folder, folder);
+    bool there = system(path) == 0;
+    setenv("LOCPATH", folder, 1);
+    there = there && setlocale(LC_ALL, "de_DE.UTF-8");
+    if (there) {
+        snprintf(path, sizeof path, "%s/means.h5", folder);
+        setlocale(LC_ALL, "C");
+        write_means(path, 4, "{\"scale\": 0.25, \"offset\": -1.5}");
+        assert_non_null(setlocale(LC_ALL, "de_DE.UTF-8"));
+        godwit_model *model = opened(path, NULL);
+        char text[8];
+        snprintf(text, sizeof text, "%.1f", 0.5);
+        assert_string_equal(text, "0,5"); /* still the program's */
+        assert_true(godwit_preprocessing(model, &scale, &offset));
+        assert_true(scale == 0.25 && offset == -1.5);
+        godwit_close(model);
+    } else {
+        print_message("[   SKIP   ] no German locale can be made\n");
+    }
+    setlocale(LC_ALL, "C");
+    unsetenv("LOCPATH");
+    folder_remove(folder);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(stays_as_it_was)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(stays_as_it_was), cmocka_unit_test(children),
+                                       cmocka_unit_test(languages)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include "io/registry.h"
 #include "worker/blas_threads.h"
 
+#include <locale.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,7 @@ static status take_options(const godwit_options *given, godwit_options *options)
     return SUCCESS;
 }
 
-static status read_model(const char *name, const godwit_options *options, struct model **model) {
+static status read_locked(const char *name, const godwit_options *options, struct model **model) {
     const struct keras_options keras = {.topology = options->topology, .aliases = options->aliases};
     struct hdf5_host host;
     char *path = NULL;
@@ -57,6 +58,18 @@ static status read_model(const char *name, const godwit_options *options, struct
     hdf5_host_restore(&host);
     pthread_mutex_unlock(&hdf5_lock);
     free(path);
+    return error;
+}
+
+/* With numbers written as in C, whatever the program's locale: in this thread only. */
+static status read_model(const char *name, const godwit_options *options, godwit_model *m) {
+    locale_t numbers = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (!numbers) return status_no_memory("a locale", 0);
+    locale_t before = uselocale(numbers);
+    status error = read_locked(name, options, &m->model);
+    if (!error) error = preprocessing_parse(m->model->preprocessing, &m->preprocessing);
+    uselocale(before);
+    freelocale(numbers);
     return error;
 }
 
@@ -88,9 +101,8 @@ static status open_model(const char *name, const godwit_options *given, godwit_m
     predictor.threads = options.threads ? options.threads : default_threads();
     predictor.batch = options.batch;
     predictor.nbytes = options.memory;
-    STATUS_TRY(read_model(name, &options, &m->model));
+    STATUS_TRY(read_model(name, &options, m));
     STATUS_TRY(take_inputs(m));
-    STATUS_TRY(preprocessing_parse(m->model->preprocessing, &m->preprocessing));
     STATUS_TRY(predictor_create(&predictor, m->model, &m->predictor));
     return try_engine(m);
 }
