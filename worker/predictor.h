@@ -56,7 +56,8 @@ status predictor_prepare(struct predictor *predictor, int64_t samples,
                          const struct shape *input) STATUS_MUST_USE;
 
 /* Computes y[i] (samples, ...), i < noutputs, of x[i] (samples, ...), i < ninputs, float32 each. `input`: as
- * above. No samples: nothing is done. Allocates nothing if it has run so before and the execs are there.
+ * above. No samples: nothing is done. If it has run so before and the execs are there, nothing is
+ * allocated but by the engine (oneDNN does).
  * Errors: DATA (shapes; a value that the model cannot take), UNSUPPORTED (the engine), MEMORY; what is in y
  * is undefined then. */
 status predictor_run(struct predictor *predictor, int64_t samples, const struct shape *input,

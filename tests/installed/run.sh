@@ -6,7 +6,6 @@ set -eu
 build="$1"
 shift
 flags="$*"
-source="$(cd "$(dirname "$0")/../.." && pwd)"
 images=/usr/share/datasets/fashion-mnist
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
@@ -44,8 +43,10 @@ done
 for option in $("$prefix/bin/run_inference" --help | grep -oE '^ +(-., )?--[a-z-]+' | grep -oE -- '--[a-z-]+'); do
     sed 's/\\-/-/g' "$man1/run_inference.1" | grep -qe "$option" || fail "run_inference(1) does not have $option"
 done
-for function in $(grep -oE 'godwit_[a-z_]+\(' "$prefix/include/godwit.h" | sort -u); do
-    grep -qF "$function" "$man3/godwit.3" || fail "godwit(3) does not have $function"
+functions="$(grep -oE 'godwit_[a-z_]+\(' "$prefix/include/godwit.h" | tr -d '(' | sort -u)"
+[ "$(echo "$functions" | wc -l)" -ge 15 ] || fail "godwit.h declares too few functions: $functions"
+for function in $functions; do
+    grep -qF "$function(" "$man3/godwit.3" || fail "godwit(3) does not have $function"
 done
 if has groff; then
     for page in "$man1"/*.1 "$man3"/*.3; do
@@ -58,17 +59,20 @@ fi
 
 shown="$(nm -D --defined-only "$lib/libgodwit.so" | awk '{ print $NF }')"
 others="$(echo "$shown" | grep -v '^godwit_' || true)"
-[ -z "$others" ] || fail "libgodwit.so exports" $others
-for function in $(grep -oE 'godwit_[a-z_]+\(' "$prefix/include/godwit.h" | tr -d '(' | sort -u); do
+[ -z "$others" ] || fail "libgodwit.so exports $others"
+for function in $functions; do
     echo "$shown" | grep -qx "$function" || fail "libgodwit.so does not export $function"
 done
 
 # ---- the examples, by CMake and by pkg-config ----
 
 export PKG_CONFIG_PATH="$lib/pkgconfig"
-cmake -S "$prefix/share/doc/Godwit/examples" -B "$folder/cmake" -DCMAKE_PREFIX_PATH="$prefix" \
-    -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS="$flags" -DCMAKE_CXX_FLAGS="$flags" -DCMAKE_Fortran_FLAGS="$flags" \
-    >"$folder/log" 2>&1 && cmake --build "$folder/cmake" >>"$folder/log" 2>&1 || {
+by_cmake() {
+    cmake -S "$prefix/share/doc/Godwit/examples" -B "$folder/cmake" -DCMAKE_PREFIX_PATH="$prefix" \
+        -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS="$flags" -DCMAKE_CXX_FLAGS="$flags" -DCMAKE_Fortran_FLAGS="$flags" &&
+        cmake --build "$folder/cmake"
+}
+by_cmake >"$folder/log" 2>&1 || {
     cat "$folder/log"
     fail "the examples cannot be built by CMake"
 }
@@ -77,6 +81,7 @@ if has make && has pkg-config; then
     cp -r "$prefix/share/doc/Godwit/examples" "$folder/make"
     targets="classify throughput"
     if [ -f "$lib/pkgconfig/godwit-fortran.pc" ] && has gfortran; then targets="$targets drift drift-from-source"; fi
+    # shellcheck disable=SC2086
     make -C "$folder/make" CFLAGS="-O2 -Wall -Wextra -pedantic -Werror $flags" FFLAGS="-O2 -Wall -Wextra $flags" \
         CXXFLAGS="-O2 -Wall -Wextra -pedantic -Werror $flags" $targets >"$folder/log" 2>&1 || {
         cat "$folder/log"
@@ -108,10 +113,10 @@ try() { # what compiler source flags...
 if has pkg-config && has cc; then
     block c >"$folder/shown/program.c"
     rpath="-Wl,-rpath,$lib"
-    # shellcheck disable=SC2046
+    # shellcheck disable=SC2046,SC2086
     try C cc -std=c99 -Wall -Wextra -Werror $flags "$folder/shown/program.c" $(pkg-config --cflags --libs godwit) "$rpath"
     block fortran >"$folder/shown/program.f90"
-    # shellcheck disable=SC2046
+    # shellcheck disable=SC2046,SC2086
     if [ -f "$lib/pkgconfig/godwit-fortran.pc" ] && has gfortran; then
         try Fortran gfortran -Wall $flags "$folder/shown/program.f90" $(pkg-config --cflags --libs godwit-fortran) "$rpath"
     fi

@@ -16,6 +16,9 @@
  * after which nobody may use the model. What a call allocates and compiles for itself is kept for the next
  * one, within the bytes that the options say.
  *
+ * In a child that the program forks after a run, a model can be run if `threads` is 1: OpenMP's threads do
+ * not survive a fork.
+ *
  * What the library does to its process: it prints nothing, never ends the process, handles no signals, and
  * leaves the locale, the environment, affinity, and the settings of OpenMP, HDF5 and OpenBLAS as it finds
  * them. Opening a model starts a child process which reads the file, so that a damaged or hostile one does no
