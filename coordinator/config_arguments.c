@@ -114,3 +114,14 @@ struct keras_options config_keras_options(const struct config *config) {
     return (struct keras_options){.topology = *source->topology ? source->topology : NULL,
                                   .aliases = *source->aliases ? source->aliases : NULL};
 }
+
+status config_of_data(const char *spec, struct config **config) {
+    size_t length = strlen(spec);
+    if (length > 5 && !strcmp(spec + length - 5, ".json")) return config_read(spec, config);
+    STATUS_TRY(config_parse("{}", "--data", config));
+    free((*config)->data.path);
+    (*config)->data.path = strdup(spec);
+    if ((*config)->data.path) return SUCCESS;
+    config_destroy(config);
+    return status_no_memory("a path", length);
+}

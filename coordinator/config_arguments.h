@@ -34,6 +34,10 @@ status config_load(const struct comm *world, const struct config_arguments *argu
 /* USAGE error naming them if the configuration has several targets, for what does one only. */
 status config_require_one_target(const struct config *config) STATUS_MUST_USE;
 
+/* The configuration behind the argument --data: a configuration file (.json), or the defaults with this as
+ * path of the data set. Not collective. Errors: IO, USAGE. */
+status config_of_data(const char *spec, struct config **config) STATUS_MUST_USE;
+
 /* How to open the source that a configuration names; texts are borrowed. */
 struct keras_options config_keras_options(const struct config *config);
 

@@ -12,6 +12,7 @@
     X(train)                                                                                                 \
     X(plan)                                                                                                  \
     X(migrate)                                                                                               \
+    X(calibrate)                                                                                             \
     X(evaluate)                                                                                              \
     X(verify)
 

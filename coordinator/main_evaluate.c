@@ -1,5 +1,6 @@
 /* godwit evaluate MODEL: loss, accuracy and latency on a data set, or agreement with a golden pair. */
 #include "coordinator/command.h"
+#include "coordinator/config_arguments.h"
 #include "coordinator/main_commands.h"
 #include "coordinator/main_golden.h"
 #include "coordinator/model_arguments.h"
@@ -7,6 +8,7 @@
 #include "io/dataset.h"
 #include "io/model.h"
 #include "worker/evaluate.h"
+#include "worker/precision.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +18,7 @@
 
 struct options {
     struct model_arguments model;
-    const char *data, *golden, *engine;
+    const char *data, *golden, *engine, *precision;
     double tolerance;
     bool json;
 };
@@ -31,6 +33,8 @@ static const struct argp_option argp_options[] = {
     {"tolerance", 't', "T", 0,
      "With --golden: the largest difference allowed, as a part of max|y| (default 1e-4)", 0},
     {"engine", 'e', "NAME", 0, "What computes: auto (default), onednn, openblas; with --golden also all", 0},
+    {"precision", 'p', "NAME", 0,
+     "With --data: auto (default: what the model says, where that is faster), float32, bfloat16, int8", 0},
     {"json", 'j', NULL, 0, "Print JSON, for programs", 0},
     {0},
 };
@@ -53,12 +57,19 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case 'e':
         options->engine = arg;
         return 0;
+    case 'p':
+        if (!precision_is_name(arg))
+            return command_argument_error(state, "--precision: \"%s\" is not " PRECISION_NAMES, arg);
+        options->precision = arg;
+        return 0;
     case 'j':
         options->json = true;
         return 0;
     case ARGP_KEY_END:
         if (!options->data && !options->golden)
             return command_argument_error(state, "--data or --golden is missing");
+        if (options->golden && options->precision)
+            return command_argument_error(state, "--precision goes with --data; --golden is for float32");
         if (options->data && options->golden)
             return command_argument_error(state, "give --data or --golden, not both");
         return 0;
@@ -67,26 +78,17 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     }
 }
 
-/* The configuration behind --data: a file's, or the defaults with its path. Not collective. */
-static status data_configuration(const char *spec, struct config **config) {
-    size_t length = strlen(spec);
-    if (length > 5 && !strcmp(spec + length - 5, ".json")) return config_read(spec, config);
-    STATUS_TRY(config_parse("{}", "--data", config));
-    free((*config)->data.path);
-    (*config)->data.path = strdup(spec);
-    if ((*config)->data.path) return SUCCESS;
-    config_destroy(config);
-    return status_no_memory("a path", length);
-}
-
-static void print(const struct options *o, const struct evaluation *e, double latency) {
+static void print(const struct options *o, enum precision precision, const struct evaluation *e,
+                  double latency) {
     if (o->json)
         printf("{\"samples\": %lld, \"correct\": %lld, \"accuracy\": %.9g, \"loss\": %.9g, \"latency_ms\": "
-               "%.6g}\n",
-               (long long)e->samples, (long long)e->correct, e->accuracy, e->loss, 1e3 * latency);
+               "%.6g, \"precision\": \"%s\"}\n",
+               (long long)e->samples, (long long)e->correct, e->accuracy, e->loss, 1e3 * latency,
+               precision_name(precision));
     else
-        printf("accuracy %.2f %% (%lld of %lld), loss %.4f, latency of one sample %.3f ms\n",
-               100 * e->accuracy, (long long)e->correct, (long long)e->samples, e->loss, 1e3 * latency);
+        printf("accuracy %.2f %% (%lld of %lld), loss %.4f, latency of one sample %.3f ms%s%s\n",
+               100 * e->accuracy, (long long)e->correct, (long long)e->samples, e->loss, 1e3 * latency,
+               precision ? ", in " : "", precision ? precision_name(precision) : "");
 }
 
 /* Not collective. */
@@ -119,25 +121,30 @@ static status evaluate_data(const struct session *session, const struct options 
     struct shape input = {0};
     int64_t classes = 0;
     struct evaluation e = {0};
+    struct quantization quantization = {0};
     double latency = 0;
     status error = engine_find(o->engine, &machine.engine);
-    if (!error) error = data_configuration(o->data, &config);
+    if (!error) error = config_of_data(o->data, &config);
     if (!error) error = model_arguments_resolve(&o->model, &path);
     if (!error) error = model_read(path, &o->model.keras, &model);
     if (!error) error = model_input(model, &input);
     if (!error) error = model_classes(model, &classes);
     if (!error) error = model_logits(model, &logits);
+    if (!error) error = precision_choose(o->precision, model, machine.engine, &quantization);
     error = comm_agree(session->world, error);
     if (!error)
         error = dataset_open(&config->data, &input, classes, (uint64_t)config->seed, session->node, &data);
     error = comm_agree(session->world, error);
     if (!error && dataset_size(data, DATASET_TEST) == 0)
         error = status_fail(STATUS_DATA, "\"%s\" has no test part to evaluate on", config->data.path);
+    machine.precision = quantization.precision;
+    machine.range = quantization.range;
     if (!error) error = evaluate(&machine, logits, model->params, data, DATASET_TEST, &e);
     if (!error && comm_is_root(session->world)) {
         error = measure_latency(&machine, model->ops, model->params, 1, LATENCY_SECONDS, &latency);
-        if (!error) print(o, &e, latency);
+        if (!error) print(o, machine.precision, &e, latency);
     }
+    quantization_clear(&quantization);
     dataset_close(&data);
     opgraph_destroy(&logits);
     model_destroy(&model);

@@ -3,12 +3,16 @@
 
 #include "coordinator/main_fine_tune.h"
 #include "coordinator/main_memory.h"
+#include "io/quantization.h"
 #include "worker/agreement.h"
 #include "worker/evaluate.h"
 #include "worker/finish.h"
+#include "worker/ranges.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define LATENCY_SECONDS 0.5
 
@@ -77,11 +81,62 @@ static void report_latency(struct migration_run *m) {
              1e3 * m->report.target.latency_s, within ? "within" : "above", 1e3 * m->latency_limit_s);
 }
 
+/* What the target says of the precision at which it is to be run, from what its kernels are rounded to. */
+static enum precision precision_of(const struct migration_run *m) {
+    const char *rounded = m->job.config->target.precision;
+    if (!rounded) return PRECISION_FLOAT32;
+    return !strcmp(rounded, "bfloat16")   ? PRECISION_BFLOAT16
+           : !strncmp(rounded, "int8", 4) ? PRECISION_INT8
+                                          : PRECISION_FLOAT32;
+}
+
+/* Measures the accuracy of the target as it is to be run. */
+static status accuracy_rounded(struct migration_run *m, const struct quantization *q) {
+    char what[64];
+    double accuracy;
+    struct machine *machine = &m->job.machine;
+    if (q->precision == PRECISION_FLOAT32 || !machine->engine->has(q->precision)) return SUCCESS;
+    snprintf(what, sizeof what, "target, run in %s", precision_name(q->precision));
+    machine->precision = q->precision;
+    machine->range = q->range;
+    status error = accuracy_of(m, m->target_logits, m->target->params, what, &accuracy);
+    machine->precision = PRECISION_FLOAT32;
+    machine->range = NULL;
+    return error;
+}
+
+static status note_precision(struct migration_run *m) {
+    const struct comm *world = m->job.session->world;
+    const struct opgraph *ops = m->target->ops;
+    struct quantization q = {.precision = precision_of(m)};
+    if (q.precision == PRECISION_INT8) {
+        if (!m->calibration || !m->calibration->total) {
+            if (comm_is_root(world))
+                log_line(
+                    m->job.session->log, LOG_WARN,
+                    "without calibration samples it is not known what the target's values lie between, and "
+                    "it is run in float32; \"godwit calibrate\" measures it");
+            return SUCCESS;
+        }
+        STATUS_TRY(comm_agree(
+            world, memory_alloc("ranges", (size_t)ops->nvalues + 1, sizeof *q.range, (void **)&q.range)));
+    }
+    status error = SUCCESS;
+    if (q.range)
+        error = ranges_measure(&m->job.machine, ops, m->target->params, m->calibration->n, m->calibration->x,
+                               q.range);
+    if (!error) error = comm_agree(world, quantization_write(m->target, &q));
+    if (!error) error = accuracy_rounded(m, &q);
+    quantization_clear(&q);
+    return error;
+}
+
 static status publish(struct migration_run *m) {
     char *preprocessing = NULL;
     STATUS_TRY(comm_agree(m->job.session->world, dataset_preprocessing(m->job.data, &preprocessing)));
     free(m->target->preprocessing);
     m->target->preprocessing = preprocessing;
+    STATUS_TRY(note_precision(m));
     return migration_publish(m, &(struct job_result){.model = m->target});
 }
 

@@ -1,5 +1,7 @@
 #include "io/export.h"
 
+#include "io/onnx/onnx.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -21,6 +23,7 @@ static status only_keras3(const struct graph *graph, const char **text) {
 static const struct exporter exporters[] = {
     {"h5", ".h5|.hdf5", "whole-model HDF5", write_h5, keras_readers},
     {"keras", ".keras", "a Keras archive", write_keras, only_keras3},
+    {"onnx", ".onnx", "ONNX (opset 17)", onnx_write, onnx_readers},
 };
 #define NEXPORTERS (sizeof exporters / sizeof exporters[0])
 

@@ -10,7 +10,7 @@ struct model {
     struct opgraph *ops;
     int *value_of;         /* [graph->nnodes] value of each node's first output */
     struct params *params; /* as graph_lower() numbers them */
-    char *preprocessing;   /* JSON, NULL if there is none */
+    char *preprocessing;   /* JSON, NULL if there is none: preprocessing.h, quantization.h */
 };
 
 /* Around a graph, which it owns from now on (destroyed on failure too); parameters are zero. Not collective.

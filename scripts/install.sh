@@ -5,7 +5,8 @@ set -eu
 
 packages="gcc g++ gfortran libc6-dev cmake ninja-build make pkg-config
 libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libopenblas-dev liblapacke-dev libdnnl-dev
-libcjson-dev libzip-dev zlib1g-dev libpng-dev libjpeg-dev libssl-dev libstb-dev libcmocka-dev
+libcjson-dev libzip-dev zlib1g-dev libpng-dev libjpeg-dev libssl-dev libprotobuf-c-dev protobuf-c-compiler
+libstb-dev libcmocka-dev
 dataset-fashion-mnist netpbm"
 
 [ "${1:-}" != fuzz ] || packages="$packages clang libclang-rt-14-dev"

@@ -25,6 +25,25 @@ const char *activation_name(enum activation kind) {
     return "?";
 }
 
+static const char *const precisions[] = {
+#define PRECISION_NAME(name, text) text,
+    PRECISIONS(PRECISION_NAME)
+#undef PRECISION_NAME
+};
+
+const char *precision_name(enum precision precision) {
+    return precisions[precision];
+}
+
+bool precision_find(const char *name, enum precision *precision) {
+    for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++)
+        if (!strcmp(name, precisions[i])) {
+            *precision = (enum precision)i;
+            return true;
+        }
+    return false;
+}
+
 status opgraph_create(struct opgraph **graph) {
     struct opgraph *g = calloc(1, sizeof *g);
     if (!g) return status_no_memory("an operation graph", sizeof *g);

@@ -170,6 +170,25 @@ struct op {
     } u;
 };
 
+/* What inference may round kernels and activations to where an engine is faster so. One that has no such
+ * arithmetic, or where an operation has none, computes in float32. Inputs and outputs are float32. Sums are
+ * float32 (bfloat16) or exact (int8). */
+#define PRECISIONS(X)                                                                                        \
+    X(FLOAT32, "float32")                                                                                    \
+    X(BFLOAT16, "bfloat16")                                                                                  \
+    X(INT8, "int8") /* a scale for each output channel of a kernel, one for each value, by its range */
+
+enum precision {
+#define PRECISION_ENUM(name, text) PRECISION_##name,
+    PRECISIONS(PRECISION_ENUM)
+#undef PRECISION_ENUM
+};
+
+/* What a value lies between; NaN where that is not known. In int8 what lies outside is clipped. */
+struct value_range {
+    float low, high;
+};
+
 struct param {
     struct shape shape;
     int64_t count;
@@ -222,6 +241,8 @@ double opgraph_flops(const struct opgraph *graph);
 
 const char *op_name(enum op_kind kind);
 const char *activation_name(enum activation kind);
+const char *precision_name(enum precision precision);
+bool precision_find(const char *name, enum precision *precision); /* false: there is none of that name */
 
 /* Padding of the TensorFlow/Keras "same" rule: out = ceil(in/stride), the odd cell goes after. */
 void window_pad_same(struct window *window, const int64_t in[2]);

@@ -26,6 +26,8 @@ struct exec_options {
     enum batch_norm_mode batch_norm; /* EXEC_TRAIN only */
     uint64_t seed;                   /* dropout masks depend on (seed, exec_set_step, first_sample + i) */
     bool input_grads;                /* EXEC_TRAIN: exec_input_grad is wanted; if not, its work is saved */
+    enum precision precision;        /* EXEC_INFER only: see op.h */
+    const struct value_range *range; /* PRECISION_INT8: [graph->nvalues], read by compile only */
 
     /* Called in backward as soon as parameter `param`'s gradient is complete; also once with -1 between
      * operations, so that communication can progress. May be NULL. */
@@ -42,6 +44,8 @@ struct exec;
 struct engine {
     const char *name;        /* "onednn" */
     const char *description; /* one line for --help */
+    /* Is that precision faster than float32 with this engine on this processor? */
+    bool (*has)(enum precision precision);
     /* Compiles graph (only what its outputs need, which may be any values). Graph and options are copied.
      * UNSUPPORTED error naming the operation if the engine cannot do it. */
     status (*compile)(const struct opgraph *graph, const struct exec_options *options, struct exec **exec);

@@ -118,7 +118,7 @@ static status time_runs(struct exec *exec, const float *const *x, double seconds
 
 status measure_latency(const struct machine *machine, const struct opgraph *graph, struct params *params,
                        int64_t batch, double seconds, double *median_s) {
-    struct exec_options options = {.batch = batch, .mode = EXEC_INFER, .threads = machine->threads};
+    struct exec_options options = machine_forward_options(machine, batch);
     struct exec *exec = NULL;
     float **x = calloc((size_t)graph->ninputs + 1, sizeof *x);
     status error = x ? random_inputs(graph, batch, x) : status_no_memory("inputs", 0);

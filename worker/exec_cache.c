@@ -6,6 +6,7 @@
 
 struct exec_cache {
     const struct engine *engine;
+    struct exec_options options; /* of all execs */
     const struct model *model;
     int most_forms;
     size_t most_nbytes;
@@ -115,7 +116,11 @@ static status rest_create(struct ready *r) {
 
 static status ready_create(const struct exec_cache *cache, const struct form *form, int64_t batch,
                            int threads, bool rest, struct ready **ready) {
-    struct exec_options options = {.batch = batch, .mode = EXEC_INFER, .threads = threads};
+    struct exec_options options = cache->options;
+    options.batch = batch;
+    options.threads = threads;
+    if (form->ops->nvalues != cache->model->ops->nvalues && options.precision == PRECISION_INT8)
+        options.precision = PRECISION_FLOAT32;
     struct ready *r = calloc(1, sizeof *r);
     if (!r) return status_no_memory("a compiled model", sizeof *r);
     r->form = form;
@@ -203,11 +208,12 @@ static void tidy_forms(struct exec_cache *cache) {
 
 /* ---- the interface ---- */
 
-status exec_cache_create(const struct engine *engine, const struct model *model, int forms, size_t nbytes,
-                         struct exec_cache **cache) {
+status exec_cache_create(const struct engine *engine, const struct exec_options *options,
+                         const struct model *model, int forms, size_t nbytes, struct exec_cache **cache) {
     struct exec_cache *c = calloc(1, sizeof *c);
     if (!c) return status_no_memory("a predictor", sizeof *c);
-    *c = (struct exec_cache){.engine = engine, .model = model, .most_forms = forms, .most_nbytes = nbytes};
+    *c = (struct exec_cache){
+        .engine = engine, .options = *options, .model = model, .most_forms = forms, .most_nbytes = nbytes};
     pthread_mutex_init(&c->lock, NULL);
     *cache = c;
     return SUCCESS;

@@ -35,8 +35,11 @@ struct ready {
     struct ready *next; /* used before this one */
 };
 
-/* The model is borrowed. At most so many forms and bytes of execs are kept, of the latter at least one. */
-status exec_cache_create(const struct engine *engine, const struct model *model, int forms, size_t nbytes,
+/* `options` are for all execs but for batch and threads. The model is borrowed, and the ranges for int8, of
+ * the values of its operations; inputs of other shapes whose operations are others are computed in float32.
+ * At most so many forms and bytes of execs are kept, of the latter at least one. */
+status exec_cache_create(const struct engine *engine, const struct exec_options *options,
+                         const struct model *model, int forms, size_t nbytes,
                          struct exec_cache **cache) STATUS_MUST_USE;
 void exec_cache_destroy(struct exec_cache **cache); /* when nothing is held nor taken; accepts NULL */
 

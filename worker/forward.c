@@ -19,7 +19,7 @@ status forward_create(const struct machine *machine, const struct opgraph *graph
     f->world = machine->world;
     f->batch = batch;
     f->sample = shape_sample_count(&graph->value[graph->input[0]]);
-    struct exec_options options = {.batch = batch, .mode = EXEC_INFER, .threads = machine->threads};
+    struct exec_options options = machine_forward_options(machine, batch);
     status error = memory_alloc("a batch", (size_t)(batch * f->sample), sizeof(float), (void **)&f->x);
     if (!error) error = machine->engine->compile(graph, &options, &f->exec);
     if (!error) error = exec_set_params(f->exec, params);

@@ -50,7 +50,10 @@ static status run(struct predictor *predictor, const struct graph *graph, int64_
 
 status infer(const struct machine *machine, const struct model *model, int64_t samples,
              struct tensor *const *x, struct tensor *const *y) {
-    const struct predictor_options options = {.engine = machine->engine, .threads = machine->threads};
+    const struct predictor_options options = {.engine = machine->engine,
+                                              .threads = machine->threads,
+                                              .precision = machine->precision,
+                                              .range = machine->range};
     struct predictor *predictor = NULL;
     STATUS_TRY(predictor_create(&options, model, &predictor));
     status error = run(predictor, model->graph, samples, x, y);

@@ -14,7 +14,19 @@ struct machine {
     const struct engine *engine;
     int threads;         /* of this rank */
     struct trace *trace; /* NULL: none is made */
+    /* Of forward passes; zero: float32. */
+    enum precision precision;
+    const struct value_range *range; /* [values of the graph], borrowed */
 };
+
+/* What an engine is to compile a forward pass for. */
+static inline struct exec_options machine_forward_options(const struct machine *machine, int64_t batch) {
+    return (struct exec_options){.batch = batch,
+                                 .mode = EXEC_INFER,
+                                 .threads = machine->threads,
+                                 .precision = machine->precision,
+                                 .range = machine->range};
+}
 
 /* A span of this rank's that began at `begin` ends; returns when that is, for the next one to begin. */
 static inline double machine_span(const struct machine *machine, enum trace_kind kind, const char *name,

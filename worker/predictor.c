@@ -214,7 +214,9 @@ status predictor_create(const struct predictor_options *options, const struct mo
     if (p->options.threads < 1) p->options.threads = 1;
     if (!p->options.nbytes) p->options.nbytes = PREDICTOR_BYTES;
     int forms = options->forms > 0 ? options->forms : PREDICTOR_FORMS;
-    status error = exec_cache_create(options->engine, model, forms, p->options.nbytes, &p->cache);
+    const struct exec_options compiled = {
+        .mode = EXEC_INFER, .precision = options->precision, .range = options->range};
+    status error = exec_cache_create(options->engine, &compiled, model, forms, p->options.nbytes, &p->cache);
     if (error) {
         free(p);
         return error;

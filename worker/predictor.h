@@ -25,10 +25,12 @@
 
 struct predictor_options {
     const struct engine *engine;
-    int threads;   /* that one run may use, at least 1 */
-    int64_t batch; /* samples of a piece, at most; 0: chosen, at most PREDICTOR_BATCH */
-    int forms;     /* 0: PREDICTOR_FORMS */
-    size_t nbytes; /* 0: PREDICTOR_BYTES */
+    int threads;                     /* that one run may use, at least 1 */
+    int64_t batch;                   /* samples of a piece, at most; 0: chosen, at most PREDICTOR_BATCH */
+    int forms;                       /* 0: PREDICTOR_FORMS */
+    size_t nbytes;                   /* 0: PREDICTOR_BYTES */
+    enum precision precision;        /* zero: float32 */
+    const struct value_range *range; /* for int8: [model->ops->nvalues], borrowed */
 };
 
 struct predictor;

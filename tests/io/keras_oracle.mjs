@@ -1,10 +1,11 @@
-// Computes a Keras model in TensorFlow.js: reads MODEL.h5 by h5wasm, assigns weights to layers by their order as
-// Keras does, runs it on random inputs and writes them with the outputs to OUT.h5 (x0, x1, ..., y0, y1, ...).
+// Computes a Keras model in TensorFlow.js: reads MODEL.h5 by h5wasm, runs it on random inputs and writes them with the
+// outputs to OUT.h5 (x0, x1, ..., y0, y1, ...).
 //   node keras_oracle.mjs PEERS MODEL.h5 OUT.h5 BATCH
 // PEERS: a folder whose node_modules has @tensorflow/tfjs and h5wasm (scripts/install_peers.sh).
 import {createRequire} from 'module';
 import path from 'path';
 import {pathToFileURL} from 'url';
+import {readKeras} from './keras_tfjs.mjs';
 
 const [, , peers, modelPath, outPath, batch] = process.argv;
 const require = createRequire(path.resolve(peers, 'package.json'));
@@ -19,32 +20,7 @@ function random() {
   return state / 2 ** 32;
 }
 
-function names(group, key) {
-  if (group.attrs[key]) return [...group.attrs[key].value];
-  const all = [];
-  for (let i = 0; group.attrs[key + i]; i++) all.push(...group.attrs[key + i].value);
-  return all;
-}
-
-const file = new h5.File(modelPath, 'r');
-const config = JSON.parse(file.attrs['model_config'].value);
-if (config.class_name === 'Functional') config.class_name = 'Model';
-const model = await tf.models.modelFromJSON({model_config: config});
-
-const root = file.get('model_weights');
-const groups = names(root, 'layer_names').filter((name) => names(root.get(name), 'weight_names').length);
-const layers = model.layers.filter((layer) => layer.weights.length);
-if (groups.length !== layers.length) throw new Error(`${groups.length} groups with weights, ${layers.length} layers`);
-groups.forEach((name, i) => {
-  const group = root.get(name);
-  const weights = names(group, 'weight_names').map((weight) => {
-    const data = group.get(weight);
-    return tf.tensor(Float32Array.from(data.value), data.shape);
-  });
-  layers[i].setWeights(weights);
-});
-file.close();
-
+const model = await readKeras(tf, h5, modelPath);
 const inputs = model.inputs.map((input) => {
   const shape = [Number(batch), ...input.shape.slice(1)];
   const data = Float32Array.from({length: shape.reduce((a, b) => a * b, 1)}, () => 2 * random() - 1);

@@ -181,6 +181,30 @@ static void names(void **state) {
     REFUSED(godwit_open("large", &options, &none, &error), GODWIT_IO, "there are: small");
 }
 
+/* Rounded to bfloat16 where the processor gains by that; int8 needs to know what values lie between. */
+static void precision(void **state) {
+    (void)state;
+    enum { N = 5, SIZE = 28 * 28 };
+    static float x[N * SIZE], y[2][N * 10];
+    const char *precisions[] = {"float32", "bfloat16"};
+    const float *in = x;
+    for (int i = 0; i < N * SIZE; i++) x[i] = (float)(i * 31 % 256) / 255;
+    godwit_options options = GODWIT_OPTIONS;
+    for (int i = 0; i < 2; i++) {
+        float *out = y[i];
+        options.precision = precisions[i];
+        godwit_model *model = opened(FASHION, &options);
+        WORKS(godwit_run(model, N, &in, &out, &error));
+        godwit_close(model);
+    }
+    for (int i = 0; i < N * 10; i++) assert_true(fabsf(y[0][i] - y[1][i]) < 0.05);
+    godwit_model *none = NULL;
+    options.precision = "int8";
+    REFUSED(godwit_open(FASHION, &options, &none, &error), GODWIT_DATA, "godwit calibrate");
+    options.precision = "int3";
+    REFUSED(godwit_open(FASHION, &options, &none, &error), GODWIT_USAGE, "precision \"int3\"");
+}
+
 static void refusals(void **state) {
     (void)state;
     char path[160];
@@ -229,8 +253,9 @@ static void refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(describe), cmocka_unit_test(several_ends), cmocka_unit_test(unknown_sizes),
-        cmocka_unit_test(images),   cmocka_unit_test(names),        cmocka_unit_test(refusals),
+        cmocka_unit_test(describe),  cmocka_unit_test(several_ends), cmocka_unit_test(unknown_sizes),
+        cmocka_unit_test(images),    cmocka_unit_test(names),        cmocka_unit_test(refusals),
+        cmocka_unit_test(precision),
     };
     folder_make(folder);
     snprintf(means, sizeof means, "%s/means.h5", folder);

@@ -12,17 +12,22 @@
 
 #include <cmocka.h>
 
-static struct conv_shape shape_of(int64_t n, int64_t height, int64_t width, int64_t channels, int64_t filters,
-                                  int before, int after) {
+static struct conv_shape shape_with(int side, int64_t n, int64_t height, int64_t width, int64_t channels,
+                                    int64_t filters, int before, int after) {
     struct conv_shape s = {
         .n = n, .in = {height, width}, .channels = channels, .filters = filters, .groups = 1};
-    s.window = (struct window){.size = {3, 3},
+    s.window = (struct window){.size = {side, side},
                                .stride = {1, 1},
                                .dilation = {1, 1},
                                .before = {before, before},
                                .after = {after, after}};
     window_output(&s.window, s.in, s.out);
     return s;
+}
+
+static struct conv_shape shape_of(int64_t n, int64_t height, int64_t width, int64_t channels, int64_t filters,
+                                  int before, int after) {
+    return shape_with(3, n, height, width, channels, filters, before, after);
 }
 
 struct arrays {
@@ -35,8 +40,10 @@ struct arrays {
     for (int64_t n = 0; n < (s)->n; n++)                                                                     \
         for (int64_t r = 0; r < (s)->out[0]; r++)                                                            \
             for (int64_t q = 0; q < (s)->out[1]; q++)                                                        \
-                for (int k = 0; k < 9; k++) {                                                                \
-                    int64_t i = r + k / 3 - (s)->window.before[0], j = q + k % 3 - (s)->window.before[1];    \
+                for (int k = 0; k < (s)->window.size[0] * (s)->window.size[0]; k++) {                        \
+                    const int side = (s)->window.size[0];                                                    \
+                    int64_t i = r + k / side - (s)->window.before[0],                                        \
+                            j = q + k % side - (s)->window.before[1];                                        \
                     if (i < 0 || i >= (s)->in[0] || j < 0 || j >= (s)->in[1]) continue;                      \
                     for (int64_t c = 0; c < (s)->channels; c++)                                              \
                         for (int64_t f = 0; f < (s)->filters; f++) {                                         \
@@ -49,7 +56,7 @@ struct arrays {
 
 static void check(struct conv_shape s, int threads) {
     const int64_t nx = s.n * s.in[0] * s.in[1] * s.channels, ny = s.n * s.out[0] * s.out[1] * s.filters;
-    const int64_t nk = 9 * s.channels * s.filters;
+    const int64_t nk = s.window.size[0] * s.window.size[0] * s.channels * s.filters;
     struct arrays a = {random_floats(nx, 1),
                        random_floats(nk, 2),
                        random_floats(s.filters, 3),
@@ -88,7 +95,7 @@ static void check(struct conv_shape s, int threads) {
     winograd_run(&t, a.dy, weights, NULL, NULL, &CLAMP_NONE, scratch, out);
     assert_close_double("the input's gradient", out, a.dx, nx, 1e-5);
     winograd_gradient(&w, a.x, a.dy, scratch, out);
-    assert_close_double("the kernel's gradient", out, a.gradient, nk, 1e-5);
+    assert_close_double("the kernel's gradient", out, a.gradient, nk, s.window.size[0] == 3 ? 1e-5 : 3e-5);
 
     free(scratch);
     free(weights);
@@ -108,6 +115,13 @@ static void shapes(void **state) {
         check(shape_of(4, 8, 8, 16, 16, 0, 2), threads);
     }
     check(shape_of(1, 40, 44, 16, 16, 1, 1), 2); /* several blocks a thread */
+    for (int threads = 1; threads <= 3; threads++) {
+        check(shape_with(5, 6, 6, 6, 16, 32, 2, 2), threads);
+        check(shape_with(5, 2, 9, 11, 32, 16, 2, 2), threads);
+        check(shape_with(5, 3, 20, 18, 48, 16, 0, 0), threads);
+        check(shape_with(5, 4, 8, 8, 16, 16, 1, 3), threads);
+        check(shape_with(5, 2, 16, 16, 16, 80, 4, 4), threads);
+    }
 }
 
 /* A thread without a tile leaves nothing behind in the sums. */
@@ -131,6 +145,11 @@ static void not_suited(void **state) {
     s = shape_of(16, 8, 8, 16, 16, 1, 1);
     s.window.dilation[1] = 2;
     assert_false(winograd_make(&s, false, 1, &w));
+    s = shape_with(7, 16, 8, 8, 16, 16, 3, 3);
+    assert_false(winograd_make(&s, false, 1, &w));
+    s = shape_of(16, 8, 8, 16, 16, 1, 1);
+    s.window.size[1] = 5;
+    assert_false(winograd_make(&s, false, 1, &w));
     s = shape_of(16, 8, 8, 16, 24, 1, 1);
     assert_false(winograd_make(&s, false, 1, &w));
     s = shape_of(1, 4, 4, 16, 16, 1, 1); /* one tile */
@@ -151,6 +170,7 @@ static void in_networks(void **state) {
     y = net_pad(g, y, (int[]){0, 1, 1, 0}, (int[]){0, 1, 1, 0});
     y = net_batch_norm(g, net_conv(g, y, 3, 3, 16, (struct window_options){.no_bias = true}), true, true);
     y = net_relu(g, net_binary(g, BINARY_ADD, y, x));
+    y = net_relu(g, net_conv(g, y, 5, 5, 16, same));
     y = net_activation(g, net_conv(g, y, 3, 3, 16, same), ACTIVATION_TANH, 0, 0, 0);
     net_finish(g, 1, &y);
     struct trial *t = trial_create(g, 4, 7);

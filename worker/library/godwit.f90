@@ -51,7 +51,7 @@ module godwit
 
   type, bind(c) :: options_c
     integer(c_size_t) :: size
-    type(c_ptr) :: models, topology, aliases, engine
+    type(c_ptr) :: models, topology, aliases, engine, precision
     integer(c_int) :: threads, batch
     integer(c_size_t) :: memory
   end type options_c
@@ -205,25 +205,27 @@ contains
 
   !> Opens a model: a file or folder, or NAME[:VERSION] in the folder `models`. The optional arguments are the
   !> members of godwit_options in godwit.h.
-  subroutine godwit_open(model, name, stat, errmsg, models, topology, aliases, engine, threads, batch, memory)
+  subroutine godwit_open(model, name, stat, errmsg, models, topology, aliases, engine, precision, threads, &
+       batch, memory)
     type(godwit_model), intent(out) :: model
     character(*), intent(in) :: name
     integer, intent(out), optional :: stat
     character(*), intent(inout), optional :: errmsg
-    character(*), intent(in), optional :: models, topology, aliases, engine
+    character(*), intent(in), optional :: models, topology, aliases, engine, precision
     integer, intent(in), optional :: threads, batch
     integer(c_size_t), intent(in), optional :: memory
-    character(:), allocatable, target :: models_c, topology_c, aliases_c, engine_c
+    character(:), allocatable, target :: models_c, topology_c, aliases_c, engine_c, precision_c
     type(options_c) :: options
     type(error_c) :: error
     integer(c_int) :: code
 
-    options = options_c(0, c_null_ptr, c_null_ptr, c_null_ptr, c_null_ptr, 0, 0, 0)
+    options = options_c(0, c_null_ptr, c_null_ptr, c_null_ptr, c_null_ptr, c_null_ptr, 0, 0, 0)
     options%size = c_sizeof(options)
     call take_text(models, models_c, options%models)
     call take_text(topology, topology_c, options%topology)
     call take_text(aliases, aliases_c, options%aliases)
     call take_text(engine, engine_c, options%engine)
+    call take_text(precision, precision_c, options%precision)
     if (present(threads)) options%threads = int(threads, c_int)
     if (present(batch)) options%batch = int(batch, c_int)
     if (present(memory)) options%memory = memory

@@ -72,17 +72,18 @@ typedef struct godwit_model godwit_model;
 
 /* Begin with GODWIT_OPTIONS and set what is to be other than zero. Texts are copied. */
 typedef struct godwit_options {
-    size_t size;          /* of this struct, for versions of the library to come */
-    const char *models;   /* folder of models by name; NULL: $GODWIT_MODELS, else "models" */
-    const char *topology; /* JSON file, for a file with weights only; NULL: none */
-    const char *aliases;  /* JSON file that says which layers custom ones stand for; NULL: none */
-    const char *engine;   /* "onednn", "openblas"; NULL: the fastest there is */
-    int threads;          /* that one call may use; 0: as many as OpenMP would in the thread that opens */
-    int batch;            /* samples computed at a time, at most; 0: chosen */
-    size_t memory;        /* bytes of compiled models to keep; 0: 512 MiB */
+    size_t size;           /* of this struct, for versions of the library to come */
+    const char *models;    /* folder of models by name; NULL: $GODWIT_MODELS, else "models" */
+    const char *topology;  /* JSON file, for a file with weights only; NULL: none */
+    const char *aliases;   /* JSON file that says which layers custom ones stand for; NULL: none */
+    const char *engine;    /* "onednn", "openblas"; NULL: the fastest there is */
+    const char *precision; /* "float32", "bfloat16", "int8"; NULL: what the model says, if that is faster */
+    int threads;           /* that one call may use; 0: as many as OpenMP would in the thread that opens */
+    int batch;             /* samples computed at a time, at most; 0: chosen */
+    size_t memory;         /* bytes of compiled models to keep; 0: 512 MiB */
 } godwit_options;
 #define GODWIT_OPTIONS                                                                                       \
-    { sizeof(godwit_options), NULL, NULL, NULL, NULL, 0, 0, 0 }
+    { sizeof(godwit_options), NULL, NULL, NULL, NULL, NULL, 0, 0, 0 }
 
 /* Opens a model: a file or folder (.h5, .hdf5, .keras, .weights.h5, a folder of TensorFlow.js), or
  * NAME[:VERSION] in the folder of models. `options` NULL: all by default. Sets *model, which godwit_close()

@@ -4,6 +4,7 @@
 #include "io/hdf5_host.h"
 #include "io/registry.h"
 #include "worker/blas_threads.h"
+#include "worker/precision.h"
 
 #include <locale.h>
 #include <pthread.h>
@@ -41,6 +42,9 @@ static status take_options(const godwit_options *given, godwit_options *options)
                 "newer version",
                 godwit_version());
     memcpy(options, given, given->size < sizeof *options ? given->size : sizeof *options);
+    if (!precision_is_name(options->precision))
+        return status_fail(STATUS_USAGE, "libgodwit: precision \"%s\" is not " PRECISION_NAMES,
+                           options->precision);
     if (options->threads < 0 || options->batch < 0)
         return status_fail(STATUS_USAGE, "libgodwit: %d threads, a batch of %d", options->threads,
                            options->batch);
@@ -103,6 +107,9 @@ static status open_model(const char *name, const godwit_options *given, godwit_m
     predictor.nbytes = options.memory;
     STATUS_TRY(read_model(name, &options, m));
     STATUS_TRY(take_inputs(m));
+    STATUS_TRY(precision_choose(options.precision, m->model, predictor.engine, &m->quantization));
+    predictor.precision = m->quantization.precision;
+    predictor.range = m->quantization.range;
     STATUS_TRY(predictor_create(&predictor, m->model, &m->predictor));
     return try_engine(m);
 }
@@ -122,6 +129,7 @@ int godwit_open(const char *name, const godwit_options *options, godwit_model **
 void godwit_close(godwit_model *model) {
     if (!model) return;
     predictor_destroy(&model->predictor);
+    quantization_clear(&model->quantization);
     preprocessing_destroy(&model->preprocessing);
     free(model->inputs);
     model_destroy(&model->model);

@@ -5,11 +5,13 @@
 #include "worker/library/godwit.h"
 
 #include "io/preprocessing.h"
+#include "io/quantization.h"
 #include "worker/predictor.h"
 
 struct godwit_model {
     struct model *model;
     struct preprocessing *preprocessing;
+    struct quantization quantization;
     struct predictor *predictor;
     struct shape *inputs; /* [ninputs] as the model has them */
 };

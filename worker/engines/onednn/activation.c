@@ -98,5 +98,13 @@ static void activation_destroy(struct step *step) {
     free(a);
 }
 
-const struct step_kind step_activation = {activation_prepare, NULL, activation_forward, activation_backward,
-                                          activation_destroy};
+static enum step_formats activation_formats(const struct onednn_exec *exec, const struct step *step) {
+    (void)exec;
+    return step->op->u.act.kind == ACTIVATION_LINEAR ? STEP_MOVES : STEP_ANY;
+}
+
+const struct step_kind step_activation = {.prepare = activation_prepare,
+                                          .forward = activation_forward,
+                                          .backward = activation_backward,
+                                          .destroy = activation_destroy,
+                                          .formats = activation_formats};

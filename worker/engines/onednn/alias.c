@@ -7,7 +7,7 @@
 
 static status alias_prepare(struct onednn_exec *exec, struct step *step) {
     if (exec->count[step->in[0]] != exec->count[step->out]) return step_mismatch(exec, step, "sizes differ");
-    step->alias = true;
+    step->alias = step->any_format = true;
     step->inplace_backward = true;
     return SUCCESS;
 }
@@ -22,4 +22,10 @@ static status alias_backward(struct onednn_exec *exec, struct step *step) {
     return SUCCESS;
 }
 
-const struct step_kind step_alias = {alias_prepare, NULL, NULL, alias_backward, NULL};
+static enum step_formats alias_formats(const struct onednn_exec *exec, const struct step *step) {
+    (void)exec, (void)step;
+    return STEP_MOVES;
+}
+
+const struct step_kind step_alias = {
+    .prepare = alias_prepare, .backward = alias_backward, .formats = alias_formats};

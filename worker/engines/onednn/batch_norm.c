@@ -180,5 +180,8 @@ static void batch_norm_destroy(struct step *step) {
     free(n);
 }
 
-const struct step_kind step_batch_norm = {batch_norm_prepare, batch_norm_pack, batch_norm_forward,
-                                          batch_norm_backward, batch_norm_destroy};
+const struct step_kind step_batch_norm = {.prepare = batch_norm_prepare,
+                                          .pack = batch_norm_pack,
+                                          .forward = batch_norm_forward,
+                                          .backward = batch_norm_backward,
+                                          .destroy = batch_norm_destroy};

@@ -51,4 +51,12 @@ static status binary_backward(struct onednn_exec *exec, struct step *step) {
     return SUCCESS;
 }
 
-const struct step_kind step_binary = {binary_prepare, NULL, binary_forward, binary_backward, NULL};
+static enum step_formats binary_formats(const struct onednn_exec *exec, const struct step *step) {
+    (void)exec, (void)step;
+    return STEP_ANY;
+}
+
+const struct step_kind step_binary = {.prepare = binary_prepare,
+                                      .forward = binary_forward,
+                                      .backward = binary_backward,
+                                      .formats = binary_formats};

@@ -5,6 +5,7 @@
 #include "worker/engines/onednn/columns.h"
 #include "worker/engines/onednn/fold.h"
 #include "worker/engines/onednn/kinds.h"
+#include "worker/engines/onednn/rounded.h"
 #include "worker/engines/onednn/winograd.h"
 
 #include <stdlib.h>
@@ -29,13 +30,12 @@ struct conv {
     size_t weights_at[PHASES], prim_at[PHASES], diff_weights_at, dx_at, sums_at;
 };
 
-static status conv_check(const struct onednn_exec *exec, const struct step *step, struct conv *c) {
+static status conv_check(const struct onednn_exec *exec, const struct step *step, struct conv_shape *s) {
     const struct shape *x = &exec->shape[step->in[0]], *y = &exec->shape[step->out];
     const struct op *op = step->op;
     if (x->rank != 4 || y->rank != 4 || op->param[0] < 0)
         return step_mismatch(exec, step, "not a 2-D convolution");
     const struct shape *k = &exec->graph->param[op->param[0]].shape;
-    struct conv_shape *s = &c->shape;
     *s = (struct conv_shape){
         .n = x->dim[0], .channels = x->dim[3], .filters = y->dim[3], .window = step->window};
     s->depthwise = op->kind == OP_DEPTHWISE;
@@ -137,10 +137,15 @@ static status conv_prepare_backward(struct onednn_exec *exec, struct step *step,
 }
 
 static status conv_prepare(struct onednn_exec *exec, struct step *step) {
+    struct conv_shape shape;
+    bool done;
+    STATUS_TRY(conv_check(exec, step, &shape));
+    STATUS_TRY(rounded_prepare(exec, step, &shape, &done));
+    if (done) return SUCCESS;
     struct conv *c = calloc(1, sizeof *c);
     if (!c) return status_no_memory("a convolution", sizeof *c);
     step->state = c;
-    STATUS_TRY(conv_check(exec, step, c));
+    c->shape = shape;
     c->columns = columns_make(exec->count[step->out], c->shape.filters, exec->options.threads);
     if (!clamp_of(step->act, &c->clamp) && step_trains(exec))
         return step_mismatch(exec, step, "its activation cannot be fused");
@@ -330,4 +335,5 @@ static void conv_destroy(struct step *step) {
     free(c);
 }
 
-const struct step_kind step_conv = {conv_prepare, conv_pack, conv_forward, conv_backward, conv_destroy};
+const struct step_kind step_conv = {conv_prepare,  conv_pack,    conv_forward,
+                                    conv_backward, conv_destroy, rounded_formats};

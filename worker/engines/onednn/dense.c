@@ -3,6 +3,7 @@
 #include "worker/engines/onednn/columns.h"
 #include "worker/engines/onednn/fold.h"
 #include "worker/engines/onednn/kinds.h"
+#include "worker/engines/onednn/rounded.h"
 #include "worker/engines/panels.h"
 
 #include <stdlib.h>
@@ -18,6 +19,17 @@ struct dense {
     double *sums;       /* EXEC_TRAIN: [2M], then parts */
 };
 
+/* As a 1x1 convolution of an image whose pixels are the rows. */
+static struct conv_shape as_convolution(const struct dense *d) {
+    return (struct conv_shape){.n = 1,
+                               .in = {1, d->rows},
+                               .channels = d->k,
+                               .out = {1, d->rows},
+                               .filters = d->m,
+                               .groups = 1,
+                               .window = {.size = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}}};
+}
+
 static status dense_prepare(struct onednn_exec *exec, struct step *step) {
     const struct shape *x = &exec->shape[step->in[0]], *y = &exec->shape[step->out];
     if (step->op->param[0] < 0) return step_mismatch(exec, step, "it has no kernel");
@@ -31,6 +43,13 @@ static status dense_prepare(struct onednn_exec *exec, struct step *step) {
     if (!shape_equal(&exec->graph->param[step->op->param[0]].shape, &want) ||
         d->rows * d->m != exec->count[step->out])
         return step_mismatch(exec, step, "shapes do not fit its kernel");
+    bool done;
+    const struct conv_shape shape = as_convolution(d);
+    step->state = NULL;
+    status error = rounded_prepare(exec, step, &shape, &done);
+    if (error || done) free(d);
+    else step->state = d;
+    if (error || done) return error;
     if (!clamp_of(step->act, &d->clamp)) return step_mismatch(exec, step, "its activation cannot be fused");
     d->columns = columns_make(exec->count[step->out], d->m, exec->options.threads);
     d->bias = step->norm || step->op->param[1] >= 0;
@@ -105,4 +124,5 @@ static void dense_destroy(struct step *step) {
     free(d);
 }
 
-const struct step_kind step_dense = {dense_prepare, dense_pack, dense_forward, dense_backward, dense_destroy};
+const struct step_kind step_dense = {dense_prepare,  dense_pack,    dense_forward,
+                                     dense_backward, dense_destroy, rounded_formats};

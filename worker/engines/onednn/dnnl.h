@@ -1,7 +1,8 @@
-/* oneDNN behind a few calls, so that its types and its version (2.x, operation descriptors) stay in dnnl.c.
+/* oneDNN behind a few calls, so that its types and its version (2.x, operation descriptors) stay in dnnl*.c.
  *
- * All activations are dense float32, channels last. Weights are in the layout that oneDNN likes best for the
- * primitive ("packed"); prim_pack/prim_unpack convert from and to the Keras layout. */
+ * All activations are dense, channels last, float32 unless said otherwise. Weights are in the layout that
+ * oneDNN likes best for the primitive ("packed"); prim_pack/prim_unpack convert from and to the Keras layout.
+ */
 #ifndef GODWIT_WORKER_ENGINES_ONEDNN_DNNL_H
 #define GODWIT_WORKER_ENGINES_ONEDNN_DNNL_H
 
@@ -39,11 +40,24 @@ struct conv_shape {
     struct window window;
 };
 
+/* Numbers of a convolution that does not compute in float32. In int8 a stored number stands for itself times
+ * the scale of where it is. Weights are int8 then too, and the bias is in the unit of the sums of products.
+ */
+struct conv_numbers {
+    enum dtype src, addend, dst; /* BF16; or U8 or I8, and the addend and dst F32 too */
+    const float *scale;          /* [filters] int8: of the sums, which with it are in the unit `domain` */
+    float domain, result;        /* int8: unit of what is added and of what the activation takes; of dst */
+};
+
 struct conv_post {
     bool bias;
-    bool add;             /* PRIM_ADDEND is added after the bias */
-    const struct op *act; /* then this activation; NULL: none */
+    bool add;                           /* PRIM_ADDEND is added after the bias */
+    const struct op *act;               /* then this activation; NULL: none */
+    const struct conv_numbers *numbers; /* NULL: all float32 */
 };
+
+/* Has the processor fast convolutions of such numbers: BF16, I8? */
+bool dnn_has(enum dtype dtype);
 
 /* UNSUPPORTED if oneDNN has no fast implementation with these post-operations. */
 status prim_conv_forward(struct dnn *dnn, const struct conv_shape *shape, const struct conv_post *post,
@@ -64,14 +78,17 @@ status prim_unpack(struct dnn *dnn, const struct conv_shape *shape, const struct
  * DST if prim_activation_uses_output(), else SRC. */
 bool prim_activation_known(const struct op *act);
 bool prim_activation_uses_output(const struct op *act);
+/* Does its result scale with its argument, as a ReLU's does? */
+bool prim_activation_scales(const struct op *act);
 status prim_activation_forward(struct dnn *dnn, int64_t count, const struct op *act,
                                struct prim **prim) STATUS_MUST_USE;
 status prim_activation_backward(struct dnn *dnn, int64_t count, const struct op *act,
                                 struct prim **prim) STATUS_MUST_USE;
 
-/* Pooling; max pooling in training has a PRIM_WORKSPACE. */
+/* Pooling of such numbers; max pooling in training has a PRIM_WORKSPACE. */
 status prim_pool_forward(struct dnn *dnn, const struct shape *in, const struct shape *out,
-                         const struct op *op, bool training, struct prim **prim) STATUS_MUST_USE;
+                         const struct op *op, enum dtype dtype, bool training,
+                         struct prim **prim) STATUS_MUST_USE;
 status prim_pool_backward(struct dnn *dnn, const struct shape *in, const struct shape *out,
                           const struct op *op, struct prim **prim) STATUS_MUST_USE;
 

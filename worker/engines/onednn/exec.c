@@ -1,26 +1,10 @@
-/* The onednn engine: compiles a graph to steps and runs them. */
+/* The onednn engine: compiles a graph to steps. */
 #include "worker/engines/engines.h"
 #include "worker/engines/onednn/kinds.h"
-#include "worker/engines/onednn/profile.h"
+#include "worker/engines/onednn/sizing.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
-/* oneDNN uses as many threads as OpenMP would: set while the engine works, given back afterwards. */
-static int threads_set(int threads) {
-#ifdef _OPENMP
-    int before = omp_get_max_threads();
-    if (before != threads) omp_set_num_threads(threads);
-    return before;
-#else
-    return threads;
-#endif
-}
 
 /* ---- what kinds of steps call ---- */
 
@@ -71,13 +55,15 @@ static status create_arrays(struct onednn_exec *e) {
     e->shape = calloc(n, sizeof *e->shape);
     e->count = calloc(n, sizeof *e->count);
     e->wants_grad = calloc(n, sizeof *e->wants_grad);
+    e->format = calloc(n, sizeof *e->format);
+    e->rounded = calloc(n, sizeof *e->rounded);
     e->root = calloc(n, sizeof *e->root);
     e->value = calloc(n, sizeof *e->value);
     e->grad = calloc(n, sizeof *e->grad);
     e->param_uses = calloc(p, sizeof *e->param_uses);
     e->param_left = calloc(p, sizeof *e->param_left);
-    if (!e->shape || !e->count || !e->wants_grad || !e->root || !e->value || !e->grad || !e->param_uses ||
-        !e->param_left)
+    if (!e->shape || !e->count || !e->wants_grad || !e->format || !e->rounded || !e->root || !e->value ||
+        !e->grad || !e->param_uses || !e->param_left)
         return status_no_memory("the onednn engine", n * sizeof *e->shape);
     return SUCCESS;
 }
@@ -137,18 +123,52 @@ static status plan_grads(struct onednn_exec *e) {
                   : SUCCESS;
 }
 
+/* Room for float32 of what a step cannot read or write as it is stored. */
+static status plan_conversions(const struct onednn_exec *e, struct step *s) {
+    bool needed = e->format[s->out].dtype != DTYPE_F32;
+    for (int k = 0; k < s->nin; k++) needed = needed || e->format[s->in[k]].dtype != DTYPE_F32;
+    if (!needed || s->any_format || s->alias) return SUCCESS;
+    s->conversion = calloc((size_t)s->nin + 1, sizeof *s->conversion);
+    if (!s->conversion) return status_no_memory("an execution plan", (size_t)s->nin * sizeof *s->conversion);
+    for (int k = 0; k <= s->nin; k++)
+        s->conversion[k].at = step_reserve(&s->scratch_bytes[PHASE_FORWARD],
+                                           (size_t)e->count[step_value(s, k)] * sizeof(float));
+    s->inplace = false;
+    return SUCCESS;
+}
+
+/* Outputs of a batch that is run in parts. */
+static status create_gathered(struct onednn_exec *e) {
+    if (e->whole == e->options.batch) return SUCCESS;
+    e->gathered = calloc((size_t)e->graph->noutputs + 1, sizeof *e->gathered);
+    if (!e->gathered) return status_no_memory("outputs", (size_t)e->graph->noutputs * sizeof *e->gathered);
+    for (int i = 0; i < e->graph->noutputs; i++)
+        STATUS_TRY(step_alloc(e, "outputs",
+                              (size_t)(e->count[e->graph->output[i]] / e->options.batch * e->whole),
+                              sizeof(float), (void **)&e->gathered[i]));
+    return SUCCESS;
+}
+
 static status compile_all(struct onednn_exec *e, const struct opgraph *graph) {
     STATUS_TRY(opgraph_cut(graph, graph->ninputs, graph->input, graph->noutputs, graph->output, &e->graph));
     STATUS_TRY(create_arrays(e));
     STATUS_TRY(set_shapes(e));
     STATUS_TRY(dnn_create(&e->dnn));
     STATUS_TRY(plan_steps(e));
+    STATUS_TRY(formats_choose(e));
     if (step_trains(e)) STATUS_TRY(plan_grads(e));
-    for (int i = 0; i < e->nsteps; i++) STATUS_TRY(e->step[i].kind->prepare(e, &e->step[i]));
+    for (int i = 0; i < e->nsteps; i++) {
+        e->step[i].threads = step_trains(e) ? e->threads : sizing_threads(e, &e->step[i], e->threads);
+        use_threads(e, e->step[i].threads);
+        STATUS_TRY(e->step[i].kind->prepare(e, &e->step[i]));
+        STATUS_TRY(plan_conversions(e, &e->step[i]));
+    }
+    e->options.range = NULL; /* the caller's */
+    STATUS_TRY(create_gathered(e));
     return memory_bind(e);
 }
 
-static void onednn_destroy(struct exec *exec) {
+void onednn_destroy(struct exec *exec) {
     struct onednn_exec *e = (struct onednn_exec *)exec;
     for (int i = 0; i < e->nsteps; i++) {
         struct step *s = &e->step[i];
@@ -156,13 +176,18 @@ static void onednn_destroy(struct exec *exec) {
         else free(s->state);
         free(s->in);
         free(s->accumulate);
+        free(s->conversion);
     }
     free(e->step);
+    for (int i = 0; e->gathered && i < e->graph->noutputs; i++) free(e->gathered[i]);
+    free(e->gathered);
     dnn_destroy(&e->dnn);
     opgraph_destroy(&e->graph);
     free(e->shape);
     free(e->count);
     free(e->wants_grad);
+    free(e->format);
+    free(e->rounded);
     free(e->root);
     free(e->value);
     free(e->grad);
@@ -173,152 +198,16 @@ static void onednn_destroy(struct exec *exec) {
     free(e);
 }
 
-/* ---- running ---- */
-
-static double seconds_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static status forward_step(struct onednn_exec *e, struct step *s) {
-    if (!s->alias) return s->kind->forward(e, s);
-    const float *x = e->value[s->in[0]];
-    float *y = e->value[s->out]; /* memory of its own only where an input is an output */
-    if (x != y) memcpy(y, x, (size_t)e->count[s->out] * sizeof *y);
-    return SUCCESS;
-}
-
-static status run_step(struct onednn_exec *e, struct step *s, enum phase phase) {
-    double start = e->profile ? seconds_now() : 0;
-    status error = phase == PHASE_FORWARD ? forward_step(e, s) : s->kind->backward(e, s);
-    if (!e->profile) return error;
-    const double seconds = seconds_now() - start;
-    if (s->seconds[phase] == 0 || seconds < s->seconds[phase]) s->seconds[phase] = seconds;
-    return error;
-}
-
-static status pack_all(struct onednn_exec *e) {
-    for (int i = 0; i < e->nsteps; i++)
-        if (e->step[i].kind->pack) STATUS_TRY(e->step[i].kind->pack(e, &e->step[i]));
-    return SUCCESS;
-}
-
-static status onednn_set_params(struct exec *exec, struct params *params) {
-    struct onednn_exec *e = (struct onednn_exec *)exec;
-    STATUS_TRY(params_check(params, e->graph));
-    e->has_params = true;
-    e->params = params;
-    if (step_trains(e)) return SUCCESS;
-    int before = threads_set(e->options.threads);
-    status error = pack_all(e);
-    threads_set(before);
-    e->has_params = !error;
-    e->params = NULL; /* all that is needed has been copied */
-    return error;
-}
-
-static status forward_all(struct onednn_exec *e) {
-    status error = SUCCESS;
-    for (int i = 0; i < e->nsteps && exec_goes_on(error); i++)
-        error = status_first(error, run_step(e, &e->step[i], PHASE_FORWARD));
-    return error;
-}
-
-static status onednn_forward(struct exec *exec, const float *const *inputs) {
-    struct onednn_exec *e = (struct onednn_exec *)exec;
-    e->forward_done = false;
-    if (!e->has_params && e->graph->nparams > 0)
-        return status_fail(STATUS_INTERNAL, "an engine runs before it has parameters");
-    for (int i = 0; i < e->graph->ninputs; i++)
-        for (int v = 0; v < e->graph->nvalues; v++)
-            if (e->root[v] == e->graph->input[i]) e->value[v] = (float *)(uintptr_t)inputs[i];
-    int before = threads_set(e->options.threads);
-    status error = forward_all(e);
-    threads_set(before);
-    e->forward_done = exec_goes_on(error);
-    return error;
-}
-
-static const float *onednn_output(const struct exec *exec, int i) {
-    const struct onednn_exec *e = (const struct onednn_exec *)exec;
-    return e->value[e->graph->output[i]];
-}
-
-static void output_grads_in(struct onednn_exec *e, const float *const *output_grads) {
-    for (int i = 0; i < e->graph->noutputs; i++) {
-        const int v = e->graph->output[i];
-        const size_t nbytes = (size_t)e->count[v] * sizeof(float);
-        if (!e->grad[v]) continue;
-        bool again = false; /* the same value as an output before */
-        for (int k = 0; k < i; k++) again = again || e->graph->output[k] == v;
-        if (again) {
-            for (int64_t j = 0; output_grads[i] && j < e->count[v]; j++) e->grad[v][j] += output_grads[i][j];
-        } else if (output_grads[i]) {
-            memcpy(e->grad[v], output_grads[i], nbytes);
-        } else {
-            memset(e->grad[v], 0, nbytes);
-        }
-    }
-}
-
-static status backward_all(struct onednn_exec *e) {
-    const struct exec_options *o = &e->options;
-    for (int i = e->nsteps - 1; i >= 0; i--) {
-        if (!e->wants_grad[e->step[i].out]) continue;
-        STATUS_TRY(run_step(e, &e->step[i], PHASE_BACKWARD));
-        if (o->grad_ready) o->grad_ready(o->context, -1);
-    }
-    return SUCCESS;
-}
-
-static status onednn_backward(struct exec *exec, const float *const *output_grads, struct params *grads) {
-    struct onednn_exec *e = (struct onednn_exec *)exec;
-    if (!step_trains(e)) return status_fail(STATUS_INTERNAL, "backward of an engine compiled for inference");
-    if (!e->forward_done) return status_fail(STATUS_INTERNAL, "backward without a forward before it");
-    e->grads = grads;
-    memcpy(e->param_left, e->param_uses, (size_t)e->graph->nparams * sizeof *e->param_left);
-    int before = threads_set(e->options.threads);
-    output_grads_in(e, output_grads);
-    status error = backward_all(e);
-    threads_set(before);
-    e->grads = NULL;
-    return error;
-}
-
-static const float *onednn_input_grad(const struct exec *exec, int i) {
-    const struct onednn_exec *e = (const struct onednn_exec *)exec;
-    return e->grad[e->graph->input[i]];
-}
-
-static void onednn_set_step(struct exec *exec, uint64_t step, uint64_t first_sample) {
-    struct onednn_exec *e = (struct onednn_exec *)exec;
-    e->rng_step = step;
-    e->first_sample = first_sample;
-}
-
-static size_t onednn_memory(const struct exec *exec) {
-    return ((const struct onednn_exec *)exec)->nbytes;
-}
-
-static const struct exec_class EXEC_CLASS = {
-    .set_params = onednn_set_params,
-    .forward = onednn_forward,
-    .output = onednn_output,
-    .backward = onednn_backward,
-    .input_grad = onednn_input_grad,
-    .set_step = onednn_set_step,
-    .memory = onednn_memory,
-    .destroy = onednn_destroy,
-};
-
 static status onednn_compile(const struct opgraph *graph, const struct exec_options *options,
                              struct exec **exec) {
     STATUS_TRY(check_options(options));
     struct onednn_exec *e = calloc(1, sizeof *e);
     if (!e) return status_no_memory("the onednn engine", sizeof *e);
-    e->base.class = &EXEC_CLASS;
+    e->base.class = &onednn_exec_class;
     e->options = *options;
+    e->threads = options->threads;
+    e->whole = options->batch;
+    if (!step_trains(e)) e->options.batch = sizing_part(graph, options->batch);
     e->global_batch = options->sum && options->global_batch ? options->global_batch : options->batch;
     int before = threads_set(options->threads);
     status error = compile_all(e, graph);
@@ -331,32 +220,13 @@ static status onednn_compile(const struct opgraph *graph, const struct exec_opti
     return SUCCESS;
 }
 
+static bool onednn_has(enum precision precision) {
+    return precision == PRECISION_FLOAT32 || dnn_has(precision == PRECISION_BFLOAT16 ? DTYPE_BF16 : DTYPE_I8);
+}
+
 const struct engine engine_onednn = {
     .name = "onednn",
     .description = "oneDNN and own vector loops: the fast one",
+    .has = onednn_has,
     .compile = onednn_compile,
 };
-
-/* ---- profile ---- */
-
-void onednn_profile_start(struct exec *exec) {
-    struct onednn_exec *e = (struct onednn_exec *)exec;
-    e->profile = true;
-    for (int i = 0; i < e->nsteps; i++)
-        e->step[i].seconds[PHASE_FORWARD] = e->step[i].seconds[PHASE_BACKWARD] = 0;
-}
-
-bool onednn_profile_step(const struct exec *exec, int i, struct onednn_profile *profile) {
-    const struct onednn_exec *e = (const struct onednn_exec *)exec;
-    if (i < 0 || i >= e->nsteps) return false;
-    const struct step *s = &e->step[i];
-    *profile = (struct onednn_profile){
-        .kind = op_name(s->op->kind),
-        .implementation = s->implementation ? s->implementation : "",
-        .node = s->op->node,
-        .flops = op_flops(e->graph, s->op) * (double)e->options.batch,
-        .forward_s = s->seconds[PHASE_FORWARD],
-        .backward_s = s->seconds[PHASE_BACKWARD],
-    };
-    return true;
-}

@@ -8,6 +8,7 @@ extern const struct step_kind step_activation;
 extern const struct step_kind step_alias;
 extern const struct step_kind step_batch_norm;
 extern const struct step_kind step_binary;
+extern const struct step_kind step_concat;
 extern const struct step_kind step_conv;
 extern const struct step_kind step_dense;
 extern const struct step_kind step_matmul;

@@ -117,4 +117,7 @@ static status matmul_backward(struct onednn_exec *exec, struct step *step) {
     return SUCCESS;
 }
 
-const struct step_kind step_matmul = {matmul_prepare, NULL, matmul_forward, matmul_backward, matmul_destroy};
+const struct step_kind step_matmul = {.prepare = matmul_prepare,
+                                      .forward = matmul_forward,
+                                      .backward = matmul_backward,
+                                      .destroy = matmul_destroy};

@@ -27,7 +27,7 @@ static int backward_time(const struct memory *m, int step) {
 }
 
 static size_t value_bytes(const struct memory *m, int value) {
-    return (size_t)m->exec->count[value] * sizeof(float);
+    return (size_t)m->exec->count[value] * dtype_size(m->exec->format[value].dtype);
 }
 
 static status memory_create(struct memory *m) {

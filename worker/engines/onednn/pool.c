@@ -12,7 +12,8 @@ struct pool_step {
 static status pool_primitives(struct onednn_exec *exec, struct step *step, struct pool_step *p) {
     const struct shape *x = &exec->shape[step->in[0]], *y = &exec->shape[step->out];
     if (x->rank != 4 || y->rank != 4) return step_mismatch(exec, step, "not a 2-D pooling");
-    STATUS_TRY(prim_pool_forward(exec->dnn, x, y, step->op, step_trains(exec), &p->forward));
+    STATUS_TRY(prim_pool_forward(exec->dnn, x, y, step->op, exec->format[step->in[0]].dtype,
+                                 step_trains(exec), &p->forward));
     if (!step_trains(exec) || !exec->wants_grad[step->in[0]]) return SUCCESS;
     return prim_pool_backward(exec->dnn, x, y, step->op, &p->backward);
 }
@@ -38,6 +39,7 @@ static status pool_prepare(struct onednn_exec *exec, struct step *step) {
         return step->kind->prepare(exec, step);
     }
     STATUS_TRY(error);
+    step->any_format = true;
     step->saved_bytes = prim_bytes(p->forward, PRIM_WORKSPACE);
     p->prim_at[PHASE_FORWARD] =
         step_reserve(&step->scratch_bytes[PHASE_FORWARD], prim_bytes(p->forward, PRIM_SCRATCHPAD));
@@ -73,4 +75,13 @@ static status pool_backward(struct onednn_exec *exec, struct step *step) {
     return SUCCESS;
 }
 
-const struct step_kind step_pool = {pool_prepare, NULL, pool_forward, pool_backward, pool_destroy};
+static enum step_formats pool_formats(const struct onednn_exec *exec, const struct step *step) {
+    (void)exec, (void)step;
+    return STEP_MOVES;
+}
+
+const struct step_kind step_pool = {.prepare = pool_prepare,
+                                    .forward = pool_forward,
+                                    .backward = pool_backward,
+                                    .destroy = pool_destroy,
+                                    .formats = pool_formats};

@@ -196,5 +196,8 @@ static void portable_destroy(struct step *step) {
     free(p);
 }
 
-const struct step_kind step_portable = {portable_prepare, portable_pack, portable_forward, portable_backward,
-                                        portable_destroy};
+const struct step_kind step_portable = {.prepare = portable_prepare,
+                                        .pack = portable_pack,
+                                        .forward = portable_forward,
+                                        .backward = portable_backward,
+                                        .destroy = portable_destroy};

@@ -8,7 +8,10 @@ struct onednn_profile {
     const char *kind;           /* operation */
     const char *implementation; /* of the forward primitive; "" if none; borrowed */
     int node;
-    double flops;                 /* of one forward of the whole batch */
+    double flops;    /* of one forward of `samples`, by the operation's definition */
+    double bytes;    /* inputs, output and parameters, each once */
+    int64_t samples; /* of the batch, that are computed together */
+    int threads;
     double forward_s, backward_s; /* the fastest run since onednn_profile_start */
 };
 

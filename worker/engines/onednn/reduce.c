@@ -8,10 +8,15 @@ struct mean_step {
     int64_t n, rows, channels;
 };
 
+static bool is_mean_of_middle(const struct onednn_exec *exec, const struct step *step) {
+    const int rank = exec->shape[step->in[0]].rank;
+    const unsigned middle = (1U << (rank - 1)) - 2;
+    return step->op->u.reduce.kind == REDUCE_MEAN && step->op->u.reduce.axes == middle && rank >= 3;
+}
+
 static status reduce_prepare(struct onednn_exec *exec, struct step *step) {
     const struct shape *x = &exec->shape[step->in[0]];
-    const unsigned middle = (1U << (x->rank - 1)) - 2;
-    if (step->op->u.reduce.kind != REDUCE_MEAN || step->op->u.reduce.axes != middle || x->rank < 3) {
+    if (!is_mean_of_middle(exec, step)) {
         step->kind = &step_portable;
         return step->kind->prepare(exec, step);
     }
@@ -23,7 +28,37 @@ static status reduce_prepare(struct onednn_exec *exec, struct step *step) {
     r->rows = exec->count[step->in[0]] / (r->n * r->channels);
     if (exec->count[step->out] != r->n * r->channels)
         return step_mismatch(exec, step, "its output has another size");
+    step->any_format = true;
     return SUCCESS;
+}
+
+/* y (channels) = scale * the sum of all rows, of numbers of one type. */
+#define SUM_ROWS(name, type, value)                                                                          \
+    static void name(const struct mean_step *r, float scale, const void *stored, float *restrict y) {        \
+        for (int64_t j = 0; j < r->channels; j++) y[j] = 0;                                                  \
+        for (int64_t k = 0; k < r->rows; k++) {                                                              \
+            const type *row = (const type *)stored + k * r->channels;                                        \
+            _Pragma("omp simd") for (int64_t j = 0; j < r->channels; j++) y[j] += value(row[j]);             \
+        }                                                                                                    \
+        for (int64_t j = 0; j < r->channels; j++) y[j] *= scale;                                             \
+    }
+SUM_ROWS(sum_bf16, uint16_t, format_from_bfloat16)
+SUM_ROWS(sum_u8, uint8_t, (float))
+SUM_ROWS(sum_i8, int8_t, (float))
+
+static void forward_stored(struct onednn_exec *exec, struct step *step) {
+    const struct mean_step *r = step->state;
+    const struct format format = exec->format[step->in[0]];
+    const float scale = format.scale / (float)r->rows;
+    const size_t nbytes = (size_t)(r->rows * r->channels) * dtype_size(format.dtype);
+    const char *x = (const char *)exec->value[step->in[0]];
+    float *y = exec->value[step->out];
+#pragma omp parallel for num_threads(exec->options.threads)                                                  \
+    schedule(static) if (exec->count[step->in[0]] > 8192)
+    for (int64_t i = 0; i < r->n; i++)
+        (format.dtype == DTYPE_BF16 ? sum_bf16
+         : format.dtype == DTYPE_U8 ? sum_u8
+                                    : sum_i8)(r, scale, x + (size_t)i * nbytes, y + i * r->channels);
 }
 
 static status reduce_forward(struct onednn_exec *exec, struct step *step) {
@@ -32,6 +67,10 @@ static status reduce_forward(struct onednn_exec *exec, struct step *step) {
     const float *x = exec->value[step->in[0]];
     float *y = exec->value[step->out];
     const float scale = 1 / (float)r->rows;
+    if (exec->format[step->in[0]].dtype != DTYPE_F32) {
+        forward_stored(exec, step);
+        return SUCCESS;
+    }
 #pragma omp parallel for num_threads(exec->options.threads)                                                  \
     schedule(static) if (exec->count[step->in[0]] > 8192)
     for (int64_t i = 0; i < r->n; i++) {
@@ -68,4 +107,11 @@ static status reduce_backward(struct onednn_exec *exec, struct step *step) {
     return SUCCESS;
 }
 
-const struct step_kind step_reduce = {reduce_prepare, NULL, reduce_forward, reduce_backward, NULL};
+static enum step_formats reduce_formats(const struct onednn_exec *exec, const struct step *step) {
+    return is_mean_of_middle(exec, step) ? STEP_READS : STEP_FLOAT32;
+}
+
+const struct step_kind step_reduce = {.prepare = reduce_prepare,
+                                      .forward = reduce_forward,
+                                      .backward = reduce_backward,
+                                      .formats = reduce_formats};

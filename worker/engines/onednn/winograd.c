@@ -5,8 +5,9 @@
 #include <string.h>
 
 enum {
-    IN = 6,  /* side of a tile of inputs */
-    OUT = 4, /* of outputs */
+    IN = 6,   /* side of a tile of inputs */
+    OUT = 4,  /* of outputs, at most */
+    SIDE = 5, /* of kernels, at most */
     POINTS = 36,
     PANEL = 32,     /* filters whose weights lie together */
     CACHE = 640000, /* bytes of transformed tiles that stay near the core */
@@ -39,7 +40,8 @@ bool winograd_built(void) {
 static int64_t taps(const struct winograd *w, int dim) {
     int64_t n = 0;
     for (int64_t i = 0; i < w->out[dim]; i++)
-        for (int64_t k = i - w->before[dim]; k < i - w->before[dim] + 3; k++) n += k >= 0 && k < w->in[dim];
+        for (int64_t k = i - w->before[dim]; k < i - w->before[dim] + w->side; k++)
+            n += k >= 0 && k < w->in[dim];
     return n;
 }
 
@@ -48,10 +50,13 @@ bool winograd_make(const struct conv_shape *s, bool transposed, int threads, str
         .n = s->n, .channels = s->channels, .filters = s->filters, .transposed = transposed};
     w->threads = threads;
     const struct window *window = &s->window;
+    w->side = window->size[0];
+    w->tile = IN + 1 - w->side;
     if (!FAST || s->depthwise || s->groups != 1 || s->channels % 16 || s->filters % 16) return false;
+    if (w->side != 3 && w->side != 5) return false;
     for (int i = 0; i < 2; i++) {
-        if (window->size[i] != 3 || window->stride[i] != 1 || window->dilation[i] != 1) return false;
-        if (window->before[i] > 2) return false;
+        if (window->size[i] != w->side || window->stride[i] != 1 || window->dilation[i] != 1) return false;
+        if (window->before[i] >= w->side) return false;
         w->in[i] = s->in[i];
         w->out[i] = s->out[i];
         w->before[i] = window->before[i];
@@ -62,11 +67,11 @@ bool winograd_make(const struct conv_shape *s, bool transposed, int threads, str
         for (int i = 0; i < 2; i++) {
             w->in[i] = s->out[i];
             w->out[i] = s->in[i];
-            w->before[i] = 2 - window->before[i];
+            w->before[i] = w->side - 1 - window->before[i];
         }
     }
-    w->across[0] = ceil_div(w->out[0], OUT);
-    w->across[1] = ceil_div(w->out[1], OUT);
+    w->across[0] = ceil_div(w->out[0], w->tile);
+    w->across[1] = ceil_div(w->out[1], w->tile);
     w->tiles = w->n * w->across[0] * w->across[1];
     int64_t most = CACHE / (int64_t)(POINTS * sizeof(float)) / (w->channels + w->filters);
     most = most < MIN_BLOCK ? MIN_BLOCK : most > MAX_BLOCK ? MAX_BLOCK : most;
@@ -88,7 +93,7 @@ static size_t block_floats(const struct winograd *w) {
 }
 
 size_t winograd_scratch(const struct winograd *w) {
-    const size_t turned = w->transposed ? 9 * (size_t)(w->channels * w->filters) : 0;
+    const size_t turned = w->transposed ? (size_t)(w->side * w->side * w->channels * w->filters) : 0;
     const size_t blocks = block_floats(w) * (size_t)w->threads;
     return turned > blocks ? turned : blocks;
 }
@@ -109,42 +114,66 @@ INLINE void inputs_1d(const vec d[IN], vec t[IN]) {
     t[5] = 4 * d[1] - 5 * d[3] + d[5];
 }
 
-INLINE void outputs_1d(const vec m[IN], vec y[OUT]) {
+/* The last of the outputs has the value at infinity. */
+INLINE void outputs_1d(int out, const vec m[IN], vec y[OUT]) {
     const vec s1 = m[1] + m[2], d1 = m[1] - m[2], s2 = m[3] + m[4], d2 = m[3] - m[4];
     y[0] = m[0] + s1 + s2;
     y[1] = d1 + 2 * d2;
-    y[2] = s1 + 4 * s2;
-    y[3] = d1 + 8 * d2 + m[5];
+    if (out > 2) {
+        y[2] = s1 + 4 * s2;
+        y[3] = d1 + 8 * d2;
+    }
+    y[out - 1] += m[5];
 }
 
 /* Transpose of outputs_1d. */
-INLINE void output_grads_1d(const vec y[OUT], vec m[IN]) {
-    const vec e1 = y[0] + y[2], o1 = y[1] + y[3], e2 = y[0] + 4 * y[2], o2 = 2 * y[1] + 8 * y[3];
+INLINE void output_grads_1d(int out, const vec y[OUT], vec m[IN]) {
+    vec e1 = y[0], o1 = y[1], e2 = y[0], o2 = 2 * y[1];
+    if (out > 2) {
+        e1 += y[2];
+        o1 += y[3];
+        e2 += 4 * y[2];
+        o2 += 8 * y[3];
+    }
     m[0] = y[0];
     m[1] = e1 + o1;
     m[2] = e1 - o1;
     m[3] = e2 + o2;
     m[4] = e2 - o2;
-    m[5] = y[3];
+    m[5] = y[out - 1];
 }
 
-INLINE void kernel_1d(const vec g[3], vec u[IN]) {
-    const vec e1 = (g[0] + g[2]) * (-1.0F / 6), o1 = g[1] * (-1.0F / 6);
-    const vec e2 = g[0] * (1.0F / 24) + g[2] * (1.0F / 6), o2 = g[1] * (1.0F / 12);
+INLINE void kernel_1d(int side, const vec g[SIDE], vec u[IN]) {
+    vec e1 = g[0] + g[2], o1 = g[1];
+    vec e2 = g[0] * (1.0F / 24) + g[2] * (1.0F / 6), o2 = g[1] * (1.0F / 12);
+    if (side > 3) {
+        e1 += g[4];
+        o1 += g[3];
+        e2 += g[4] * (2.0F / 3);
+        o2 += g[3] * (1.0F / 3);
+    }
+    e1 *= -1.0F / 6;
+    o1 *= -1.0F / 6;
     u[0] = g[0] * 0.25F;
     u[1] = e1 + o1;
     u[2] = e1 - o1;
     u[3] = e2 + o2;
     u[4] = e2 - o2;
-    u[5] = g[2];
+    u[5] = g[side - 1];
 }
 
 /* Transpose of kernel_1d. */
-INLINE void kernel_grad_1d(const vec u[IN], vec g[3]) {
-    const vec s1 = u[1] + u[2], d1 = u[1] - u[2], s2 = u[3] + u[4], d2 = u[3] - u[4];
-    g[0] = u[0] * 0.25F - s1 * (1.0F / 6) + s2 * (1.0F / 24);
-    g[1] = d2 * (1.0F / 12) - d1 * (1.0F / 6);
-    g[2] = s2 * (1.0F / 6) - s1 * (1.0F / 6) + u[5];
+INLINE void kernel_grad_1d(int side, const vec u[IN], vec g[SIDE]) {
+    const vec s1 = (u[1] + u[2]) * (1.0F / 6), d1 = (u[1] - u[2]) * (1.0F / 6), s2 = u[3] + u[4],
+              d2 = u[3] - u[4];
+    g[0] = u[0] * 0.25F - s1 + s2 * (1.0F / 24);
+    g[1] = d2 * (1.0F / 12) - d1;
+    g[2] = s2 * (1.0F / 6) - s1;
+    if (side > 3) {
+        g[3] = d2 * (1.0F / 3) - d1;
+        g[4] = s2 * (2.0F / 3) - s1;
+    }
+    g[side - 1] += u[5];
 }
 
 /* ---- tiles ---- */
@@ -153,8 +182,8 @@ INLINE void kernel_grad_1d(const vec u[IN], vec g[3]) {
 static void tile_at(const struct winograd *w, int64_t t, int64_t *image, int64_t *row, int64_t *column) {
     const int64_t per_image = w->across[0] * w->across[1], i = t % per_image;
     *image = t / per_image;
-    *row = i / w->across[1] * OUT;
-    *column = i % w->across[1] * OUT;
+    *row = i / w->across[1] * w->tile;
+    *column = i % w->across[1] * w->tile;
 }
 
 /* Transforms the inputs of one tile to v[point*stride + channel]. */
@@ -191,7 +220,7 @@ static void transform_inputs(const struct winograd *w, const float *x, int64_t t
 }
 
 /* Transforms the gradients of one tile's outputs to m[point*stride + filter]. */
-static void transform_output_grads(const struct winograd *w, const float *dy, int64_t t, float *m,
+INLINE void transform_output_grads(const struct winograd *w, int out, const float *dy, int64_t t, float *m,
                                    int64_t stride) {
     int64_t image, row, column;
     tile_at(w, t, &image, &row, &column);
@@ -199,19 +228,19 @@ static void transform_output_grads(const struct winograd *w, const float *dy, in
     const int64_t rows = w->out[0] - row, columns = w->out[1] - column;
     for (int64_t c = 0; c < w->filters; c += VEC) {
         vec half[IN][OUT];
-        for (int j = 0; j < OUT; j++) {
+        for (int j = 0; j < out; j++) {
             vec y[OUT], u[IN];
 #pragma GCC unroll 4
-            for (int i = 0; i < OUT; i++)
+            for (int i = 0; i < out; i++)
                 y[i] = i < rows && j < columns ? *(const vec *)(base + (i * w->out[1] + j) * w->filters + c)
                                                : (vec){0};
-            output_grads_1d(y, u);
+            output_grads_1d(out, y, u);
 #pragma GCC unroll 6
             for (int i = 0; i < IN; i++) half[i][j] = u[i];
         }
         for (int i = 0; i < IN; i++) {
             vec u[IN];
-            output_grads_1d(half[i], u);
+            output_grads_1d(out, half[i], u);
 #pragma GCC unroll 6
             for (int j = 0; j < IN; j++) *(vec *)(m + (i * IN + j) * stride + c) = u[j];
         }
@@ -235,7 +264,7 @@ INLINE vec finish(const struct epilogue *e, vec v, int64_t filter, int64_t at) {
 }
 
 /* Transforms the products m[point*stride + filter] of one tile back and finishes its outputs. */
-static void transform_outputs(const struct winograd *w, const struct epilogue *e, const float *m,
+INLINE void transform_outputs(const struct winograd *w, int out, const struct epilogue *e, const float *m,
                               int64_t stride, int64_t t, float *y) {
     int64_t image, row, column;
     tile_at(w, t, &image, &row, &column);
@@ -247,15 +276,15 @@ static void transform_outputs(const struct winograd *w, const struct epilogue *e
             vec d[IN], u[OUT];
 #pragma GCC unroll 6
             for (int i = 0; i < IN; i++) d[i] = *(const vec *)(m + (i * IN + j) * stride + c);
-            outputs_1d(d, u);
+            outputs_1d(out, d, u);
 #pragma GCC unroll 4
-            for (int i = 0; i < OUT; i++) half[i][j] = u[i];
+            for (int i = 0; i < out; i++) half[i][j] = u[i];
         }
-        for (int i = 0; i < OUT && i < rows; i++) {
+        for (int i = 0; i < out && i < rows; i++) {
             vec u[OUT];
-            outputs_1d(half[i], u);
+            outputs_1d(out, half[i], u);
 #pragma GCC unroll 4
-            for (int j = 0; j < OUT; j++) {
+            for (int j = 0; j < out; j++) {
                 const int64_t at = base + (i * w->out[1] + j) * w->filters + c;
                 if (j < columns) *(vec *)(y + at) = finish(e, u[j], c, at);
             }
@@ -288,7 +317,11 @@ static void run_block(const struct winograd *w, const float *x, const float *wei
             product(last - first, width, c, v + p * v_stride, c, 1, weights + p * c * f + j * c, width, false,
                     m + p * m_stride + j, f);
         }
-    for (int64_t t = first; t < last; t++) transform_outputs(w, e, m + (t - first) * f, m_stride, t, y);
+    for (int64_t t = first; t < last; t++) {
+        const float *tile = m + (t - first) * f;
+        if (w->tile == 4) transform_outputs(w, 4, e, tile, m_stride, t, y);
+        else transform_outputs(w, 2, e, tile, m_stride, t, y);
+    }
 }
 
 void winograd_run(const struct winograd *w, const float *x, const float *weights, const float *bias,
@@ -305,32 +338,36 @@ void winograd_run(const struct winograd *w, const float *x, const float *weights
 
 /* ---- weights ---- */
 
-/* kernel (3,3,M,C) turned and transposed to turned (3,3,C,M), for C channels and M filters of `w`. */
+/* kernel (side,side,M,C) turned and transposed to turned (side,side,C,M), for C channels and M filters of
+ * `w`. */
 static void turn_kernel(const struct winograd *w, const float *kernel, float *turned) {
     const int64_t c = w->channels, f = w->filters;
+    const int last = w->side * w->side - 1;
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t i = 0; i < c; i++)
-        for (int tap = 0; tap < 9; tap++)
+        for (int tap = 0; tap <= last; tap++)
             for (int64_t j = 0; j < f; j++)
-                turned[(tap * c + i) * f + j] = kernel[((8 - tap) * f + j) * c + i];
+                turned[(tap * c + i) * f + j] = kernel[((last - tap) * f + j) * c + i];
 }
 
 /* Weights at a point are panels of at most PANEL filters, each (C, width). */
-static void pack_channel(const struct winograd *w, const float *kernel, int64_t channel, float *weights) {
+INLINE void pack_channel(const struct winograd *w, int side, const float *kernel, int64_t channel,
+                         float *weights) {
     const int64_t c = w->channels, f = w->filters;
     for (int64_t j = 0; j < f; j += VEC) {
         const int64_t panel = j / PANEL * PANEL, width = f - panel < PANEL ? f - panel : PANEL;
         float *out = weights + panel * c + channel * width + j - panel;
-        vec half[IN][3];
-        for (int k = 0; k < 3; k++) {
-            vec g[3], u[IN];
-            for (int i = 0; i < 3; i++) g[i] = *(const vec *)(kernel + ((i * 3 + k) * c + channel) * f + j);
-            kernel_1d(g, u);
+        vec half[IN][SIDE];
+        for (int k = 0; k < side; k++) {
+            vec g[SIDE], u[IN];
+            for (int i = 0; i < side; i++)
+                g[i] = *(const vec *)(kernel + ((i * side + k) * c + channel) * f + j);
+            kernel_1d(side, g, u);
             for (int i = 0; i < IN; i++) half[i][k] = u[i];
         }
         for (int i = 0; i < IN; i++) {
             vec u[IN];
-            kernel_1d(half[i], u);
+            kernel_1d(side, half[i], u);
             for (int k = 0; k < IN; k++) *(vec *)(out + (i * IN + k) * c * f) = u[k];
         }
     }
@@ -342,7 +379,10 @@ void winograd_pack(const struct winograd *w, const float *kernel, float *scratch
         kernel = scratch;
     }
 #pragma omp parallel for num_threads(w->threads) schedule(static)
-    for (int64_t i = 0; i < w->channels; i++) pack_channel(w, kernel, i, weights);
+    for (int64_t i = 0; i < w->channels; i++) {
+        if (w->side == 3) pack_channel(w, 3, kernel, i, weights);
+        else pack_channel(w, 5, kernel, i, weights);
+    }
 }
 
 static void gradient_block(const struct winograd *w, const float *x, const float *dy, int64_t block, bool add,
@@ -353,31 +393,33 @@ static void gradient_block(const struct winograd *w, const float *x, const float
     block_tiles(w, block, &first, &last);
     for (int64_t t = first; t < last; t++) {
         transform_inputs(w, x, t, v + (t - first) * c, v_stride);
-        transform_output_grads(w, dy, t, m + (t - first) * f, m_stride);
+        if (w->tile == 4) transform_output_grads(w, 4, dy, t, m + (t - first) * f, m_stride);
+        else transform_output_grads(w, 2, dy, t, m + (t - first) * f, m_stride);
     }
     for (int p = 0; p < POINTS; p++)
         product(c, f, last - first, v + p * v_stride, 1, c, m + p * m_stride, f, add, sums + p * c * f, f);
 }
 
 /* Sums of all threads, transformed back, for one channel. */
-static void gradient_channel(const struct winograd *w, const float *sums, int64_t channel, float *gradient) {
+INLINE void gradient_channel(const struct winograd *w, int side, const float *sums, int64_t channel,
+                             float *gradient) {
     const int64_t c = w->channels, f = w->filters, size = POINTS * c * f;
     for (int64_t j = 0; j < f; j += VEC) {
-        vec half[3][IN];
+        vec half[SIDE][IN];
         for (int k = 0; k < IN; k++) {
-            vec u[IN], g[3];
+            vec u[IN], g[SIDE];
             for (int i = 0; i < IN; i++) {
                 const float *at = sums + ((i * IN + k) * c + channel) * f + j;
                 u[i] = *(const vec *)at;
                 for (int t = 1; t < w->threads; t++) u[i] += *(const vec *)(at + t * size);
             }
-            kernel_grad_1d(u, g);
-            for (int i = 0; i < 3; i++) half[i][k] = g[i];
+            kernel_grad_1d(side, u, g);
+            for (int i = 0; i < side; i++) half[i][k] = g[i];
         }
-        for (int i = 0; i < 3; i++) {
-            vec g[3];
-            kernel_grad_1d(half[i], g);
-            for (int k = 0; k < 3; k++) *(vec *)(gradient + ((i * 3 + k) * c + channel) * f + j) = g[k];
+        for (int i = 0; i < side; i++) {
+            vec g[SIDE];
+            kernel_grad_1d(side, half[i], g);
+            for (int k = 0; k < side; k++) *(vec *)(gradient + ((i * side + k) * c + channel) * f + j) = g[k];
         }
     }
 }
@@ -396,5 +438,8 @@ void winograd_gradient(const struct winograd *w, const float *x, const float *dy
                            sums + (size_t)t * winograd_weights(w));
     }
 #pragma omp parallel for num_threads(w->threads) schedule(static)
-    for (int64_t i = 0; i < w->channels; i++) gradient_channel(w, sums, i, gradient);
+    for (int64_t i = 0; i < w->channels; i++) {
+        if (w->side == 3) gradient_channel(w, 3, sums, i, gradient);
+        else gradient_channel(w, 5, sums, i, gradient);
+    }
 }

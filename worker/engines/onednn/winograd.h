@@ -1,7 +1,8 @@
-/* 3x3 convolutions of stride 1 by Winograd's minimal filtering F(4x4, 3x3) (Lavin, Gray 2016): a quarter of
- * the multiplications. Tiles of 6x6 inputs and the kernel are transformed; at each of 36 points there is one
- * matrix product over the channels; the products are transformed back to tiles of 4x4 outputs. The gradient
- * of the kernel is the transpose of that, step by step; the gradient of the input is again such a
+/* 3x3 and 5x5 convolutions of stride 1 by Winograd's minimal filtering F(4x4, 3x3) and F(2x2, 5x5) (Lavin,
+ * Gray 2016): a quarter and a third of the multiplications. Both are of the polynomials' values at 0, 1, -1,
+ * 2, -2 and infinity: tiles of 6x6 inputs and the kernel are transformed; at each of 36 points there is one
+ * matrix product over the channels; the products are transformed back to tiles of 4x4 or 2x2 outputs. The
+ * gradient of the kernel is the transpose of that, step by step; the gradient of the input is again such a
  * convolution.
  *
  * Blocks of tiles are transformed, multiplied and transformed back while they are in cache. Activations are
@@ -15,6 +16,7 @@
 struct winograd {
     int64_t n, in[2], channels, out[2], filters;
     int before[2];   /* padding */
+    int side, tile;  /* of the kernel; of a tile of outputs: 3 and 4, or 5 and 2 */
     bool transposed; /* computes the gradient of the input: the kernel is turned and its channels are swapped
                       */
     int64_t across[2], tiles; /* tiles of one image: down, across; of all */
@@ -35,14 +37,14 @@ size_t winograd_weights(const struct winograd *winograd);
 size_t winograd_scratch(const struct winograd *winograd);
 size_t winograd_gradient_scratch(const struct winograd *winograd);
 
-/* Transforms a kernel (3,3,C,M) of the forward convolution. */
+/* Transforms a kernel (side,side,C,M) of the forward convolution. */
 void winograd_pack(const struct winograd *winograd, const float *kernel, float *scratch, float *weights);
 
 /* y = clamp(convolution of x + bias + addend); bias and addend (like y, may be y) may be NULL. */
 void winograd_run(const struct winograd *winograd, const float *x, const float *weights, const float *bias,
                   const float *addend, const struct clamp *clamp, float *scratch, float *y);
 
-/* Gradient (3,3,C,M) of the kernel of the forward convolution (not transposed). */
+/* Gradient (side,side,C,M) of the kernel of the forward convolution (not transposed). */
 void winograd_gradient(const struct winograd *winograd, const float *x, const float *dy, float *scratch,
                        float *gradient);
 

@@ -483,4 +483,8 @@ static status compile(const struct opgraph *graph, const struct exec_options *op
     return SUCCESS;
 }
 
-const struct engine engine_openblas = {"openblas", "portable: im2col and OpenBLAS, plain C", compile};
+static bool has(enum precision precision) {
+    return precision == PRECISION_FLOAT32;
+}
+
+const struct engine engine_openblas = {"openblas", "portable: im2col and OpenBLAS, plain C", has, compile};
