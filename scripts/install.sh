@@ -3,7 +3,7 @@
 #   scripts/install.sh [fuzz]     fuzz: also what scripts/fuzz.sh needs
 set -eu
 
-packages="gcc libc6-dev cmake ninja-build
+packages="gcc g++ gfortran libc6-dev cmake ninja-build make pkg-config
 libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libopenblas-dev liblapacke-dev libdnnl-dev
 libcjson-dev libzip-dev zlib1g-dev libpng-dev libjpeg-dev libssl-dev libprotobuf-c-dev protobuf-c-compiler
 libstb-dev libcmocka-dev

@@ -40,12 +40,6 @@ cmake --preset dev
 cmake --build --preset dev -j "$jobs"
 run_tests build-dev
 
-# The installed program stands alone.
-prefix="$(mktemp -d)"
-trap 'rm -rf "$prefix"' EXIT
-cmake --install build-dev --prefix "$prefix" >/dev/null
-"$prefix/bin/godwit" --version
-
 cmake --preset asan
 if [ "$asan" = yes ]; then
     cmake --build --preset asan -j "$jobs"
