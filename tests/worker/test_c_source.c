@@ -257,6 +257,29 @@ static void memory_is_used_again(void **state) {
     model_destroy(&model);
 }
 
+/* Names that are no names in C, too long, or the same after all. */
+static void names(void **state) {
+    (void)state;
+    struct graph *g = NULL;
+    struct model *model = NULL;
+    char name[400];
+    memset(name, 'a', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    build_ok(graph_create("1 */ model", &g));
+    int x = build_input(g, "in*/put", "-1,3");
+    x = build_layer(g, "Dense", "a b", "units=2", 1, &x);
+    x = build_layer(g, "Dense", "a/b", "units=2 activation=tanh", 1, &x);
+    x = build_layer(g, "Dense", "7*/", "units=2 activation=elu", 1, &x);
+    build_output(g, build_layer(g, "Dense", name, "units=2", 1, &x));
+    build_ok(graph_infer(g));
+    build_ok(model_create(g, &model));
+    assert_success(c_source_write(in_folder("names.c"), model, false));
+    void *library = compile("-O1");
+    assert_non_null(dlsym(library, "w_1____model_run"));
+    dlclose(library);
+    model_destroy(&model);
+}
+
 static void refusals(void **state) {
     (void)state;
     struct graph *g = NULL;
@@ -284,6 +307,7 @@ int main(int argc, char **argv) {
         IN_FOLDER(keras_models),
         IN_FOLDER(memory_is_used_again),
         IN_FOLDER(refusals),
+        IN_FOLDER(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
