@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NAME_KEPT 96 /* bytes of a name that are kept */
+
 status c_text_create(struct c_text **text) {
     struct c_text *t = calloc(1, sizeof *t);
     if (!t) return status_no_memory("a program", sizeof *t);
@@ -49,8 +51,10 @@ void c_line(struct c_text *t, const char *format, ...) {
     char line[1024];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    const int length = vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
+    if (length >= (int)sizeof line && !t->error)
+        t->error = status_fail(STATUS_INTERNAL, "a line of C is too long: %.40s", line);
     const size_t n = strlen(line);
     if (line[0] == '}') t->depth--;
     fprintf(t->body, "%*s%s\n", 4 * t->depth, "", line);
@@ -89,7 +93,7 @@ static int compare_names(const void *a, const void *b) {
 /* "layer_what", with a number if it is taken; owned. */
 static char *constant_name(struct c_text *t, const char *layer, const char *what) {
     char *text = NULL, *name = NULL, *unique = NULL;
-    if (asprintf(&text, "%s_%s", layer, what) < 0) return NULL;
+    if (asprintf(&text, "%.*s_%s", NAME_KEPT, layer, what) < 0) return NULL;
     name = c_name(text);
     free(text);
     for (int i = 1; name; i++) {

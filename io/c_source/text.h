@@ -1,7 +1,7 @@
 /* The text of a C file being made: lines of code, constants and functions that they use. Private to
  * io/c_source/.
  *
- * An error, always of memory, stays in the text and comes out of c_text_write(). */
+ * An error stays in the text: `error`, for who writes it to a file. */
 #ifndef GODWIT_IO_C_SOURCE_TEXT_H
 #define GODWIT_IO_C_SOURCE_TEXT_H
 

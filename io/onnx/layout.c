@@ -30,7 +30,7 @@ void onnx_set(struct onnx_export *e, int value, enum layout layout, const char *
     if (onnx_shape(e, value)->rank < 3) e->value[value].name[!layout] = name;
 }
 
-/* Are there channels or places between them of which there is one only, so that nothing moves? */
+/* Is there one channel only, or one place only, so that no element moves? */
 static bool moves_nothing(const struct shape *shape) {
     if (shape->dim[shape->rank - 1] == 1) return true;
     for (int i = 1; i < shape->rank - 1; i++)
@@ -38,7 +38,7 @@ static bool moves_nothing(const struct shape *shape) {
     return true;
 }
 
-/* One unknown dimension besides the batch at most: the shape is known well enough for Reshape. */
+/* The value, which is there in the other layout, in this one: by a Reshape where no element moves. */
 static const char *relayout(struct onnx_export *e, int value, enum layout layout) {
     const struct shape *shape = onnx_shape(e, value);
     const char *from = e->value[value].name[!layout];
