@@ -173,7 +173,7 @@ static void own_golden(const struct model *model, struct golden **golden) {
         for (int64_t k = 0; k < (*golden)->x[i]->count; k++)
             tensor_f32((*golden)->x[i])[k] = 0.1f * (float)rng_normal(&rng);
     assert_success(engine_find("openblas", &machine.engine));
-    assert_success(infer(&machine, model->ops, model->params, 2, (*golden)->x, (*golden)->y));
+    assert_success(infer(&machine, model, 2, (*golden)->x, (*golden)->y));
 }
 
 static float *read_weights(const char *path, int64_t count) {
