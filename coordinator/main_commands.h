@@ -13,6 +13,7 @@
     X(plan)                                                                                                  \
     X(migrate)                                                                                               \
     X(evaluate)                                                                                              \
+    X(predict)                                                                                               \
     X(verify)
 
 #define COMMAND_DECLARE(name) extern const struct command command_##name;

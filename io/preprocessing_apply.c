@@ -120,7 +120,7 @@ static status fit(const struct preprocessing *p, const struct image *image, cons
 
 status preprocessing_apply(const struct preprocessing *p, const struct image *image,
                            const struct shape *input, struct tensor **x) {
-    struct wanted w;
+    struct wanted w = {0};
     struct preprocessing_table table;
     struct image *pixels = NULL;
     struct tensor *made = NULL;
