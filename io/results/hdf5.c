@@ -3,10 +3,12 @@
 #include "io/keras/hdf5.h"
 #include "io/results/format.h"
 
+#include <errno.h>
 #include <hdf5.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define NAMES_AT_ONCE 1024
 
@@ -128,9 +130,20 @@ static status hdf5_streams(struct results *r) {
     return r->task.skip_bad ? results_add_stream(r, "failed", 1, 0) : SUCCESS;
 }
 
+/* HDF5 cannot close a file that may not be as long as it is: a limit is looked at before. */
+static status check_limit(const struct results *r) {
+    struct rlimit limit;
+    double nbytes = 0;
+    for (int i = 0; i < r->nstreams; i++) nbytes += (double)r->stream[i].row * (double)r->task.samples;
+    if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur == RLIM_INFINITY || nbytes < (double)limit.rlim_cur)
+        return SUCCESS;
+    return file_fail("write", r->task.path, EFBIG);
+}
+
 static status hdf5_lay_out(struct results *r, const char *path) {
     int64_t file = -1;
     STATUS_TRY(hdf5_streams(r));
+    STATUS_TRY(check_limit(r));
     STATUS_TRY(hdf5_create(path, &file));
     status error = fill_file(file, r);
     if (error) hdf5_discard(file);
