@@ -11,7 +11,7 @@ static status check_engine(const struct machine *machine, const struct model *mo
     const struct graph *graph = model->graph;
     struct golden *own = NULL;
     STATUS_TRY(golden_create(graph, golden->samples, &own));
-    status error = infer(machine, model->ops, model->params, golden->samples, golden->x, own->y);
+    status error = infer(machine, model, golden->samples, golden->x, own->y);
     error = status_context(error, "engine %s", machine->engine->name);
     for (int i = 0; i < golden->noutputs && !error; i++) {
         const char *output = graph->layer[graph->node[graph->output[i].node].layer].name;

@@ -227,7 +227,7 @@ static status write_golden(const struct job *job, const struct model *model, con
     STATUS_TRY(golden_create(model->graph, n, &golden));
     struct batch_request request = {.part = part, .index = index, .n = n};
     status error = dataset_read(job->data, &request, tensor_f32(golden->x[0]), NULL);
-    if (!error) error = infer(&machine, model->ops, model->params, n, golden->x, golden->y);
+    if (!error) error = infer(&machine, model, n, golden->x, golden->y);
     if (!error) error = golden_write(path, golden, "godwit " GODWIT_VERSION ", engine openblas");
     golden_destroy(&golden);
     return error;

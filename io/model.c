@@ -81,15 +81,31 @@ static status check_input(const struct model *model, int i, const struct shape *
                        shape_format(taken, takes), shape_format(shape, given));
 }
 
-status model_set_inputs(struct model *model, const struct shape *shape) {
-    struct opgraph *ops = NULL;
-    int *value_of = NULL;
-    bool change = false;
+/* Do all shapes fit what the inputs take? *change: any is another than the model has. */
+static status check_inputs(const struct model *model, const struct shape *shape, bool *change) {
+    *change = false;
     for (int i = 0; i < model->graph->ninputs; i++) {
         bool same;
         STATUS_TRY(check_input(model, i, &shape[i], &same));
-        change = change || !same;
+        *change = *change || !same;
     }
+    return SUCCESS;
+}
+
+/* Do the operations use the parameters that the model has? */
+static status check_params(const struct model *model, const struct graph *graph, const struct opgraph *ops) {
+    for (int i = 0; i < ops->nparams; i++)
+        if (i >= model->params->n || ops->param[i].count != model->params->count[i])
+            return status_fail(STATUS_DATA, "layer \"%s\" has weights for inputs of another size",
+                               graph->layer[ops->param[i].layer].name);
+    return SUCCESS;
+}
+
+status model_set_inputs(struct model *model, const struct shape *shape) {
+    struct opgraph *ops = NULL;
+    int *value_of = NULL;
+    bool change;
+    STATUS_TRY(check_inputs(model, shape, &change));
     if (!change) return SUCCESS;
     STATUS_TRY(graph_set_input_shapes(model->graph, shape));
     STATUS_TRY(graph_lower(model->graph, &ops, &value_of));
@@ -97,13 +113,22 @@ status model_set_inputs(struct model *model, const struct shape *shape) {
     free(model->value_of);
     model->ops = ops;
     model->value_of = value_of;
-    for (int i = 0; i < ops->nparams; i++) {
-        const struct layer *layer = &model->graph->layer[ops->param[i].layer];
-        if (i >= model->params->n || ops->param[i].count != model->params->count[i])
-            return status_fail(STATUS_DATA, "layer \"%s\" has weights for inputs of another size",
-                               layer->name);
-    }
-    return SUCCESS;
+    return check_params(model, model->graph, ops);
+}
+
+status model_fit(const struct model *model, const struct shape *shape, struct opgraph **ops) {
+    struct graph *graph = NULL;
+    struct opgraph *fitted = NULL;
+    bool change;
+    STATUS_TRY(check_inputs(model, shape, &change));
+    STATUS_TRY(graph_clone(model->graph, &graph));
+    status error = change ? graph_set_input_shapes(graph, shape) : SUCCESS;
+    if (!error) error = graph_lower(graph, &fitted, NULL);
+    if (!error) error = check_params(model, graph, fitted);
+    graph_destroy(&graph);
+    if (error) opgraph_destroy(&fitted);
+    *ops = fitted;
+    return error;
 }
 
 status model_write(const char *path, const struct model *model) {

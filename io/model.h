@@ -28,6 +28,9 @@ status model_read(const char *path, const struct keras_options *options,
  * or length; parameters stay. shape: [graph->ninputs]. DATA error if one does not fit what the model takes,
  * or layers need other parameters for it; the model cannot be used after an error. */
 status model_set_inputs(struct model *model, const struct shape *shape) STATUS_MUST_USE;
+/* The operations for inputs of such shapes (as above), owned by the caller; the model stays as it is. Its
+ * parameters are theirs. Errors as above. */
+status model_fit(const struct model *model, const struct shape *shape, struct opgraph **ops) STATUS_MUST_USE;
 /* Complete or absent. */
 status model_write(const char *path, const struct model *model) STATUS_MUST_USE;
 void model_destroy(struct model **model);

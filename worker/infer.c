@@ -1,67 +1,59 @@
 #include "worker/infer.h"
 
+#include "worker/predictor.h"
+
 #include <stdlib.h>
-#include <string.h>
 
-#define PIECE 16 /* samples at a time */
-
-static status check_shapes(const struct opgraph *graph, const int *value, int n, int64_t samples,
-                           struct tensor *const *tensor, const char *what) {
+static status check_outputs(const struct shape *shape, int n, int64_t samples, struct tensor *const *y) {
     for (int i = 0; i < n; i++) {
-        struct shape shape = graph->value[value[i]];
-        char takes[SHAPE_TEXT_MAX], given[SHAPE_TEXT_MAX];
-        shape.dim[0] = samples;
-        if (!shape_equal(&shape, &tensor[i]->shape))
-            return status_fail(STATUS_DATA, "%s %d of the model is %s, not %s", what, i,
-                               shape_format(&shape, takes), shape_format(&tensor[i]->shape, given));
+        struct shape made = shape[i];
+        char makes[SHAPE_TEXT_MAX], given[SHAPE_TEXT_MAX];
+        made.dim[0] = samples;
+        if (!shape_equal(&made, &y[i]->shape))
+            return status_fail(STATUS_DATA, "output %d of the model is %s, not %s", i,
+                               shape_format(&made, makes), shape_format(&y[i]->shape, given));
     }
     return SUCCESS;
 }
 
-/* Samples [first, first + n) of all inputs; what is left of the piece repeats the last. */
-static void fill(const struct opgraph *graph, int64_t first, int64_t n, int64_t piece,
-                 struct tensor *const *x, float **in) {
-    for (int i = 0; i < graph->ninputs; i++) {
-        int64_t size = shape_sample_count(&graph->value[graph->input[i]]);
-        for (int64_t s = 0; s < piece; s++)
-            memcpy(in[i] + s * size, tensor_f32(x[i]) + (first + (s < n ? s : n - 1)) * size,
-                   (size_t)size * sizeof(float));
-    }
-}
-
-static status run_pieces(const struct opgraph *graph, struct exec *exec, int64_t piece, int64_t samples,
-                         struct tensor *const *x, struct tensor *const *y, float **in) {
-    for (int64_t first = 0; first < samples; first += piece) {
-        int64_t n = samples - first < piece ? samples - first : piece;
-        fill(graph, first, n, piece, x, in);
-        STATUS_TRY(exec_forward(exec, (const float *const *)in));
-        for (int i = 0; i < graph->noutputs; i++) {
-            int64_t size = shape_sample_count(&graph->value[graph->output[i]]);
-            memcpy(tensor_f32(y[i]) + first * size, exec_output(exec, i), (size_t)(n * size) * sizeof(float));
-        }
-    }
+static status check_inputs(int n, int64_t samples, struct tensor *const *x) {
+    char given[SHAPE_TEXT_MAX];
+    for (int i = 0; i < n; i++)
+        if (x[i]->shape.rank < 1 || x[i]->shape.dim[0] != samples)
+            return status_fail(STATUS_DATA, "input %d of the model is %s, not of %lld samples", i,
+                               shape_format(&x[i]->shape, given), (long long)samples);
     return SUCCESS;
 }
 
-status infer(const struct machine *machine, const struct opgraph *graph, struct params *params,
-             int64_t samples, struct tensor *const *x, struct tensor *const *y) {
-    STATUS_TRY(check_shapes(graph, graph->input, graph->ninputs, samples, x, "input"));
-    STATUS_TRY(check_shapes(graph, graph->output, graph->noutputs, samples, y, "output"));
-    int64_t piece = samples < PIECE ? samples : PIECE;
-    struct exec_options options = {.batch = piece, .mode = EXEC_INFER, .threads = machine->threads};
-    struct exec *exec = NULL;
-    float **in = calloc((size_t)graph->ninputs + 1, sizeof *in);
-    if (!in) return status_no_memory("inputs", (size_t)graph->ninputs * sizeof *in);
+static status run(struct predictor *predictor, const struct graph *graph, int64_t samples,
+                  struct tensor *const *x, struct tensor *const *y) {
+    const size_t nin = (size_t)graph->ninputs + 1, nout = (size_t)graph->noutputs + 1;
+    struct shape *in = calloc(nin, sizeof *in), *out = calloc(nout, sizeof *out);
+    const float **from = calloc(nin, sizeof *from);
+    float **to = calloc(nout, sizeof *to);
     status error = SUCCESS;
-    for (int i = 0; i < graph->ninputs && !error; i++) {
-        int64_t size = shape_sample_count(&graph->value[graph->input[i]]);
-        error = memory_alloc("inputs", (size_t)(piece * size), sizeof(float), (void **)&in[i]);
+    if (!in || !out || !from || !to) error = status_no_memory("inputs", (nin + nout) * sizeof *in);
+    if (!error) {
+        for (int i = 0; i < graph->ninputs; i++) in[i] = x[i]->shape, from[i] = tensor_f32(x[i]);
+        for (int i = 0; i < graph->noutputs; i++) to[i] = tensor_f32(y[i]);
+        error = check_inputs(graph->ninputs, samples, x);
     }
-    if (!error) error = machine->engine->compile(graph, &options, &exec);
-    if (!error) error = exec_set_params(exec, params);
-    if (!error) error = run_pieces(graph, exec, piece, samples, x, y, in);
-    exec_destroy(&exec);
-    for (int i = 0; i < graph->ninputs; i++) free(in[i]);
+    if (!error) error = predictor_outputs(predictor, in, out);
+    if (!error) error = check_outputs(out, graph->noutputs, samples, y);
+    if (!error) error = predictor_run(predictor, samples, in, from, to);
     free(in);
+    free(out);
+    free((void *)from);
+    free((void *)to);
+    return error;
+}
+
+status infer(const struct machine *machine, const struct model *model, int64_t samples,
+             struct tensor *const *x, struct tensor *const *y) {
+    const struct predictor_options options = {.engine = machine->engine, .threads = machine->threads};
+    struct predictor *predictor = NULL;
+    STATUS_TRY(predictor_create(&options, model, &predictor));
+    status error = run(predictor, model->graph, samples, x, y);
+    predictor_destroy(&predictor);
     return error;
 }

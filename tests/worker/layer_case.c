@@ -145,7 +145,7 @@ status layer_case_compute(const struct layer_case *one, struct model *model, con
     status error = SUCCESS;
     for (int i = 0; i < one->noutputs && !error; i++)
         error = tensor_create(DTYPE_F32, &one->y[i]->shape, &y[i]);
-    if (!error) error = infer(&machine, model->ops, model->params, one->x[0]->shape.dim[0], one->x, y);
+    if (!error) error = infer(&machine, model, one->x[0]->shape.dim[0], one->x, y);
     for (int i = 0; i < one->noutputs && !error; i++) {
         struct golden_difference d;
         error = golden_compare(y[i], one->y[i], LAYER_CASE_TOLERANCE, &d);

@@ -55,7 +55,7 @@ static void compare(const char *path, const struct keras_options *options, const
     for (int e = 0; e < engine_count(); e++) {
         struct machine machine = {.engine = engine_at(e), .threads = 1};
         assert_success(golden_create(model->graph, golden->samples, &own));
-        assert_success(infer(&machine, model->ops, model->params, golden->samples, golden->x, own->y));
+        assert_success(infer(&machine, model, golden->samples, golden->x, own->y));
         for (int i = 0; i < golden->noutputs; i++) {
             struct golden_difference d;
             assert_success(golden_compare(own->y[i], golden->y[i], TOLERANCE, &d));

@@ -35,13 +35,13 @@ static void pieces(void **state) {
                 for (int64_t k = 0; k < x[i]->count; k++)
                     tensor_f32(x[i])[k] = (float)(k * (i ? 7 : 5) % 11 - 4);
             }
-            build_ok(infer(&machine, model->ops, model->params, counts[c], x, y));
+            build_ok(infer(&machine, model, counts[c], x, y));
             for (int64_t k = 0; k < x[0]->count; k++) {
                 float va = (float)(k * 5 % 11 - 4), vb = (float)(k * 7 % 11 - 4);
                 assert_true(tensor_f32(y[0])[k] == va - vb);
                 assert_true(tensor_f32(y[1])[k] == fmaxf(va, 0));
             }
-            build_refused(infer(&machine, model->ops, model->params, counts[c] + 1, x, y), STATUS_DATA,
+            build_refused(infer(&machine, model, counts[c] + 1, x, y), STATUS_DATA,
                           "input 0 of the model is");
             for (int i = 0; i < 2; i++) {
                 tensor_destroy(&x[i]);
