@@ -1,5 +1,6 @@
 /* Images: PNG and JPEG to and from 8-bit pixels, (height, width, channels) row-major, channels 1 (grey) or
- * 3 (RGB); alpha is blended on white, 16 bit is reduced, palettes expanded, CMYK converted. */
+ * 3 (RGB); alpha is blended on white, 16 bit is reduced, palettes expanded, CMYK converted, and what EXIF
+ * says of how the camera was held is undone. */
 #ifndef GODWIT_IO_IMAGE_H
 #define GODWIT_IO_IMAGE_H
 

@@ -61,6 +61,11 @@ void preprocessing_values(const struct preprocessing_table *table, const uint8_t
 /* What of a value in [0, 255] an output of such a scale is: the inverse, rounded and cut off; NaN: 0. */
 uint8_t preprocessing_pixel(const struct preprocessing *preprocessing, int channel, float value);
 
+/* The pixels that an image becomes as one sample of shape `input`, before they are scaled: as
+ * preprocessing_apply() has it. Owned by the caller. */
+status preprocessing_fit(const struct preprocessing *preprocessing, const struct image *image,
+                         const struct shape *input, struct image **pixels) STATUS_MUST_USE;
+
 /* An image as one sample of shape `input` (batch, height, width, channels; unknown height and width take the
  * image's, or `size`): made grey or RGB, cropped, resized, scaled. Also (batch, height, width) for
  * grey and (batch, features) where height, width and channels are said. `x` has batch 1 and is owned by the

@@ -118,22 +118,27 @@ static status fit(const struct preprocessing *p, const struct image *image, cons
     return error;
 }
 
+status preprocessing_fit(const struct preprocessing *p, const struct image *image, const struct shape *input,
+                         struct image **pixels) {
+    struct wanted w = {0};
+    STATUS_TRY(find_wanted(p, image, input, &w));
+    return fit(p, image, &w, pixels);
+}
+
 status preprocessing_apply(const struct preprocessing *p, const struct image *image,
                            const struct shape *input, struct tensor **x) {
-    struct wanted w = {0};
     struct preprocessing_table table;
     struct image *pixels = NULL;
     struct tensor *made = NULL;
     struct shape shape = *input;
-    STATUS_TRY(find_wanted(p, image, input, &w));
-    STATUS_TRY(preprocessing_table(p, w.channels, &table));
+    status error = preprocessing_fit(p, image, input, &pixels);
+    if (!error) error = preprocessing_table(p, pixels->channels, &table);
     shape.dim[0] = 1;
-    if (shape.rank > 2) {
-        shape.dim[1] = w.height;
-        shape.dim[2] = w.width;
+    if (!error && shape.rank > 2) {
+        shape.dim[1] = pixels->height;
+        shape.dim[2] = pixels->width;
     }
-    if (shape.rank == 4) shape.dim[3] = w.channels;
-    status error = fit(p, image, &w, &pixels);
+    if (!error && shape.rank == 4) shape.dim[3] = pixels->channels;
     if (!error) error = tensor_create(DTYPE_F32, &shape, &made);
     if (!error) preprocessing_values(&table, pixels->pixel, made->count, tensor_f32(made));
     image_destroy(&pixels);

@@ -1,72 +1,17 @@
 /* Images: those of a folder, of a pattern, or one. */
 #include "io/samples/format.h"
 
-#include "io/file.h"
+#include "io/image_list.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <glob.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
 
-static bool is_image_name(const char *name) {
-    const char *dot = strrchr(name, '.');
-    return dot && (!strcasecmp(dot, ".png") || !strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"));
-}
-
-static bool is_folder(const char *path) {
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-static status list_folder(struct samples *s, const char *folder) {
-    DIR *dir = opendir(folder);
-    if (!dir) return file_fail("open", folder, errno);
-    status error = SUCCESS;
-    for (struct dirent *e = readdir(dir); e && !error; e = readdir(dir)) {
-        char *path = NULL;
-        if (e->d_name[0] == '.' || !is_image_name(e->d_name)) continue;
-        if (asprintf(&path, "%s/%s", folder, e->d_name) < 0) {
-            error = status_no_memory("a path", strlen(folder));
-            break;
-        }
-        if (!is_folder(path)) error = samples_add_file(s, path);
-        free(path);
-    }
-    closedir(dir);
+static status take_list(struct samples *s, const char *path) {
+    struct image_list list = {0};
+    status error = image_list_add(&list, path);
+    for (int i = 0; i < list.n && !error; i++) error = samples_add_file(s, list.path[i]);
+    image_list_clear(&list);
     return error;
-}
-
-static status list_pattern(struct samples *s, const char *pattern) {
-    glob_t found = {0};
-    int failed = glob(pattern, GLOB_NOSORT, NULL, &found);
-    status error =
-        failed && failed != GLOB_NOMATCH
-            ? status_fail(STATUS_IO, "cannot list %s; check the permissions of its folder", pattern)
-            : SUCCESS;
-    for (size_t i = 0; i < found.gl_pathc && !error; i++)
-        if (!is_folder(found.gl_pathv[i])) error = samples_add_file(s, found.gl_pathv[i]);
-    globfree(&found);
-    return error;
-}
-
-static int compare_names(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static status list(struct samples *s, const char *path) {
-    struct stat info;
-    if (is_folder(path)) STATUS_TRY(list_folder(s, path));
-    else if (stat(path, &info) == 0) STATUS_TRY(samples_add_file(s, path));
-    else STATUS_TRY(list_pattern(s, path));
-    if (s->nfiles == 0)
-        return status_fail(STATUS_DATA, "%s has no .png or .jpg images; give a folder or a pattern that has",
-                           path);
-    qsort(s->file, (size_t)s->nfiles, sizeof *s->file, compare_names);
-    return SUCCESS;
 }
 
 static status read_tensor(const struct samples *s, const char *path, const struct shape *input,
@@ -102,7 +47,7 @@ static status images_open(struct samples *s, const char *file, const char *name)
     (void)name;
     if (s->ninputs != 1)
         return status_fail(STATUS_USAGE, "the model has %d inputs; images are of one", s->ninputs);
-    STATUS_TRY(list(s, file));
+    STATUS_TRY(take_list(s, file));
     s->n = s->nfiles;
     s->images = true;
     input->name = strdup(file);

@@ -46,7 +46,7 @@ static void test_hdf5(void **state) {
         check_rows(y);
         free(y);
         assert_int_equal(count_entries(test_folder),
-                         8); /* models, inputs, images, out, err, and the result */
+                         7); /* two models, input, images, out, err, result */
     }
     assert_int_equal(unlink(in_folder("out.h5")), 0);
 }
