@@ -25,17 +25,6 @@ status tiles_output(const struct tiles_task *task, struct shape *output) {
 
 /* ---- how to cut ---- */
 
-/* The operations at a size; the caller destroys the model. */
-static status outline(const struct tiles_task *task, int64_t height, int64_t width, struct model **model) {
-    struct graph *graph = NULL;
-    struct shape shape = shape_for(task, height, width);
-    STATUS_TRY(graph_clone(task->model->graph, &graph));
-    STATUS_TRY(model_outline(graph, model));
-    status error = model_set_inputs(*model, &shape);
-    if (error) model_destroy(model);
-    return error;
-}
-
 static double values_bytes(const struct opgraph *ops) {
     double bytes = 0;
     for (int v = 0; v < ops->nvalues; v++) {
@@ -69,13 +58,18 @@ static int64_t part_begin(const struct axis *axis, int64_t i) {
     return i == 0 ? 0 : i == axis->n ? axis->length : tile_begin(axis, i) + axis->margin;
 }
 
+/* Output pixels of the first `end` of the input. */
+static int64_t output_end(const struct axis *axis, int64_t end) {
+    return (end * axis->up + axis->down - 1) / axis->down;
+}
+
 /* How many output pixels there are for those of the input; false: not the same for tiles and the whole. */
 static bool set_factor(struct axis *axis, const struct receptive *field, int64_t whole, int64_t tile) {
     double step = field->step;
     axis->down = step >= 1 ? (int64_t)step : 1;
     axis->up = step >= 1 ? 1 : (int64_t)lrint(1 / step);
     if (fabs((double)axis->down / (double)axis->up - step) > 1e-9) return false;
-    return whole * axis->down == axis->length * axis->up && tile * axis->down == axis->size * axis->up;
+    return whole == output_end(axis, axis->length) && tile == output_end(axis, axis->size);
 }
 
 static bool takes_any_size(const struct model *model) {
@@ -144,16 +138,17 @@ static status cut_image(const struct tiles_task *task, const struct opgraph *ops
 }
 
 static status plan(const struct tiles_task *task, struct axis axis[2], struct tiles_report *report) {
-    struct model *model = NULL;
+    struct opgraph *ops = NULL;
     const struct image *p = task->pixels;
+    const struct shape shape = shape_for(task, p->height, p->width);
     take_whole(task, axis);
-    STATUS_TRY(outline(task, p->height, p->width, &model));
-    report->bytes = values_bytes(model->ops);
+    STATUS_TRY(model_fit(task->model, &shape, &ops));
+    report->bytes = values_bytes(ops);
     bool large = report->bytes > (task->bytes > 0 ? task->bytes : TILES_BYTES);
     if (task->size > 0) large = p->height > task->size || p->width > task->size;
     status error = SUCCESS;
-    if (large && task->size >= 0) error = cut_image(task, model->ops, report->bytes, axis, &report->why);
-    model_destroy(&model);
+    if (large && task->size >= 0) error = cut_image(task, ops, report->bytes, axis, &report->why);
+    opgraph_destroy(&ops);
     report->height = axis[0].size;
     report->width = axis[1].size;
     report->rows = axis[0].n;
@@ -185,9 +180,9 @@ static void give(const struct tiles_task *task, const struct axis axis[2], int64
             continue;
         }
         int64_t begin = part_begin(&axis[d], at[d]), end = part_begin(&axis[d], at[d] + 1);
-        first[d] = begin * axis[d].up / axis[d].down;
-        n[d] = end * axis[d].up / axis[d].down - first[d];
-        inside[d] = (begin - tile_begin(&axis[d], at[d])) * axis[d].up / axis[d].down;
+        first[d] = output_end(&axis[d], begin);
+        n[d] = output_end(&axis[d], end) - first[d];
+        inside[d] = output_end(&axis[d], begin - tile_begin(&axis[d], at[d]));
     }
     task->put(task->context, first[0], first[1], n[0], n[1], stride,
               y + inside[0] * stride + inside[1] * channels);
