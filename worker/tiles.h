@@ -6,7 +6,7 @@
 #include "io/preprocessing.h"
 #include "worker/predictor.h"
 
-#define TILES_BYTES ((double)(1 << 30)) /* of all values of a tile, of which few are there at a time */
+#define TILES_BYTES ((double)(1 << 29)) /* of all values of a tile, of which few are there at a time */
 
 /* Takes a part of the output: y (height, width, channels), of which a row of `stride` floats follows the
  * other, for the output's pixels from (top, left) on. Parts do not overlap. */
