@@ -12,8 +12,9 @@
 #define BLOCK_BYTES ((double)(8 << 20))
 #define VALUES_BYTES ((double)(256 << 20)) /* of all values of a batch */
 #define BATCH_MAX 128
-#define BATCHES_LEAST 32 /* all samples are so many batches at least, and blocks, so that ranks share them   \
-                          */
+#define BATCHES_LEAST                                                                                        \
+    32 /* all samples are so many batches at least, and blocks, so that ranks share them                     \
+        */
 #define SAMPLES_SAID_MAX 5
 #define ALIGNED 16 /* floats */
 
@@ -38,6 +39,7 @@ struct predictor_run {
     status error[CONVEYOR_STAGES];
     double seconds[CONVEYOR_STAGES];
     int64_t samples, bad, said;
+    double total; /* samples of all ranks */
 };
 
 /* ---- sizes ---- */
@@ -227,7 +229,7 @@ static status compute_room(struct predictor_run *run, struct room *room, const f
         take_outputs(run, room, at, n);
         run->samples += n;
         /* What this rank has done stands for what all have. */
-        log_progress(run->machine->log, (double)(run->samples * nranks), NULL);
+        log_progress(run->machine->log, fmin((double)(run->samples * nranks), run->total), NULL);
     }
     count_bad(run, room);
     return SUCCESS;
@@ -355,10 +357,10 @@ status predict(const struct machine *machine, const struct predict_task *task,
     interrupt_catch();
     status error = look(&run, counts);
     if (!error && run.rest) {
-        int64_t n = samples_count(task->samples);
-        log_progress_begin(machine->log, "predict", "samples", (double)n);
+        run.total = fmin((double)samples_count(task->samples), (double)run.rest * (double)run.block);
+        log_progress_begin(machine->log, "predict", "samples", run.total);
         error = comm_agree(machine->world, run_here(&run));
-        if (!error) log_progress(machine->log, (double)n, NULL);
+        if (!error) log_progress(machine->log, run.total, NULL);
         log_progress_end(machine->log);
     }
     int64_t sums[] = {run.samples, run.bad};
