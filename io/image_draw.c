@@ -34,16 +34,6 @@ static void resize_nearest(const struct image *from, struct image *to) {
     }
 }
 
-static bool resize_smoothly(const struct image *from, struct image *to, enum image_filter filter) {
-    static const stbir_filter filters[] = {[FILTER_SMOOTH] = STBIR_FILTER_DEFAULT,
-                                           [FILTER_BILINEAR] = STBIR_FILTER_TRIANGLE,
-                                           [FILTER_AREA] = STBIR_FILTER_BOX};
-    return stbir_resize_uint8_generic(from->pixel, (int)from->width, (int)from->height, 0, to->pixel,
-                                      (int)to->width, (int)to->height, 0, from->channels,
-                                      STBIR_ALPHA_CHANNEL_NONE, 0, STBIR_EDGE_CLAMP, filters[filter],
-                                      STBIR_COLORSPACE_LINEAR, NULL) != 0;
-}
-
 status image_resize(const struct image *image, int64_t height, int64_t width, struct image **out) {
     return image_resize_by(image, height, width, FILTER_SMOOTH, out);
 }
@@ -54,10 +44,13 @@ status image_resize_by(const struct image *image, int64_t height, int64_t width,
         return image_to_channels(image, image->channels, out);
     struct image *made;
     STATUS_TRY(image_create(height, width, image->channels, &made));
-    if (filter == FILTER_NEAREST) {
-        resize_nearest(image, made);
-        *out = made;
-        return SUCCESS;
+    if (filter != FILTER_SMOOTH) {
+        status error = SUCCESS;
+        if (filter == FILTER_NEAREST) resize_nearest(image, made);
+        else error = image_resample(image, filter, made);
+        if (error) image_destroy(&made);
+        else *out = made;
+        return error;
     }
     if (!can_resize(image, height, width)) {
         status error = status_fail(
@@ -66,7 +59,8 @@ status image_resize_by(const struct image *image, int64_t height, int64_t width,
         image_destroy(&made);
         return error;
     }
-    if (!resize_smoothly(image, made, filter)) {
+    if (!stbir_resize_uint8(image->pixel, (int)image->width, (int)image->height, 0, made->pixel, (int)width,
+                            (int)height, 0, image->channels)) {
         image_destroy(&made);
         return status_no_memory("resizing an image",
                                 (unsigned long long)(image->width * height) * sizeof(float));

@@ -544,6 +544,26 @@ static void test_resize_by(void **state) {
         assert_true(abs(made->pixel[i] - (10 * (2 * (i / 3) * 6 + 2 * (i % 3)) + 35)) <= 1);
     image_destroy(&made);
     image_destroy(&image);
+    /* Any sizes, a constant stays one: with other weights it would not. */
+    for (int in = 1; in < 40; in++)
+        for (int to = 1; to < 40; to++)
+            for (int f = FILTER_BILINEAR; f <= FILTER_NEAREST; f++) {
+                assert_success(image_create(in, 3, 1, &image));
+                memset(image->pixel, 201, (size_t)in * 3);
+                assert_success(image_resize_by(image, to, 2, (enum image_filter)f, &made));
+                for (int i = 0; i < 2 * to; i++) assert_int_equal(made->pixel[i], 201);
+                image_destroy(&made);
+                image_destroy(&image);
+            }
+    /* Two thirds of each, by areas: (2 a + b) / 3 and (b + 2 c) / 3. */
+    assert_success(image_create(1, 3, 1, &image));
+    image->pixel[1] = 90;
+    image->pixel[2] = 240;
+    assert_success(image_resize_by(image, 1, 2, FILTER_AREA, &made));
+    assert_int_equal(made->pixel[0], 30);
+    assert_int_equal(made->pixel[1], 190);
+    image_destroy(&made);
+    image_destroy(&image);
     /* Twice as many, linear: (3 a + b) / 4 and (a + 3 b) / 4 between two pixels. */
     assert_success(image_create(1, 2, 1, &image));
     image->pixel[1] = 200;
