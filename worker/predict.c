@@ -326,7 +326,7 @@ static status look(struct predictor_run *run, struct predict_counts *counts) {
     if (counts->resumed || counts->damaged)
         log_line(log, LOG_INFO, "resumed: %lld of %lld blocks were done", (long long)counts->resumed,
                  (long long)counts->blocks);
-    if (counts->damaged)
+    if (counts->damaged && comm_is_root(world))
         log_line(log, LOG_WARN,
                  "%lld blocks in %s are not what was written: they are computed again; check the disk",
                  (long long)counts->damaged, results_path(run->task->results));

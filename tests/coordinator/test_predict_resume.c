@@ -165,18 +165,21 @@ static void test_failed_write(void **state) {
     (void)state;
     write_model("large.h5", large_outputs_json, NULL);
     write_bytes_of("some.idx", 4000);
-    static const char *const ending[] = {"h5", "csv"};
+    static const char *const ending[] = {"h5", "csv --all"};
     for (int e = 0; e < 2; e++) {
         char line[256], whole[32], output[32];
         snprintf(whole, sizeof whole, "large_whole.%s", ending[e]);
         snprintf(output, sizeof output, "large_out.%s", ending[e]);
         succeeds(run(0, PREDICT "large.h5 -i some.idx --threads 1 -o %s", whole), "whole");
         snprintf(line, sizeof line, "predict large.h5 -i some.idx --threads 1 -o %s", output);
+        whole[strcspn(whole, " ")] = output[strcspn(output, " ")] = 0;
         for (int ranks = 2; ranks <= 3; ranks++)
             for (int r = ranks - 1; r >= 0;
                  r--) { /* files of 32 MiB at most, of 64 and more that there are */
                 char hidden[64];
                 snprintf(hidden, sizeof hidden, ".%s.prediction", output);
+                unlink(in_folder(hidden));
+                strcat(hidden, ".journal");
                 unlink(in_folder(hidden));
                 fails(run(ranks,
                           "sh -c 'trap \"\" XFSZ; test $OMPI_COMM_WORLD_RANK = %d && ulimit -f 65536; "
