@@ -11,6 +11,13 @@
 
 #define PREDICT GODWIT_PROGRAM " predict "
 
+/* A limit on memory; sanitizers take more than any. */
+#ifdef __SANITIZE_ADDRESS__
+#define WITH_MIB(mib) ""
+#else
+#define WITH_MIB(mib) "prlimit --data=$((" #mib " << 20)) "
+#endif
+
 /* A model of a topology; parameter k is k-dependent and small. */
 static inline void write_model(const char *name, const char *json, const char *preprocessing) {
     struct graph *graph = NULL;

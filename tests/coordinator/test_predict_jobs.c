@@ -45,8 +45,7 @@ static void test_hdf5(void **state) {
         assert_int_equal(dim[1], 3);
         check_rows(y);
         free(y);
-        assert_int_equal(count_entries(test_folder),
-                         7); /* two models, input, images, out, err, result */
+        assert_int_equal(count_entries(test_folder), 7); /* two models, input, images, out, err, result */
     }
     assert_int_equal(unlink(in_folder("out.h5")), 0);
 }
@@ -323,6 +322,37 @@ static void test_bad_image(void **state) {
         }
 }
 
+/* Names with what CSV and JSON have a meaning for; one that is no UTF-8. */
+static void test_odd_names(void **state) {
+    (void)state;
+    static const char *const names[] = {"a,\"b\".png", "n\nl\\.png", "\xc3\xa4.png", "\xff.png"};
+    struct image *image;
+    assert_success(image_create(2, 2, 1, &image));
+    mkdir(in_folder("odd"), 0777);
+    for (int i = 0; i < 4; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "odd/%s", names[i]);
+        assert_success(image_write(in_folder(path), image));
+    }
+    image_destroy(&image);
+    succeeds(run(2, PREDICT "pixels.h5 -o odd.csv -i odd"), "CSV");
+    succeeds(run(2, PREDICT "pixels.h5 -o odd.jsonl -i odd"), "JSON lines");
+    char *csv = load_text("odd.csv"), *json = load_text("odd.jsonl"), *at = csv, *line = json, *field;
+    for (int i = 0; i < 4; i++) csv_field(&at, &field);
+    for (int i = 0; i < 4; i++) {
+        csv_field(&at, &field);
+        assert_memory_equal(field, "odd/", 4);
+        assert_string_equal(field + 4, names[i]);
+        for (int k = 0; k < 3; k++) csv_field(&at, &field);
+        cJSON *object = next_object(&line);
+        assert_string_equal(cJSON_GetObjectItem(object, "file")->valuestring + 4, i < 3 ? names[i] : "?.png");
+        cJSON_Delete(object);
+    }
+    assert_int_equal(*at, 0);
+    free(csv);
+    free(json);
+}
+
 static const char two_json[] =
     "{\"class_name\":\"Functional\",\"config\":{\"name\":\"two\",\"layers\":["
     "{\"class_name\":\"InputLayer\",\"name\":\"left\",\"config\":{\"name\":\"left\",\"batch_input_shape\":["
@@ -494,10 +524,13 @@ static void test_bad_value(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hdf5),      cmocka_unit_test(test_csv),     cmocka_unit_test(test_csv_classes),
-        cmocka_unit_test(test_jsonl),     cmocka_unit_test(test_kinds),   cmocka_unit_test(test_images),
-        cmocka_unit_test(test_bad_image), cmocka_unit_test(test_several), cmocka_unit_test(test_keras),
-        cmocka_unit_test(test_empty),     cmocka_unit_test(test_refused), cmocka_unit_test(test_bad_value),
+        cmocka_unit_test(test_hdf5),        cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_csv_classes), cmocka_unit_test(test_jsonl),
+        cmocka_unit_test(test_kinds),       cmocka_unit_test(test_images),
+        cmocka_unit_test(test_bad_image),   cmocka_unit_test(test_odd_names),
+        cmocka_unit_test(test_several),     cmocka_unit_test(test_keras),
+        cmocka_unit_test(test_empty),       cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_bad_value),
     };
     return cmocka_run_group_tests(tests, setup, remove_test_folder);
 }

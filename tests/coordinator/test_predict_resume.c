@@ -202,8 +202,7 @@ static void test_memory(void **state) {
     write_bytes_of("long.idx", 600000);
     for (int ranks = 0; ranks <= 2; ranks += 2)
         for (int e = 0; e < 2; e++) {
-            succeeds(run(ranks,
-                         "prlimit --data=335544320 " PREDICT "narrow.h5 -i long.idx -o long.%s --threads 1",
+            succeeds(run(ranks, WITH_MIB(320) PREDICT "narrow.h5 -i long.idx -o long.%s --threads 1",
                          e ? "csv" : "h5"),
                      "600000 samples");
             if (!e) {
