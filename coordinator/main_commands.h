@@ -14,6 +14,7 @@
     X(migrate)                                                                                               \
     X(calibrate)                                                                                             \
     X(evaluate)                                                                                              \
+    X(predict)                                                                                               \
     X(verify)
 
 #define COMMAND_DECLARE(name) extern const struct command command_##name;

@@ -58,10 +58,8 @@ static bool dims_fit(const struct shape *stored, const struct shape *wanted, int
     return true;
 }
 
-/* The shape of a sample for the model: as stored; with or without a last axis of 1; or with the same number
- * of elements, where either is flat. */
-static status fit_shape(const struct dataset_source *source, const struct shape *wanted, struct shape *fit) {
-    const struct shape *stored = &source->sample;
+status dataset_fit_shape(const char *name, const struct shape *stored, const struct shape *wanted,
+                         struct shape *fit) {
     *fit = *stored;
     if (!wanted) {
         if (stored->rank == 3) fit->dim[fit->rank++] = 1;
@@ -88,7 +86,7 @@ static status fit_shape(const struct dataset_source *source, const struct shape 
     return status_fail(STATUS_DATA,
                        "samples of %s are %s but the model wants %s; give samples of that size, or images in "
                        "folders, which are resized",
-                       source->name, shape_format(stored, text[0]), shape_format(wanted, text[1]));
+                       name, shape_format(stored, text[0]), shape_format(wanted, text[1]));
 }
 
 static void find_image_size(struct dataset *dataset, const struct shape *stored) {
@@ -124,7 +122,7 @@ static status open_store(struct dataset *dataset, const struct dataset_format *w
     if (source->n == 0)
         return status_fail(STATUS_DATA, "%s has no samples; give a data set with some", source->name);
     struct shape fit;
-    STATUS_TRY(fit_shape(source, wanted, &fit));
+    STATUS_TRY(dataset_fit_shape(source->name, &source->sample, wanted, &fit));
     if (!*first && !shape_equal(&fit, &dataset->sample)) {
         char text[2][SHAPE_TEXT_MAX];
         return status_fail(

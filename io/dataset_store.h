@@ -56,6 +56,11 @@ static inline int64_t dataset_part_index(const struct dataset *dataset, enum dat
     return part != DATASET_TEST && dataset->index[part] ? dataset->index[part][i] : i;
 }
 
+/* The shape of a sample for the model: as stored; with or without a last axis of 1; or with the same number
+ * of elements, where either is flat. DATA error that names what the samples are of. `wanted` may be NULL. */
+status dataset_fit_shape(const char *name, const struct shape *stored, const struct shape *wanted,
+                         struct shape *fit) STATUS_MUST_USE;
+
 /* Memory for reading samples: slabs where the store has them, scratch for the data set. */
 status dataset_reader_create(struct dataset *dataset) STATUS_MUST_USE;
 void dataset_reader_destroy(struct dataset *dataset);

@@ -1,5 +1,6 @@
 /* Images: PNG and JPEG to and from 8-bit pixels, (height, width, channels) row-major, channels 1 (grey) or
- * 3 (RGB); alpha is blended on white, 16 bit is reduced, palettes expanded, CMYK converted. */
+ * 3 (RGB); alpha is blended on white, 16 bit is reduced, palettes expanded, CMYK converted, and what EXIF
+ * says of how the camera was held is undone. */
 #ifndef GODWIT_IO_IMAGE_H
 #define GODWIT_IO_IMAGE_H
 
@@ -33,8 +34,17 @@ status image_crop(const struct image *image, int64_t top, int64_t left, int64_t 
 /* The largest part of that aspect in the middle. */
 status image_crop_centre(const struct image *image, double aspect /* width / height */,
                          struct image **out) STATUS_MUST_USE;
-/* Mitchell filter for smaller, Catmull-Rom for larger, edges repeated, values taken as linear; the same size
- * is an exact copy. */
+/* How pixels are made of others. */
+enum image_filter {
+    FILTER_SMOOTH,   /* Mitchell for smaller, Catmull-Rom for larger */
+    FILTER_BILINEAR, /* a triangle, as wide as a pixel of the smaller image */
+    FILTER_AREA,     /* the mean of what lies under a pixel */
+    FILTER_NEAREST   /* the one in whose middle it lies */
+};
+/* Edges repeated, values taken as linear; the same size is an exact copy. */
+status image_resize_by(const struct image *image, int64_t height, int64_t width, enum image_filter filter,
+                       struct image **out) STATUS_MUST_USE;
+/* FILTER_SMOOTH. */
 status image_resize(const struct image *image, int64_t height, int64_t width,
                     struct image **out) STATUS_MUST_USE;
 /* Draws lines of ASCII text in a caption below the image, made at least `min_width` wide (nearest-neighbour

@@ -23,11 +23,35 @@ static bool can_resize(const struct image *image, int64_t height, int64_t width)
     return 4 * row + ring + coefficients < RESIZE_MAX_BYTES;
 }
 
+static void resize_nearest(const struct image *from, struct image *to) {
+    size_t channels = (size_t)from->channels;
+    for (int64_t y = 0; y < to->height; y++) {
+        const uint8_t *row =
+            from->pixel + (size_t)((2 * y + 1) * from->height / (2 * to->height) * from->width) * channels;
+        for (int64_t x = 0; x < to->width; x++)
+            memcpy(to->pixel + (size_t)(y * to->width + x) * channels,
+                   row + (size_t)((2 * x + 1) * from->width / (2 * to->width)) * channels, channels);
+    }
+}
+
 status image_resize(const struct image *image, int64_t height, int64_t width, struct image **out) {
+    return image_resize_by(image, height, width, FILTER_SMOOTH, out);
+}
+
+status image_resize_by(const struct image *image, int64_t height, int64_t width, enum image_filter filter,
+                       struct image **out) {
     if (height == image->height && width == image->width)
         return image_to_channels(image, image->channels, out);
     struct image *made;
     STATUS_TRY(image_create(height, width, image->channels, &made));
+    if (filter != FILTER_SMOOTH) {
+        status error = SUCCESS;
+        if (filter == FILTER_NEAREST) resize_nearest(image, made);
+        else error = image_resample(image, filter, made);
+        if (error) image_destroy(&made);
+        else *out = made;
+        return error;
+    }
     if (!can_resize(image, height, width)) {
         status error = status_fail(
             STATUS_DATA, "cannot resize an image of %d x %d pixels to %d x %d; give one nearer that size",

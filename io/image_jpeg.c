@@ -13,7 +13,8 @@
 #include <jerror.h>
 
 #define QUALITY 95
-#define SCANS_MAX 100         /* of a progressive file; more serve only to waste time */
+#define SCANS_MAX 100 /* of a progressive file; more serve only to waste time */
+#define EXIF_MAX_BYTES 0xffff
 #define MEMORY_MAX (3L << 29) /* bytes for coefficients of a progressive file */
 
 struct jpeg_job {
@@ -27,6 +28,7 @@ struct jpeg_job {
     struct image *image;        /* made by reading */
     const struct image *source; /* to be written */
     uint8_t *row;               /* one row of CMYK */
+    int orientation;            /* as EXIF says */
     status error;               /* found by our own code */
     char message[JMSG_LENGTH_MAX];
 };
@@ -71,6 +73,14 @@ static void cmyk_to_rgb(const uint8_t *from, uint8_t *to, int64_t n, bool invert
     }
 }
 
+/* Of the first EXIF block. */
+static int find_orientation(const struct jpeg_decompress_struct *in) {
+    for (const struct jpeg_marker_struct *m = in->marker_list; m; m = m->next)
+        if (m->marker == JPEG_APP0 + 1 && m->data_length >= 4 && !memcmp(m->data, "Exif", 4))
+            return image_exif_orientation(m->data, m->data_length);
+    return 1;
+}
+
 /* 0, or -1 with job->error or job->message. */
 static int decode(struct jpeg_job *job) {
     struct jpeg_decompress_struct *in = &job->in;
@@ -80,7 +90,9 @@ static int decode(struct jpeg_job *job) {
     job->progress.progress_monitor = limit_scans;
     in->progress = &job->progress;
     jpeg_stdio_src(in, job->file);
+    jpeg_save_markers(in, JPEG_APP0 + 1, EXIF_MAX_BYTES);
     jpeg_read_header(in, TRUE);
+    job->orientation = find_orientation(in);
     job->error = image_check_size(job->path, in->image_height, in->image_width);
     if (job->error) return -1;
     bool cmyk = in->jpeg_color_space == JCS_CMYK || in->jpeg_color_space == JCS_YCCK;
@@ -119,8 +131,11 @@ status image_jpeg_read(FILE *file, const char *path, struct image **image) {
                     : status_fail(STATUS_DATA, "%s is not a readable JPEG image (%s); is the file complete?",
                                   path, job->message);
     } else {
-        *image = job->image;
-        job->image = NULL;
+        error = image_orient(&job->image, job->orientation);
+        if (!error) {
+            *image = job->image;
+            job->image = NULL;
+        }
     }
     jpeg_destroy_decompress(&job->in);
     image_destroy(&job->image);

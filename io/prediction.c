@@ -67,6 +67,22 @@ status prediction_json(const struct prediction *p, char **json) {
     return *json ? SUCCESS : status_no_memory("a prediction", 0);
 }
 
+status prediction_image_json(const struct prediction_image *p, char **json) {
+    cJSON *root = cJSON_CreateObject();
+    bool ok = root && cJSON_AddStringToObject(root, "model", p->model) &&
+              cJSON_AddStringToObject(root, "image", p->image) &&
+              cJSON_AddStringToObject(root, "output", p->output) &&
+              cJSON_AddNumberToObject(root, "width", (double)p->width) &&
+              cJSON_AddNumberToObject(root, "height", (double)p->height) &&
+              cJSON_AddNumberToObject(root, "tiles", (double)p->tiles) &&
+              cJSON_AddNumberToObject(root, "latency_ms", 1e3 * p->latency_s);
+    char *printed = ok ? cJSON_Print(root) : NULL;
+    cJSON_Delete(root);
+    *json = printed ? strdup(printed) : NULL;
+    cJSON_free(printed);
+    return *json ? SUCCESS : status_no_memory("a prediction", 0);
+}
+
 status prediction_draw(const struct prediction *p, const struct image *image, const char *path) {
     char text[CAPTION_LINES][96], score[PREDICTION_SCORE_MAX];
     const char *line[CAPTION_LINES];

@@ -29,6 +29,15 @@ const char *prediction_score(const struct prediction *prediction, double score, 
 /* {"model", "image", "latency_ms", "classes": [{"label", "class", "score"}]}; owned. */
 status prediction_json(const struct prediction *prediction, char **json) STATUS_MUST_USE;
 
+/* What an image-to-image model gave. */
+struct prediction_image {
+    const char *model, *image, *output;
+    int64_t width, height, tiles;
+    double latency_s;
+};
+/* {"model", "image", "output", "width", "height", "tiles", "latency_ms"}; owned. */
+status prediction_image_json(const struct prediction_image *prediction, char **json) STATUS_MUST_USE;
+
 /* The image with the best classes in a caption below it, written to `path`. */
 status prediction_draw(const struct prediction *prediction, const struct image *image,
                        const char *path) STATUS_MUST_USE;

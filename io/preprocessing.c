@@ -64,6 +64,75 @@ static status parse_labels(const cJSON *object, struct preprocessing *p) {
     return SUCCESS;
 }
 
+static status parse_numbers(const cJSON *object, const char *key, int most, double low, double high, int *n,
+                            double *value) {
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(object, key), *item;
+    *n = 0;
+    if (!list || cJSON_IsNull(list)) return SUCCESS;
+    bool good = cJSON_IsArray(list) && cJSON_GetArraySize(list) >= 1 && cJSON_GetArraySize(list) <= most;
+    cJSON_ArrayForEach(item, list) {
+        if (!good) break;
+        good = cJSON_IsNumber(item) && item->valuedouble >= low && item->valuedouble <= high;
+        value[*n] = item->valuedouble;
+        *n += good;
+    }
+    if (good) return SUCCESS;
+    return status_fail(STATUS_DATA,
+                       "preprocessing: \"%s\" is not a list of up to %d numbers from %g to %g; correct the "
+                       "model's preprocessing",
+                       key, most, low, high);
+}
+
+static status parse_scales(const cJSON *object, struct preprocessing *p) {
+    int nmean = 0, nstd = 0;
+    STATUS_TRY(parse_numbers(object, "mean", PREPROCESSING_CHANNELS, -1e30, 1e30, &nmean, p->mean));
+    STATUS_TRY(parse_numbers(object, "std", PREPROCESSING_CHANNELS, 1e-30, 1e30, &nstd, p->std));
+    if (!preprocessing_fill(p, nmean, nstd))
+        return status_fail(STATUS_DATA,
+                           "preprocessing: \"mean\" has %d numbers and \"std\" %d; correct the model's "
+                           "preprocessing",
+                           nmean, nstd);
+    return SUCCESS;
+}
+
+static status parse_geometry(const cJSON *object, struct preprocessing *p) {
+    double size[2], box[4];
+    int n = 0;
+    const cJSON *crop = cJSON_GetObjectItemCaseSensitive(object, "crop");
+    STATUS_TRY(parse_numbers(object, "size", 2, 1, IMAGE_MAX_SIDE, &n, size));
+    if (n == 2) {
+        p->size[0] = (int64_t)size[0];
+        p->size[1] = (int64_t)size[1];
+    }
+    if (!cJSON_IsArray(crop)) return SUCCESS;
+    STATUS_TRY(parse_numbers(object, "crop", 4, 0, IMAGE_MAX_SIDE, &n, box));
+    if (n != 4 || box[2] < 1 || box[3] < 1)
+        return status_fail(STATUS_DATA, "preprocessing: \"crop\" is no [x, y, width, height]; correct the "
+                                        "model's preprocessing");
+    p->crop = CROP_BOX;
+    for (int i = 0; i < 4; i++) p->box[i] = (int64_t)box[i];
+    return SUCCESS;
+}
+
+/* Keys with a word, which --preprocess has too. */
+static status parse_words(const cJSON *object, struct preprocessing *p) {
+    static const char *const keys[] = {"crop", "colour", "resize"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, keys[i]);
+        char word[64];
+        if (!item || cJSON_IsNull(item) || cJSON_IsArray(item)) continue;
+        snprintf(word, sizeof word, "%s=%.40s", keys[i], cJSON_IsString(item) ? item->valuestring : "?");
+        status error =
+            strchr(word, ',') ? status_fail(STATUS_USAGE, "%s", word) : preprocessing_change(p, word);
+        if (!error) continue;
+        status_drop(&error);
+        return status_fail(STATUS_DATA,
+                           "preprocessing: \"%s\" is none of its words; correct the model's preprocessing",
+                           keys[i]);
+    }
+    return SUCCESS;
+}
+
 status preprocessing_parse(const char *json, struct preprocessing **preprocessing) {
     struct preprocessing *p = calloc(1, sizeof *p);
     if (!p) return status_no_memory("preprocessing", sizeof *p);
@@ -82,6 +151,9 @@ status preprocessing_parse(const char *json, struct preprocessing **preprocessin
         STATUS_GOTO(error, cleanup, parse_size(object, "width", IMAGE_MAX_SIDE, &p->width));
         STATUS_GOTO(error, cleanup, parse_size(object, "channels", 1 << 16, &p->channels));
         STATUS_GOTO(error, cleanup, parse_labels(object, p));
+        STATUS_GOTO(error, cleanup, parse_scales(object, p));
+        STATUS_GOTO(error, cleanup, parse_geometry(object, p));
+        STATUS_GOTO(error, cleanup, parse_words(object, p));
     }
     *preprocessing = p;
     p = NULL;
@@ -101,9 +173,39 @@ static bool add_exact(cJSON *object, const char *key, double value) {
     return cJSON_AddRawToObject(object, key, text) != NULL;
 }
 
+static bool add_numbers(cJSON *object, const char *key, int n, const double *value) {
+    cJSON *list = cJSON_AddArrayToObject(object, key);
+    for (int i = 0; i < n && list; i++) {
+        cJSON *item = cJSON_CreateNumber(value[i]);
+        if (!item || !cJSON_AddItemToArray(list, item)) {
+            cJSON_Delete(item);
+            return false;
+        }
+    }
+    return list != NULL;
+}
+
+/* What is not as usual of crop, size, colour and filter. */
+static bool add_geometry(cJSON *object, const struct preprocessing *p) {
+    static const char *const colour[] = {"model", "grey", "rgb"}, *const filter[] = {"smooth", "bilinear",
+                                                                                     "area", "nearest"};
+    bool done = true;
+    double box[4], size[2] = {(double)p->size[0], (double)p->size[1]};
+    for (int i = 0; i < 4; i++) box[i] = (double)p->box[i];
+    if (p->nmean) done = add_numbers(object, "mean", p->nmean, p->mean);
+    if (p->nmean) done = done && add_numbers(object, "std", p->nmean, p->std);
+    if (p->crop == CROP_NONE) done = done && cJSON_AddStringToObject(object, "crop", "none");
+    if (p->crop == CROP_BOX) done = done && add_numbers(object, "crop", 4, box);
+    if (p->size[0]) done = done && add_numbers(object, "size", 2, size);
+    if (p->colour) done = done && cJSON_AddStringToObject(object, "colour", colour[p->colour]);
+    if (p->filter) done = done && cJSON_AddStringToObject(object, "resize", filter[p->filter]);
+    return done;
+}
+
 status preprocessing_print(const struct preprocessing *p, char **json) {
     cJSON *object = cJSON_CreateObject();
-    bool done = object && add_exact(object, "scale", p->scale) && add_exact(object, "offset", p->offset);
+    bool done = object && add_exact(object, "scale", p->scale) && add_exact(object, "offset", p->offset) &&
+                add_geometry(object, p);
     if (p->height) done = done && cJSON_AddNumberToObject(object, "height", (double)p->height);
     if (p->width) done = done && cJSON_AddNumberToObject(object, "width", (double)p->width);
     if (p->channels) done = done && cJSON_AddNumberToObject(object, "channels", (double)p->channels);
@@ -119,60 +221,4 @@ status preprocessing_print(const struct preprocessing *p, char **json) {
     if (!text) return status_no_memory("preprocessing", 0);
     *json = text;
     return SUCCESS;
-}
-
-/* Height, width and channels that `input` wants of an image; the image's own where it does not say. */
-static status wanted_size(const struct preprocessing *p, const struct image *image, const struct shape *input,
-                          int64_t *height, int64_t *width, int64_t *channels) {
-    char text[SHAPE_TEXT_MAX];
-    *height = *width = SHAPE_UNKNOWN;
-    *channels = 1;
-    if (input->rank == 4 || input->rank == 3) {
-        *height = input->dim[1];
-        *width = input->dim[2];
-        if (input->rank == 4) *channels = input->dim[3] == SHAPE_UNKNOWN ? image->channels : input->dim[3];
-    } else if (input->rank == 2 && p->height > 0 && p->width > 0 && p->channels > 0 &&
-               p->height * p->width * p->channels == input->dim[1]) {
-        *height = p->height;
-        *width = p->width;
-        *channels = p->channels;
-    } else {
-        return status_fail(STATUS_DATA, "the model's input %s is not an image; give its input as HDF5",
-                           shape_format(input, text));
-    }
-    if (*height == SHAPE_UNKNOWN) *height = image->height;
-    if (*width == SHAPE_UNKNOWN) *width = image->width;
-    if (*height < 1 || *width < 1 || (*channels != 1 && *channels != 3))
-        return status_fail(STATUS_DATA,
-                           "the model's input %s is not a grey or RGB image; give its input as HDF5",
-                           shape_format(input, text));
-    return SUCCESS;
-}
-
-status preprocessing_apply(const struct preprocessing *p, const struct image *image,
-                           const struct shape *input, struct tensor **x) {
-    int64_t height, width, channels;
-    STATUS_TRY(wanted_size(p, image, input, &height, &width, &channels));
-    status error = SUCCESS;
-    struct image *coloured = NULL, *cropped = NULL, *resized = NULL;
-    STATUS_GOTO(error, cleanup, image_to_channels(image, (int)channels, &coloured));
-    STATUS_GOTO(error, cleanup, image_crop_centre(coloured, (double)width / (double)height, &cropped));
-    STATUS_GOTO(error, cleanup, image_resize(cropped, height, width, &resized));
-    struct shape shape = *input;
-    shape.dim[0] = 1;
-    if (shape.rank > 2) {
-        shape.dim[1] = height;
-        shape.dim[2] = width;
-    }
-    if (shape.rank == 4) shape.dim[3] = channels;
-    struct tensor *made;
-    STATUS_GOTO(error, cleanup, tensor_create(DTYPE_F32, &shape, &made));
-    float *to = tensor_f32(made);
-    for (int64_t i = 0; i < made->count; i++) to[i] = (float)(resized->pixel[i] * p->scale + p->offset);
-    *x = made;
-cleanup:
-    image_destroy(&coloured);
-    image_destroy(&cropped);
-    image_destroy(&resized);
-    return error;
 }

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define HEAD_BYTES 4096
 #define LOCK_SECONDS 10 /* ranks of a run that was killed may take a while to end */
 
 /* ---- locks ---- */
@@ -31,9 +32,7 @@ status target_lock(int fd, int how, const char *path) {
     return SUCCESS;
 }
 
-/* Opens the file that has the name, made if there is none, and locks it: the one that still has it then. One
- * that has another name too was published just before its run was killed: it is left alone. */
-static status open_locked(const char *path, int *fd) {
+status target_open_locked(const char *path, int *fd) {
     for (;;) {
         struct stat mine, named;
         *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
@@ -51,7 +50,7 @@ static status open_locked(const char *path, int *fd) {
 
 /* ---- what is there, and what there is to be ---- */
 
-static status read_journal(const char *path, struct journal **journal) {
+status target_read_journal(const char *path, struct journal **journal) {
     FILE *file = fopen(path, "r");
     char *text = NULL;
     size_t length = 0;
@@ -66,6 +65,14 @@ static status read_journal(const char *path, struct journal **journal) {
     free(text);
     fclose(file);
     return error;
+}
+
+status target_same_journal(int fd, const char *path, const char *text, bool *same) {
+    char head[HEAD_BYTES];
+    size_t length = strlen(text), n = length < sizeof head ? length : sizeof head;
+    ssize_t got = pread(fd, head, n, 0);
+    *same = got == (ssize_t)n && !memcmp(head, text, n);
+    return got < 0 ? file_fail("read", path, errno) : SUCCESS;
 }
 
 /* Everything of the target but its values. */
@@ -98,7 +105,7 @@ static status begin_journal(const struct target_task *task, struct journal **jou
     return error;
 }
 
-static status draw_run(struct journal *journal) {
+status target_draw_run(struct journal *journal) {
     return getrandom(&journal->run, sizeof journal->run, 0) == (ssize_t)sizeof journal->run
                ? SUCCESS
                : status_fail(STATUS_IO, "no random numbers from the system");
@@ -163,8 +170,8 @@ static status lay_out(const struct target_task *task, struct journal *journal, i
 status target_begin(const struct target_task *task, struct log *log, const char *journal_path, int *fd,
                     char **text, size_t *length) {
     struct journal *there = NULL, *journal = NULL;
-    STATUS_TRY(open_locked(task->path, fd));
-    status error = read_journal(journal_path, &there);
+    STATUS_TRY(target_open_locked(task->path, fd));
+    status error = target_read_journal(journal_path, &there);
     if (!error) error = begin_journal(task, &journal);
     if (!error && there) {
         const char *other = difference(there, journal, *fd);
@@ -181,7 +188,7 @@ status target_begin(const struct target_task *task, struct log *log, const char 
         journal = there;
         there = NULL;
     }
-    if (!error) error = draw_run(journal);
+    if (!error) error = target_draw_run(journal);
     if (!error) error = journal_print(journal, text, length);
     if (!error) error = file_write_atomic(journal_path, *text, *length);
     if (error && anew) target_file_remove(task->path);

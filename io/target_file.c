@@ -2,6 +2,7 @@
 
 #include "io/digest.h"
 #include "io/file.h"
+#include "io/journal_lines.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,38 +14,21 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#define HEAD_BYTES ((size_t)4096)
-
-/* What has been written but is not yet synced. */
-#define SYNC_BYTES ((int64_t)64 << 20)
-#define SYNC_CHUNKS 64
-#define SYNC_SECONDS 1.0
-
 struct target_file {
     const struct graph *graph; /* borrowed */
     char *path, *journal_path; /* owned */
     int fd, journal_fd;
     struct journal *journal; /* as it was when the file was opened */
     int *first;              /* [nlayers + 1] first tensor of each layer */
-    char *line[SYNC_CHUNKS]; /* of chunks that are not synced yet */
-    int nlines;
-    int64_t unsynced; /* bytes */
-    double synced_at;
+    struct journal_lines lines;
 };
-
-static void forget_lines(struct target_file *f) {
-    for (int i = 0; i < f->nlines; i++) free(f->line[i]);
-    f->nlines = 0;
-    f->unsynced = 0;
-    f->synced_at = comm_time();
-}
 
 void target_file_close(struct target_file **file) {
     struct target_file *f = *file;
     if (!f) return;
     if (f->fd >= 0) close(f->fd);
     if (f->journal_fd >= 0) close(f->journal_fd);
-    forget_lines(f);
+    journal_lines_forget(&f->lines);
     journal_destroy(&f->journal);
     free(f->first);
     free(f->path);
@@ -90,13 +74,11 @@ static status not_seen(const struct target_file *f, const char *why) {
                        f->path, why);
 }
 
-/* Is the journal in the folder the one that rank 0 wrote? Its first bytes have a random number in them. */
-static status check_folder(const struct target_file *f, const char *text, size_t length) {
-    char head[HEAD_BYTES];
-    size_t n = length < HEAD_BYTES ? length : HEAD_BYTES;
-    ssize_t got = pread(f->journal_fd, head, n, 0);
-    if (got < 0) return file_fail("read", f->journal_path, errno);
-    return (size_t)got == n && !memcmp(head, text, n) ? SUCCESS : not_seen(f, "the journal is another");
+/* Is the journal in the folder the one that rank 0 wrote? */
+static status check_folder(const struct target_file *f, const char *text) {
+    bool same = false;
+    STATUS_TRY(target_same_journal(f->journal_fd, f->journal_path, text, &same));
+    return same ? SUCCESS : not_seen(f, "the journal is another");
 }
 
 static status open_here(struct target_file *f, const char *text) {
@@ -108,8 +90,8 @@ static status open_here(struct target_file *f, const char *text) {
     STATUS_TRY(target_lock(f->fd, LOCK_SH, f->path));
     f->journal_fd = open(f->journal_path, O_RDWR | O_APPEND | O_CLOEXEC);
     if (f->journal_fd < 0) return not_seen(f, strerror(errno));
-    f->synced_at = comm_time();
-    return check_folder(f, text, length);
+    journal_lines_begin(&f->lines, f->fd, f->path, f->journal_fd, f->journal_path);
+    return check_folder(f, text);
 }
 
 status target_file_open(const struct comm *world, struct log *log, const struct target_task *task,
@@ -229,16 +211,6 @@ static status check_finite(const struct span *span, const float *values) {
     return SUCCESS;
 }
 
-/* The chunk's line, to be written when its bytes are on the disk. */
-static status remember(struct target_file *f, const struct journal_chunk *chunk, int64_t nbytes) {
-    STATUS_TRY(journal_line(f->journal, chunk, &f->line[f->nlines]));
-    f->nlines++;
-    f->unsynced += nbytes;
-    if (f->nlines < SYNC_CHUNKS && f->unsynced < SYNC_BYTES && comm_time() - f->synced_at < SYNC_SECONDS)
-        return SUCCESS;
-    return target_file_sync(f);
-}
-
 /* Writes bytes that are as in the file. */
 static status write_chunk(struct target_file *f, const struct span *span, struct journal_chunk *chunk,
                           const void *bytes) {
@@ -249,7 +221,7 @@ static status write_chunk(struct target_file *f, const struct span *span, struct
     STATUS_TRY(bytes_digest(bytes, span->nbytes, &digest));
     snprintf(chunk->digest, sizeof chunk->digest, "%s", digest);
     free(digest);
-    return remember(f, chunk, (int64_t)span->nbytes);
+    return journal_lines_add(&f->lines, f->journal, chunk, (int64_t)span->nbytes);
 }
 
 status target_file_write(struct target_file *f, int layer, int weight, int64_t first, int64_t n,
@@ -268,26 +240,6 @@ status target_file_write(struct target_file *f, int layer, int weight, int64_t f
     return error;
 }
 
-/* In one write, so that the lines of several ranks do not mix. */
-static status write_lines(const struct target_file *f) {
-    char *text = NULL;
-    size_t length = 0;
-    FILE *out = open_memstream(&text, &length);
-    if (!out) return status_no_memory("a journal", 0);
-    for (int i = 0; i < f->nlines; i++) fputs(f->line[i], out);
-    status error = fclose(out) ? status_no_memory("a journal", 0) : SUCCESS;
-    for (size_t done = 0; done < length && !error;) {
-        ssize_t n = write(f->journal_fd, text + done, length - done);
-        if (n < 0 && errno != EINTR) error = file_fail("write", f->journal_path, errno);
-        else if (n > 0) done += (size_t)n;
-    }
-    free(text);
-    return error;
-}
-
-/* Bytes that could not be synced are lost, and so are their lines: the system says so only once. */
 status target_file_sync(struct target_file *f) {
-    status error = fdatasync(f->fd) ? file_fail("write", f->path, errno) : write_lines(f);
-    forget_lines(f);
-    return error;
+    return journal_lines_sync(&f->lines);
 }

@@ -13,7 +13,7 @@ if [ $# -lt 1 ] || ! [ "$1" -gt 0 ] 2>/dev/null; then
 fi
 minutes="$1"
 shift
-targets="${*:-topology config aliases program h5 keras tfjs}"
+targets="${*:-topology config aliases program h5 keras tfjs image}"
 jobs="${JOBS:-$(nproc)}"
 
 scripts/install.sh fuzz

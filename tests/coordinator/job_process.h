@@ -40,8 +40,8 @@ static inline void write_large(void) {
     write_text("large.json", large);
 }
 
-/* Starts a job in a process group of its own. */
-static inline pid_t start(int ranks, const char *arguments) {
+/* Starts a command of godwit in a process group of its own. */
+static inline pid_t start_command(int ranks, const char *arguments) {
     pid_t pid = fork();
     if (pid) return pid;
     char program[] = GODWIT_PROGRAM, number[16], command[4096];
@@ -50,20 +50,30 @@ static inline pid_t start(int ranks, const char *arguments) {
     if (setpgid(0, 0) || chdir(test_folder) || to < 0) _exit(99);
     dup2(to, STDOUT_FILENO);
     dup2(to, STDERR_FILENO);
-    snprintf(command, sizeof command, "exec %s%s %s migrate %s", ranks ? "mpirun -n " : "",
-             ranks ? number : "", program, arguments);
+    snprintf(command, sizeof command, "exec %s%s %s %s", ranks ? "mpirun -n " : "", ranks ? number : "",
+             program, arguments);
     execl("/bin/sh", "sh", "-c", command, (char *)NULL);
     _exit(99);
 }
 
-/* Lines of chunks in the journal. */
-static inline int journal_lines(void) {
-    FILE *file = fopen(in_folder(".made.h5.migration.journal"), "r");
+static inline pid_t start(int ranks, const char *arguments) {
+    char line[2048];
+    snprintf(line, sizeof line, "migrate %s", arguments);
+    return start_command(ranks, line);
+}
+
+/* Lines of chunks in a journal. */
+static inline int lines_of(const char *journal) {
+    FILE *file = fopen(in_folder(journal), "r");
     char line[1024];
     int n = 0;
     while (file && fgets(line, sizeof line, file)) n += !strncmp(line, "done ", 5);
     if (file) fclose(file);
     return n;
+}
+
+static inline int journal_lines(void) {
+    return lines_of(".made.h5.migration.journal");
 }
 
 static inline void sleep_ms(long ms) {

@@ -2,9 +2,10 @@
  *
  * For each kind of layer the smallest model that has one, as topology, HDF5 file and TensorFlow.js folder;
  * what is small among the files of the folder MODELS, and the topologies of all of them; configurations;
- * programs; and a dictionary of all keys and values that topologies have (FOLDER/keys.dict). */
+ * programs; images; and a dictionary of all keys and values that topologies have (FOLDER/keys.dict). */
 #include "io/config.h"
 #include "io/file.h"
+#include "io/image.h"
 #include "io/keras.h"
 #include "io/keras/container.h"
 #include "shared/transform.h"
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define MAX_SEED_BYTES (100 << 10)
 
@@ -388,6 +390,39 @@ static void put_words(const char *folder) {
     free(path);
 }
 
+/* ---- images ---- */
+
+/* A byte that chooses, and the file. */
+static void put_image(const char *folder, const char *ending, int height, int width, int channels) {
+    struct image *image = NULL;
+    char *path = text_of("%s/image.%s", folder, ending),
+         *text = text_of("%s/image/%d%d.%s", folder, width, channels, ending);
+    char bytes[1 << 16] = {(char)(height + channels)};
+    must(image_create(height, width, channels, &image));
+    for (int i = 0; i < height * width * channels; i++) image->pixel[i] = (uint8_t)(i * i);
+    must(image_write(path, image));
+    FILE *in = fopen(path, "rb"), *out = fopen(text, "wb");
+    if (!in || !out) fail(file_fail("write", text, 0));
+    fwrite(bytes, 1, 1 + fread(bytes + 1, 1, sizeof bytes - 1, in), out);
+    fclose(in);
+    fclose(out);
+    unlink(path);
+    free(path);
+    free(text);
+    image_destroy(&image);
+}
+
+static void put_images(const char *folder) {
+    static const char *const endings[] = {"png", "jpg"};
+    char *path = text_of("%s/image", folder);
+    must(file_make_folders(path));
+    free(path);
+    for (int e = 0; e < 2; e++)
+        for (int size = 1; size <= 19; size += 6)
+            for (int channels = 1; channels <= 3; channels += 2)
+                put_image(folder, endings[e], size, 20 - size, channels);
+}
+
 int main(int argc, char **argv) {
     if (argc < 2 || argc > 4) {
         fprintf(stderr, "usage: fuzz_seeds FOLDER [MODELS [CONFIGS]]\n");
@@ -402,6 +437,7 @@ int main(int argc, char **argv) {
     put_configs(argv[1], argc > 3 ? argv[3] : "configs");
     put_aliases(argv[1]);
     put_programs(argv[1]);
+    put_images(argv[1]);
     if (argc > 2) put_models(argv[1], argv[2]);
     put_words(argv[1]);
     return 0;

@@ -1,5 +1,5 @@
 /* Images: what libpng and libjpeg can be given, hostile files, and operations on pixels. */
-#include "io/image.h"
+#include "io/image_format.h"
 
 #include "io/io_testing.h"
 
@@ -382,6 +382,198 @@ static void test_caption(void **state) {
     image_destroy(&image);
 }
 
+/* ---- EXIF ---- */
+
+/* A JPEG of 16 x 8 pixels, whose left half and upper half differ, with an EXIF block of this orientation
+ * after its first marker; `big`: in big-endian order. */
+static void write_oriented(const char *path, int orientation, bool big) {
+    struct image *image;
+    assert_success(image_create(8, 16, 1, &image));
+    for (int y = 0; y < 8; y++)
+        for (int x = 0; x < 16; x++)
+            image->pixel[y * 16 + x] = (uint8_t)((x < 8 ? 20 : 120) + (y < 4 ? 0 : 60));
+    assert_success(image_write(in_folder("plain.jpg"), image));
+    image_destroy(&image);
+    uint8_t block[] = {0xff, 0xe1, 0,    34,   'E', 'x', 'i', 'f', 0, 0, 'M', 'M', 0, 42, 0, 0, 0, 8,
+                       0,    1,    0x01, 0x12, 0,   3,   0,   0,   0, 1, 0,   0,   0, 0,  0, 0, 0, 0};
+    if (big) block[29] = (uint8_t)orientation;
+    else {
+        const uint8_t little[] = {
+            'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 0x01, 3, 0, 1, 0, 0, 0, (uint8_t)orientation,
+            0,   0,   0,  0, 0, 0, 0};
+        memcpy(block + 10, little, sizeof little);
+    }
+    uint8_t *data, whole[4096];
+    size_t n = load(in_folder("plain.jpg"), &data);
+    assert_true(n + sizeof block < sizeof whole);
+    memcpy(whole, data, 2);
+    memcpy(whole + 2, block, sizeof block);
+    memcpy(whole + 2 + sizeof block, data + 2, n - 2);
+    write_bytes(path, whole, n + sizeof block);
+    free(data);
+}
+
+/* The corners as they are seen: upper left, upper right, lower left, lower right; a is the stored upper left,
+ * b its right, c below it, d below b. CIPA DC-008: which side of the scene row 0 and column 0 are. */
+static void test_exif(void **state) {
+    (void)state;
+    static const char *const seen[] = {"", "abcd", "badc", "dcba", "cdab", "acbd", "cadb", "dbca", "bdac"};
+    const int grey[] = {20, 120, 80, 180};
+    for (int o = 1; o <= 8; o++)
+        for (int big = 0; big < 2; big++) {
+            struct image *image;
+            write_oriented(in_folder("turned.jpg"), o, big);
+            assert_success(image_read(in_folder("turned.jpg"), &image));
+            assert_int_equal(image->height, o >= 5 ? 16 : 8);
+            assert_int_equal(image->width, o >= 5 ? 8 : 16);
+            for (int corner = 0; corner < 4; corner++) {
+                int64_t y = corner / 2 ? image->height - 2 : 1, x = corner % 2 ? image->width - 2 : 1;
+                int is = image->pixel[y * image->width + x], wanted = grey[seen[o][corner] - 'a'];
+                if (abs(is - wanted) > 4)
+                    fail_msg("orientation %d, corner %d: %d, not %d", o, corner, is, wanted);
+            }
+            image_destroy(&image);
+        }
+    /* What makes no sense is passed over. */
+    for (int o = 0; o < 256; o += o ? 51 : 9) {
+        struct image *image;
+        write_oriented(in_folder("turned.jpg"), o ? o : 0, true);
+        assert_success(image_read(in_folder("turned.jpg"), &image));
+        assert_int_equal(image->height, o >= 5 && o <= 8 ? 16 : 8);
+        image_destroy(&image);
+    }
+}
+
+static void test_exif_blocks(void **state) {
+    (void)state;
+    uint8_t block[34];
+    write_oriented(in_folder("turned.jpg"), 6, true);
+    uint8_t *data;
+    size_t n = load(in_folder("turned.jpg"), &data);
+    memcpy(block, data + 6, 32);
+    free(data);
+    assert_true(n > 40);
+    assert_int_equal(image_exif_orientation(block, 32), 6);
+    for (size_t cut = 0; cut < 28; cut++) { /* copies, so that reading beyond the end is seen */
+        uint8_t *part = malloc(cut + 1);
+        memcpy(part, block, cut);
+        assert_int_equal(image_exif_orientation(part, cut), 1);
+        free(part);
+    }
+    for (size_t at = 0; at < 32; at++) /* any other byte gives a number from 1 to 8 */
+        for (int v = 0; v < 256; v++) {
+            uint8_t *copy = malloc(32);
+            memcpy(copy, block, 32);
+            copy[at] = (uint8_t)v;
+            int o = image_exif_orientation(copy, 32);
+            assert_true(o >= 1 && o <= 8);
+            free(copy);
+        }
+}
+
+/* ---- progressive, and bombs ---- */
+
+static void test_jpeg_progressive(void **state) {
+    (void)state;
+    FILE *file = fopen(in_folder("a.jpg"), "wb");
+    assert_non_null(file);
+    struct jpeg_compress_struct out;
+    struct jpeg_error_mgr errors;
+    struct image *image, *pattern = make_pattern(40, 56, 3);
+    for (int i = 0; i < 40 * 56 * 3; i++) pattern->pixel[i] = (uint8_t)(i / 3 / 56 * 4 + i / 3 % 56);
+    out.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&out);
+    jpeg_stdio_dest(&out, file);
+    out.image_width = 56;
+    out.image_height = 40;
+    out.input_components = 3;
+    out.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&out);
+    jpeg_set_quality(&out, 95, TRUE);
+    jpeg_simple_progression(&out);
+    jpeg_start_compress(&out, TRUE);
+    for (int y = 0; y < 40; y++) jpeg_write_scanlines(&out, (JSAMPROW[]){pattern->pixel + y * 56 * 3}, 1);
+    jpeg_finish_compress(&out);
+    jpeg_destroy_compress(&out);
+    fclose(file);
+    assert_success(image_read(in_folder("a.jpg"), &image));
+    for (int i = 0; i < 40 * 56 * 3; i++) assert_true(abs(image->pixel[i] - pattern->pixel[i]) <= 6);
+    image_destroy(&image);
+    image_destroy(&pattern);
+    /* The same file with a larger size in its head: all that is missing is missed. */
+    uint8_t *data;
+    size_t n = load(in_folder("a.jpg"), &data);
+    for (size_t i = 2; i + 9 < n; i++)
+        if (data[i] == 0xff && data[i + 1] == 0xc2) { /* SOF2: length, precision, height, width */
+            data[i + 5] = data[i + 7] = 0x7f;
+            break;
+        }
+    write_bytes(in_folder("bomb.jpg"), data, n);
+    free(data);
+    image = NULL;
+    assert_error(image_read(in_folder("bomb.jpg"), &image), STATUS_DATA, "bomb.jpg");
+    assert_null(image);
+}
+
+/* A few bytes of PNG that say they are 16000 x 16000 pixels, and end: no more is made than a row after the
+ * other, and nothing is left. */
+static void test_png_bomb(void **state) {
+    (void)state;
+    struct image *image = NULL;
+    write_png_header(16000, 16000);
+    assert_error(image_read(in_folder("head.png"), &image), STATUS_DATA, "complete");
+    assert_null(image);
+}
+
+/* ---- other resizes ---- */
+
+static void test_resize_by(void **state) {
+    (void)state;
+    struct image *image, *made;
+    assert_success(image_create(4, 6, 1, &image));
+    for (int i = 0; i < 24; i++) image->pixel[i] = (uint8_t)(i * 10);
+    assert_success(image_resize_by(image, 2, 3, FILTER_NEAREST, &made)); /* pixels (1, 1), (1, 3), ... */
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(made->pixel[i], 10 * ((2 * (i / 3) + 1) * 6 + 2 * (i % 3) + 1));
+    image_destroy(&made);
+    assert_success(image_resize_by(image, 8, 12, FILTER_NEAREST, &made));
+    for (int i = 0; i < 96; i++) assert_int_equal(made->pixel[i], 10 * (i / 12 / 2 * 6 + i % 12 / 2));
+    image_destroy(&made);
+    assert_success(image_resize_by(image, 2, 3, FILTER_AREA, &made)); /* means of 2 x 2 */
+    for (int i = 0; i < 6; i++)
+        assert_true(abs(made->pixel[i] - (10 * (2 * (i / 3) * 6 + 2 * (i % 3)) + 35)) <= 1);
+    image_destroy(&made);
+    image_destroy(&image);
+    /* Any sizes, a constant stays one: with other weights it would not. */
+    for (int in = 1; in < 40; in++)
+        for (int to = 1; to < 40; to++)
+            for (int f = FILTER_BILINEAR; f <= FILTER_NEAREST; f++) {
+                assert_success(image_create(in, 3, 1, &image));
+                memset(image->pixel, 201, (size_t)in * 3);
+                assert_success(image_resize_by(image, to, 2, (enum image_filter)f, &made));
+                for (int i = 0; i < 2 * to; i++) assert_int_equal(made->pixel[i], 201);
+                image_destroy(&made);
+                image_destroy(&image);
+            }
+    /* Two thirds of each, by areas: (2 a + b) / 3 and (b + 2 c) / 3. */
+    assert_success(image_create(1, 3, 1, &image));
+    image->pixel[1] = 90;
+    image->pixel[2] = 240;
+    assert_success(image_resize_by(image, 1, 2, FILTER_AREA, &made));
+    assert_int_equal(made->pixel[0], 30);
+    assert_int_equal(made->pixel[1], 190);
+    image_destroy(&made);
+    image_destroy(&image);
+    /* Twice as many, linear: (3 a + b) / 4 and (a + 3 b) / 4 between two pixels. */
+    assert_success(image_create(1, 2, 1, &image));
+    image->pixel[1] = 200;
+    assert_success(image_resize_by(image, 1, 4, FILTER_BILINEAR, &made));
+    const int linear[] = {0, 50, 150, 200};
+    for (int i = 0; i < 4; i++) assert_true(abs(made->pixel[i] - linear[i]) <= 1);
+    image_destroy(&made);
+    image_destroy(&image);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(test_png_round_trip),
@@ -390,6 +582,11 @@ int main(void) {
         IN_FOLDER(test_jpeg_cmyk),
         IN_FOLDER(test_truncated_and_garbage),
         IN_FOLDER(test_impossible_sizes),
+        IN_FOLDER(test_exif),
+        IN_FOLDER(test_exif_blocks),
+        IN_FOLDER(test_jpeg_progressive),
+        IN_FOLDER(test_png_bomb),
+        cmocka_unit_test(test_resize_by),
         IN_FOLDER(test_write_errors),
         cmocka_unit_test(test_channels),
         cmocka_unit_test(test_crop),
