@@ -5,6 +5,7 @@
 
 #include "io/digest.h"
 #include "io/model.h"
+#include "worker/precision.h"
 #include "worker/predict.h"
 
 #include <stdio.h>
@@ -13,7 +14,7 @@
 
 struct options {
     struct model_arguments model;
-    const char *engine, *input, *output, *format, *preprocess;
+    const char *engine, *precision, *input, *output, *format, *preprocess;
     long batch, threads, top;
     double scale, offset;
     bool scale_given, offset_given, all, skip_bad;
@@ -28,6 +29,7 @@ enum {
     OPTION_SCALE,
     OPTION_OFFSET,
     OPTION_PREPROCESS,
+    OPTION_PRECISION,
     OPTION_SKIP_BAD
 };
 
@@ -47,6 +49,8 @@ static const struct argp_option argp_options[] = {
     {"skip-bad", OPTION_SKIP_BAD, NULL, 0,
      "Go on if an image cannot be read: its outputs are NaN or empty, with the error beside them", 0},
     {"engine", 'e', "NAME", 0, "What computes: auto (default), onednn, openblas", 0},
+    {"precision", OPTION_PRECISION, "NAME", 0,
+     "auto (default: what the model says, where that is faster), float32, bfloat16, int8", 0},
     {"batch", OPTION_BATCH, "N", 0, "Samples that are computed at once (default: by their size)", 0},
     {"threads", OPTION_THREADS, "N", 0, "Threads of a rank (default: its share of the node's cores)", 0},
     {"scale", OPTION_SCALE, "S", 0, "Inputs are x * S + O, whatever numbers x are", 0},
@@ -103,6 +107,11 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     case OPTION_PREPROCESS:
         o->preprocess = arg;
         return 0;
+    case OPTION_PRECISION:
+        if (!precision_is_name(arg))
+            return command_argument_error(state, "--precision: \"%s\" is not " PRECISION_NAMES, arg);
+        o->precision = arg;
+        return 0;
     case OPTION_ALL:
         o->all = true;
         return 0;
@@ -122,6 +131,7 @@ struct job {
     struct machine machine;
     char *path; /* of the model, owned */
     struct model *model;
+    struct quantization quantization;
     struct preprocessing *preprocessing;
     struct samples *samples;
     char *output, *dataset; /* OUT and NAME, owned */
@@ -135,6 +145,7 @@ struct job {
 static void clear(struct job *job) {
     samples_close(&job->samples);
     preprocessing_destroy(&job->preprocessing);
+    quantization_clear(&job->quantization);
     model_destroy(&job->model);
     free(job->path);
     free(job->output);
@@ -210,6 +221,9 @@ static status open_job(struct job *job) {
                                       .skip_bad = o->skip_bad};
     STATUS_TRY(samples_open(&task, &job->samples));
     STATUS_TRY(model_set_inputs(job->model, samples_shapes(job->samples)));
+    STATUS_TRY(precision_choose(o->precision, job->model, job->machine.engine, &job->quantization));
+    job->machine.precision = job->quantization.precision;
+    job->machine.range = job->quantization.range;
     STATUS_TRY(find_outputs(job));
     predict_sizes(job->model->ops, samples_count(job->samples), o->batch, &job->batch, &job->block);
     return SUCCESS;
@@ -235,8 +249,8 @@ static status find_settings(struct job *job) {
         free(json);
         return status_no_memory("settings", 0);
     }
-    fprintf(out, "%s\n%s\n%d %lld\n", job->machine.engine->name, json, o->scale_given || o->offset_given,
-            (long long)job->batch);
+    fprintf(out, "%s %s\n%s\n%d %lld\n", job->machine.engine->name, precision_name(job->machine.precision),
+            json, o->scale_given || o->offset_given, (long long)job->batch);
     for (int i = 0; i < job->model->ops->ninputs; i++)
         fprintf(out, "%s\n", shape_format(&samples_shapes(job->samples)[i], text));
     status error = add_digest(o->model.keras.topology, out);

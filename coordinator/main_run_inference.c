@@ -5,6 +5,7 @@
 
 #include "io/model.h"
 #include "io/registry.h"
+#include "worker/precision.h"
 #include "worker/predictor.h"
 
 #include <stdio.h>
@@ -17,7 +18,7 @@
 
 struct options {
     struct model_arguments model;
-    const char *engine, *name, *version, *output, *preprocess;
+    const char *engine, *precision, *name, *version, *output, *preprocess;
     const char *input[INPUTS_MAX];
     int ninputs;
     long top, tile, batch, threads;
@@ -33,6 +34,7 @@ enum {
     OPTION_TOP,
     OPTION_JSON,
     OPTION_PREPROCESS,
+    OPTION_PRECISION,
     OPTION_TILE,
     OPTION_BATCH,
     OPTION_THREADS
@@ -41,6 +43,8 @@ enum {
 static const struct argp_option argp_options[] = {
     {"inference-engine", OPTION_ENGINE, "ENGINE", 0,
      "CPU (default: the fastest one built in), onednn or openblas; GPU is not built in: exit code 2", 0},
+    {"precision", OPTION_PRECISION, "NAME", 0,
+     "auto (default: what the model says, where that is faster), float32, bfloat16, int8", 0},
     {"model-name", OPTION_NAME, "NAME", 0, "The model: its name in the registry, or a file", 0},
     {"model-version", OPTION_VERSION, "VERSION", 0, "Its version in the registry (default: the highest)", 0},
     {"input", OPTION_INPUT, "IMAGE", 0,
@@ -98,6 +102,11 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
         return 0;
     case OPTION_ENGINE:
         o->engine = arg;
+        return 0;
+    case OPTION_PRECISION:
+        if (!precision_is_name(arg))
+            return command_argument_error(state, "--precision: \"%s\" is not " PRECISION_NAMES, arg);
+        o->precision = arg;
         return 0;
     case OPTION_NAME:
         o->name = arg;
@@ -358,12 +367,17 @@ static status open_job(struct job *job, const struct engine **engine, char **pat
 static status run(const struct session *session, const void *parsed) {
     struct job job = {.options = parsed, .session = session};
     struct predictor_options options = {.threads = session_threads(session, job.options->threads)};
+    struct quantization quantization = {0};
     char *path = NULL;
     status error = open_job(&job, &options.engine, &path);
+    if (!error) error = precision_choose(job.options->precision, job.model, options.engine, &quantization);
+    options.precision = quantization.precision;
+    options.range = quantization.range;
     if (!error) error = predictor_create(&options, job.model, &job.predictor);
     if (!error) error = infer(&job);
     error = answers_end(&job.answers, error);
     predictor_destroy(&job.predictor);
+    quantization_clear(&quantization);
     preprocessing_destroy(&job.preprocessing);
     model_destroy(&job.model);
     image_list_clear(&job.images);

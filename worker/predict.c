@@ -254,8 +254,7 @@ static status compute_rooms(struct predictor_run *run) {
 
 static status start_exec(struct predictor_run *run) {
     const struct predict_task *task = run->task;
-    struct exec_options options = {
-        .batch = task->batch, .mode = EXEC_INFER, .threads = run->machine->threads};
+    const struct exec_options options = machine_forward_options(run->machine, task->batch);
     STATUS_TRY(run->machine->engine->compile(task->ops, &options, &run->exec));
     return exec_set_params(run->exec, task->params);
 }
