@@ -127,7 +127,7 @@ status preprocessing_fit(const struct preprocessing *p, const struct image *imag
 
 status preprocessing_apply(const struct preprocessing *p, const struct image *image,
                            const struct shape *input, struct tensor **x) {
-    struct preprocessing_table table;
+    struct preprocessing_table table = {.channels = 1};
     struct image *pixels = NULL;
     struct tensor *made = NULL;
     struct shape shape = *input;
