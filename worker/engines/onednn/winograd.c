@@ -88,8 +88,14 @@ size_t winograd_weights(const struct winograd *w) {
     return POINTS * (size_t)(w->channels * w->filters);
 }
 
+/* From a point of a block's tiles to the next. A power of two would put what is used together into the same
+ * few places of the cache. */
+static int64_t stride_of(const struct winograd *w, int64_t channels) {
+    return w->block * channels + VEC;
+}
+
 static size_t block_floats(const struct winograd *w) {
-    return POINTS * (size_t)(w->block * (w->channels + w->filters));
+    return POINTS * (size_t)(stride_of(w, w->channels) + stride_of(w, w->filters));
 }
 
 size_t winograd_scratch(const struct winograd *w) {
@@ -306,7 +312,7 @@ static void thread_blocks(const struct winograd *w, int t, int64_t *first, int64
 
 static void run_block(const struct winograd *w, const float *x, const float *weights,
                       const struct epilogue *e, int64_t block, float *scratch, float *y) {
-    const int64_t c = w->channels, f = w->filters, v_stride = w->block * c, m_stride = w->block * f;
+    const int64_t c = w->channels, f = w->filters, v_stride = stride_of(w, c), m_stride = stride_of(w, f);
     float *v = scratch, *m = scratch + POINTS * v_stride;
     int64_t first, last;
     block_tiles(w, block, &first, &last);
@@ -387,7 +393,7 @@ void winograd_pack(const struct winograd *w, const float *kernel, float *scratch
 
 static void gradient_block(const struct winograd *w, const float *x, const float *dy, int64_t block, bool add,
                            float *scratch, float *sums) {
-    const int64_t c = w->channels, f = w->filters, v_stride = w->block * c, m_stride = w->block * f;
+    const int64_t c = w->channels, f = w->filters, v_stride = stride_of(w, c), m_stride = stride_of(w, f);
     float *v = scratch, *m = scratch + POINTS * v_stride;
     int64_t first, last;
     block_tiles(w, block, &first, &last);
