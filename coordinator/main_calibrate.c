@@ -69,6 +69,7 @@ struct calibrating {
     struct machine machine;
     struct config *config;
     struct model *model;
+    struct opgraph *ops;    /* of the model, for samples of the data's shape */
     struct opgraph *logits; /* NULL: the model is no classifier */
     struct dataset *data;
     struct quantization quantization;
@@ -84,24 +85,30 @@ static status read_model(struct calibrating *c, const struct options *o) {
     return error;
 }
 
-/* Not a classifier, or no labels: then accuracy is not spoken of. */
+/* `classes` 0: not a classifier, accuracy is not spoken of. */
+static status fit_model(struct calibrating *c, int64_t classes) {
+    if (!dataset_size(c->data, DATASET_TRAIN))
+        return status_fail(STATUS_DATA, "\"%s\" has no training part to measure on", c->config->data.path);
+    STATUS_TRY(model_fit(c->model, dataset_sample_shape(c->data), &c->ops));
+    const int logits = opgraph_before_softmax(c->ops, c->ops->output[0]);
+    return classes ? opgraph_cut(c->ops, c->ops->ninputs, c->ops->input, 1, &logits, &c->logits) : SUCCESS;
+}
+
 static status open_data(struct calibrating *c) {
     struct shape input;
     int64_t classes = 0;
-    STATUS_TRY(comm_agree(c->machine.world, model_input(c->model, &input)));
-    status error = model_classes(c->model, &classes);
-    if (!error) error = model_logits(c->model, &c->logits);
-    if (status_code(error) == STATUS_UNSUPPORTED) status_drop(&error);
+    status error = model_input(c->model, &input);
+    if (!error) error = model_classes(c->model, &classes);
+    if (status_code(error) == STATUS_UNSUPPORTED && c->model->ops->ninputs == 1) status_drop(&error);
     STATUS_TRY(comm_agree(c->machine.world, error));
     STATUS_TRY(dataset_open(&c->config->data, &input, classes, (uint64_t)c->config->seed, c->machine.node,
                             &c->data));
-    if (dataset_size(c->data, DATASET_TRAIN) > 0) return SUCCESS;
-    return status_fail(STATUS_DATA, "\"%s\" has no training part to measure on", c->config->data.path);
+    return fit_model(c, classes);
 }
 
 static status measure(struct calibrating *c, const struct options *o) {
     struct calibration *samples = NULL;
-    const struct opgraph *ops = c->model->ops;
+    const struct opgraph *ops = c->ops; /* values are numbered as in the model's own */
     c->quantization.precision = o->precision;
     if (o->precision != PRECISION_INT8) return SUCCESS;
     STATUS_TRY(comm_agree(c->machine.world,
@@ -125,7 +132,7 @@ static status compare(struct calibrating *c) {
     struct evaluation e[2] = {0};
     double latency[2] = {0};
     status error = SUCCESS;
-    if (!c->machine.engine->has(q->precision))
+    if (!c->machine.engine->has(q->precision) && comm_is_root(c->machine.world))
         log_line(c->machine.log, LOG_WARN,
                  "the engine has no faster %s on this processor: the model runs in float32 here",
                  precision_name(q->precision));
@@ -136,8 +143,7 @@ static status compare(struct calibrating *c) {
         if (labelled)
             STATUS_TRY(evaluate(&c->machine, c->logits, c->model->params, c->data, DATASET_TEST, &e[i]));
         if (comm_is_root(c->machine.world) && !error)
-            error = measure_latency(&c->machine, c->model->ops, c->model->params, 1, LATENCY_SECONDS,
-                                    &latency[i]);
+            error = measure_latency(&c->machine, c->ops, c->model->params, 1, LATENCY_SECONDS, &latency[i]);
     }
     STATUS_TRY(comm_agree(c->machine.world, error));
     for (int i = 0; i < 2 && comm_is_root(c->machine.world); i++) {
@@ -172,6 +178,7 @@ static status run(const struct session *session, const void *parsed) {
     quantization_clear(&c.quantization);
     dataset_close(&c.data);
     opgraph_destroy(&c.logits);
+    opgraph_destroy(&c.ops);
     model_destroy(&c.model);
     config_destroy(&c.config);
     return error;

@@ -4,13 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = 2048, LEAST = STEPS / 16 /* of the steps, that are kept */ };
+#define BYTES ((double)(1 << 28)) /* of values at a time, but one sample's at least */
+
+enum {
+    BLOCK = 16,
+    /* samples at a time, at most */ STEPS = 2048,
+    LEAST = STEPS / 16 /* of the steps, that are kept */
+};
 
 struct measure {
     const struct machine *machine;
     const struct opgraph *all; /* whose outputs are all values */
     struct exec *exec;
-    float *block;   /* (RANGES_BLOCK, ...) */
+    int64_t size;   /* samples at a time */
+    float *block;   /* (size, ...) */
     double *most;   /* [2 * noutputs] largest -x, largest x of each output */
     double *counts; /* [noutputs][STEPS] of |x|, up to its largest */
 };
@@ -61,9 +68,9 @@ static void see_counts(struct measure *m, int i, const float *v, int64_t count) 
 static status run(struct measure *m, int64_t n, const float *x,
                   void (*see)(struct measure *m, int i, const float *v, int64_t count)) {
     const int64_t sample = output_count(m, m->all->noutputs - 1);
-    for (int64_t first = 0; first < n; first += RANGES_BLOCK) {
-        const int64_t k = n - first < RANGES_BLOCK ? n - first : RANGES_BLOCK;
-        for (int64_t i = 0; i < RANGES_BLOCK; i++) /* the last sample fills the block up */
+    for (int64_t first = 0; first < n; first += m->size) {
+        const int64_t k = n - first < m->size ? n - first : m->size;
+        for (int64_t i = 0; i < m->size; i++) /* the last sample fills the block up */
             memcpy(m->block + i * sample, x + (first + (i < k ? i : k - 1)) * sample,
                    (size_t)sample * sizeof *x);
         STATUS_TRY(exec_forward(m->exec, (const float *const *)&m->block));
@@ -110,16 +117,25 @@ static void set_ranges(const struct measure *m, struct value_range *range) {
     }
 }
 
+/* What comes out does not depend on it. */
+static int64_t samples_at_a_time(const struct measure *m) {
+    double bytes = 0;
+    for (int i = 0; i < m->all->noutputs; i++) bytes += (double)output_count(m, i) * (double)sizeof(float);
+    const double fit = BYTES / bytes;
+    return fit < 1 ? 1 : fit < BLOCK ? (int64_t)fit : BLOCK;
+}
+
 static status measure_all(struct measure *m, struct params *params, int64_t n, const float *x,
                           struct value_range *range) {
     const struct comm *world = m->machine->world;
     const size_t outputs = (size_t)m->all->noutputs;
+    m->size = samples_at_a_time(m);
     const struct exec_options options = {
-        .batch = RANGES_BLOCK, .mode = EXEC_INFER, .threads = m->machine->threads};
+        .batch = m->size, .mode = EXEC_INFER, .threads = m->machine->threads};
     status error = m->machine->engine->compile(m->all, &options, &m->exec);
     if (!error) error = exec_set_params(m->exec, params);
     if (!error)
-        error = memory_alloc("samples", (size_t)(RANGES_BLOCK * output_count(m, m->all->noutputs - 1)),
+        error = memory_alloc("samples", (size_t)(m->size * output_count(m, m->all->noutputs - 1)),
                              sizeof *m->block, (void **)&m->block);
     if (!error) error = memory_alloc("ranges", 2 * outputs, sizeof *m->most, (void **)&m->most);
     if (!error) error = memory_alloc("histograms", outputs * STEPS, sizeof *m->counts, (void **)&m->counts);

@@ -5,8 +5,6 @@
 
 #include "worker/machine.h"
 
-#define RANGES_BLOCK 16 /* samples at a time */
-
 /* range[graph->nvalues] of the graph's input and of what its operations give; NaN for other values. Outliers
  * are clipped as far as that makes the mean squared error of rounding to 8 bits least, on a histogram of 2048
  * steps; the input is not. `x`: this rank's n samples of the only input, maybe none. Computed in float32.

@@ -4,6 +4,7 @@
 
 #include "coordinator/jobs_testing.h"
 
+#include "graph_build.h"
 #include "io/quantization.h"
 
 static struct quantization quantization_of(const char *name) {
@@ -42,6 +43,30 @@ static void test_calibrate(void **state) {
              "float32");
     struct quantization q = quantization_of("int8.0.h5");
     assert_true(q.precision == PRECISION_FLOAT32 && !q.range);
+}
+
+/* A model of images of any size takes that of the data, and stays one of any size. */
+static void test_any_size(void **state) {
+    (void)state;
+    struct graph *graph = NULL;
+    struct model *m = NULL;
+    build_ok(graph_create("any", &graph));
+    int x = build_input(graph, "x", "?,?,?,1");
+    int y = build_layer(graph, "Conv2D", "y", "filters=3 kernel_size=3 padding=same", 1, &x);
+    build_ok(graph_add_output(graph, (struct edge){y, 0}));
+    build_ok(graph_infer(graph));
+    build_ok(model_create(graph, &m));
+    for (int64_t i = 0; i < m->params->count[0]; i++) params_at(m->params, 0)[i] = i % 2 ? -0.5F : 1;
+    assert_success(model_write(in_folder("any.h5"), m));
+    model_destroy(&m);
+    succeeds(run(2, GODWIT_PROGRAM " calibrate any.h5 any8.h5 --data data"), "any size");
+    assert_success(model_read(in_folder("any8.h5"), NULL, &m));
+    const struct shape *input = &m->ops->value[m->ops->input[0]];
+    assert_true(input->dim[1] == SHAPE_UNKNOWN && input->dim[2] == SHAPE_UNKNOWN);
+    model_destroy(&m);
+    struct quantization q = quantization_of("any8.h5");
+    assert_true(q.precision == PRECISION_INT8 && q.range);
+    quantization_clear(&q);
 }
 
 static double accuracy(void) {
@@ -87,7 +112,7 @@ static void test_wrong(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_calibrate), cmocka_unit_test(test_migrate),
-                                       cmocka_unit_test(test_wrong)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_calibrate), cmocka_unit_test(test_any_size),
+                                       cmocka_unit_test(test_migrate), cmocka_unit_test(test_wrong)};
     return cmocka_run_group_tests(tests, begin, end);
 }

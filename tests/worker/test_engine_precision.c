@@ -313,11 +313,28 @@ static void zeros(void **state) {
     check_exact(&s, "zeros");
 }
 
+/* Scales whose products float32 cannot hold: the channel's kernel, or the values, are as good as nothing. */
+static void tiny(void **state) {
+    (void)state;
+    for (int values = 0; values < 2; values++) {
+        struct setup s;
+        begin(&s, 4, 4, 16);
+        int y = net_conv(s.graph, s.in, 3, 3, 16, (struct window_options){.same = true});
+        finish(&s, y, 5, 0, 255, 127);
+        float *kernel = params_at(s.params, 0);
+        for (int64_t i = 0; i < s.params->count[0]; i++)
+            if (!values && i % 16 == 3) kernel[i] *= 1e-43F;
+        for (int64_t i = 0; values && i < net_count(s.graph, s.in, BATCH); i++) s.x[i] *= 1e-38F;
+        if (values) s.range[s.in] = (struct value_range){0, 255e-38F};
+        check_exact(&s, values ? "tiny values" : "a tiny channel");
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolutions), cmocka_unit_test(depthwise), cmocka_unit_test(dense),
         cmocka_unit_test(activations),  cmocka_unit_test(chains),    cmocka_unit_test(mixture),
-        cmocka_unit_test(bfloat16),     cmocka_unit_test(zeros),
+        cmocka_unit_test(bfloat16),     cmocka_unit_test(zeros),     cmocka_unit_test(tiny),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -118,7 +118,7 @@ static struct format rounded(const struct choice *c, int value) {
     if (c->exec->options.precision == PRECISION_BFLOAT16) return (struct format){DTYPE_BF16, 1};
     const struct value_range r = c->range[first_alike(c, value)];
     const float high = fmaxf(r.high, -r.low);
-    if (!(isfinite(r.low) && isfinite(r.high) && high > 0)) return FORMAT_F32;
+    if (!(isfinite(r.low) && isfinite(r.high) && high >= FORMAT_LEAST)) return FORMAT_F32;
     return r.low >= 0 ? (struct format){DTYPE_U8, high / UINT8_MAX}
                       : (struct format){DTYPE_I8, high / INT8_MAX};
 }

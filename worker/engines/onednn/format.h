@@ -14,9 +14,8 @@ struct format {
 };
 #define FORMAT_F32 ((struct format){DTYPE_F32, 1})
 
-static inline bool format_equal(struct format a, struct format b) {
-    return a.dtype == b.dtype && a.scale == b.scale;
-}
+/* Values all smaller are not stored as integers: products of scales would be lost. */
+#define FORMAT_LEAST 1e-15F
 
 static inline float format_from_bfloat16(uint16_t v) {
     const uint32_t bits = (uint32_t)v << 16;

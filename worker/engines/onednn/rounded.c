@@ -112,7 +112,7 @@ static void round_kernel(struct rounded *r, int64_t rows, float *kernel) {
     for (int64_t j = 0; j < m; j++) {
         float most = 0;
         for (int64_t i = 0; i < rows; i++) most = fmaxf(most, fabsf(kernel[i * m + j]));
-        const float unit = most > 0 ? most / INT8_MAX : 1;
+        const float unit = most >= FORMAT_LEAST ? most / INT8_MAX : 1; /* or nothing is left of the channel */
         for (int64_t i = 0; i < rows; i++) kernel[i * m + j] = rintf(kernel[i * m + j] / unit);
         r->bias[j] /= unit * r->in.scale;
         r->scale[j] = unit * r->in.scale / r->numbers.domain;
