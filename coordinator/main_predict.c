@@ -4,6 +4,7 @@
 #include "coordinator/model_arguments.h"
 
 #include "io/digest.h"
+#include "io/file.h"
 #include "io/model.h"
 #include "worker/precision.h"
 #include "worker/predict.h"
@@ -220,6 +221,8 @@ static status open_job(struct job *job) {
                                       .scaled = o->scale_given || o->offset_given,
                                       .skip_bad = o->skip_bad};
     STATUS_TRY(samples_open(&task, &job->samples));
+    if (samples_are_in(job->samples, job->output) || file_same(job->path, job->output))
+        return status_fail(STATUS_USAGE, "--output: %s is read by this run; give another name", job->output);
     STATUS_TRY(model_set_inputs(job->model, samples_shapes(job->samples)));
     STATUS_TRY(precision_choose(o->precision, job->model, job->machine.engine, &job->quantization));
     job->machine.precision = job->quantization.precision;
@@ -364,8 +367,8 @@ static const struct argp argp = {
     .doc =
         "Computes a model's outputs for all samples, which the ranks share, and writes them in the order of "
         "the samples. Unsigned bytes and images become inputs by the scale, offset, means and deviations "
-        "that are stored with the model (x / 255 if there are none), other numbers are taken as they are; "
-        "NaNs too, whose outputs are what they are. Memory does not grow with the samples. A run that was "
+        "that are stored with the model (x / 255 if there are none), other numbers are taken as they are, "
+        "NaNs too. Memory does not grow with the samples. A run that was "
         "killed goes on where it was when the same command is started again, on any number of ranks; SIGTERM "
         "ends it with exit code 75. The output is complete or absent; one that is there is replaced.",
     .children = (const struct argp_child[]){{&model_argp, 0, NULL, 0}, {0}},

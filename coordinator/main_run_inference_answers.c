@@ -61,11 +61,36 @@ static status find_output(struct answers *a) {
     return there ? SUCCESS : file_make_folders(output);
 }
 
+/* Where image i goes: the output, or a file in it; owned. */
+static status output_of(const struct answers *a, int i, char **path) {
+    const char *output = a->task.output, *base = base_of(a->task.images->path[i]);
+    bool known = ends_in(base, ".png") || ends_in(base, ".jpg") || ends_in(base, ".jpeg");
+    int length = a->folder ? asprintf(path, "%s%s%s%s", output, output[strlen(output) - 1] == '/' ? "" : "/",
+                                      base, known ? "" : ".png")
+                           : asprintf(path, "%s", output);
+    return length < 0 ? status_no_memory("a path", strlen(output)) : SUCCESS;
+}
+
+/* No image is written over that is read. */
+static status check_outputs(const struct answers *a) {
+    for (int i = 0; i < a->task.images->n; i++) {
+        char *path = NULL;
+        STATUS_TRY(output_of(a, i, &path));
+        bool same = file_same(path, a->task.images->path[i]);
+        free(path);
+        if (same)
+            return status_fail(STATUS_USAGE, "--output: %s is an input; give another name or folder",
+                               a->task.images->path[i]);
+    }
+    return SUCCESS;
+}
+
 status answers_begin(const struct answers_task *task, struct answers **answers) {
     struct answers *a = calloc(1, sizeof *a);
     if (!a) return status_no_memory("answers", sizeof *a);
     a->task = *task;
     status error = task->output && *task->output ? find_output(a) : SUCCESS;
+    if (!error && task->output && *task->output) error = check_outputs(a);
     if (!error && (a->json_file || task->json)) {
         a->list = open_memstream(&a->text, &a->length);
         if (!a->list) error = status_no_memory("answers", 0);
@@ -79,16 +104,6 @@ status answers_need_images(const struct answers *a) {
     if (!a->task.output || a->json_file)
         return status_fail(STATUS_USAGE, "--output is missing: the model makes images");
     return SUCCESS;
-}
-
-/* Where image i goes: the output, or a file in it; owned. */
-static status output_of(const struct answers *a, int i, char **path) {
-    const char *output = a->task.output, *base = base_of(a->task.images->path[i]);
-    bool known = ends_in(base, ".png") || ends_in(base, ".jpg") || ends_in(base, ".jpeg");
-    int length = a->folder ? asprintf(path, "%s%s%s%s", output, output[strlen(output) - 1] == '/' ? "" : "/",
-                                      base, known ? "" : ".png")
-                           : asprintf(path, "%s", output);
-    return length < 0 ? status_no_memory("a path", strlen(output)) : SUCCESS;
 }
 
 /* Takes the text over. */

@@ -313,3 +313,8 @@ status file_double(const char *from, const char *to) {
     close(in);
     return error;
 }
+
+bool file_same(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}

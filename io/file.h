@@ -29,6 +29,8 @@ void file_abandon(const char *temporary); /* accepts NULL */
  * not be there. Error: IO. */
 status file_double(const char *from, const char *to) STATUS_MUST_USE;
 
+/* Are both there, and one and the same? */
+bool file_same(const char *a, const char *b);
 status file_make_folders(const char *path) STATUS_MUST_USE; /* mkdir -p */
 /* An IO error "cannot <verb> <path>: <text of errno `error`>; <what to do>". */
 status file_fail(const char *verb, const char *path, int error) STATUS_MUST_USE;

@@ -259,7 +259,7 @@ static status name_files(struct results *r) {
     struct stat info;
     if (!*base)
         return status_fail(STATUS_IO, "cannot write '%s': it names no file; give the name of one", path);
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+    if (lstat(path, &info) == 0 && !S_ISREG(info.st_mode)) /* a link too: it would be replaced */
         return status_fail(STATUS_IO, "cannot write %s: it is no file; give the name of a file", path);
     if (asprintf(&r->path, "%.*s.%s.prediction", (int)(base - path), path, base) < 0) {
         r->path = NULL;

@@ -236,3 +236,9 @@ status samples_read(struct samples *s, int64_t first, int64_t n, float *const *x
     }
     return SUCCESS;
 }
+
+bool samples_are_in(const struct samples *samples, const char *path) {
+    for (int i = 0; i < samples->nfiles; i++)
+        if (file_same(samples->file[i], path)) return true;
+    return false;
+}

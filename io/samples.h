@@ -30,6 +30,8 @@ int64_t samples_count(const struct samples *samples);
 const struct shape *samples_shapes(const struct samples *samples);
 /* The files that the samples are, [count]; NULL: they have numbers only. */
 const char *const *samples_files(const struct samples *samples);
+/* Is `path` one of the files that they are read from? */
+bool samples_are_in(const struct samples *samples, const char *path);
 /* What the samples are and what is done to them. */
 void samples_tell(const struct samples *samples, struct log *log);
 /* Tells apart whatever is read: by names, sizes and times of change of the files. Owned. */

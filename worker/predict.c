@@ -59,7 +59,8 @@ void predict_sizes(const struct opgraph *ops, int64_t n, int64_t batch, int64_t 
                    int64_t *use_block) {
     double ends = bytes_of(ops, ops->input, ops->ninputs) + bytes_of(ops, ops->output, ops->noutputs),
            values = bytes_of(ops, NULL, ops->nvalues), share = ceil((double)n / BATCHES_LEAST);
-    *use_batch = batch > 0 ? batch : clamp(fmin(VALUES_BYTES / fmax(values, 1), share), 1, BATCH_MAX);
+    *use_batch = batch > 0 ? clamp((double)batch, 1, fmax((double)n, 1))
+                           : clamp(fmin(VALUES_BYTES / fmax(values, 1), share), 1, BATCH_MAX);
     double batches = fmin(BLOCK_BYTES / fmax(ends, 1), share) / (double)*use_batch;
     *use_block = *use_batch * clamp(batches, 1, 1 << 20);
 }

@@ -34,6 +34,9 @@ static int utf8_length(const unsigned char *c) {
                                           : 0;
     for (int i = 1; i < n; i++)
         if ((c[i] & 0xc0) != 0x80) return 0;
+    /* Longer than need be, surrogates, and what is above U+10FFFF (RFC 3629). */
+    if ((c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] > 0x9f)) return 0;
+    if ((c[0] == 0xf0 && c[1] < 0x90) || (c[0] == 0xf4 && c[1] > 0x8f)) return 0;
     return n;
 }
 

@@ -143,6 +143,8 @@ static void test_refused(void **state) {
         {"--model-name=pixels --input='images/*.jpg'", "has no .png or .jpg images", 65},
         {"--model-name=pixels --input=images --input=images --output=twice", "have the same name", 2},
         {"--model-name=pixels --input=images --output=file", "file is no folder", 2},
+        {"--model-name=pixels --input=images --output=images", "is an input", 2},
+        {"--model-name=finer --input=images/000.png --output=./images/000.png", "000.png is an input", 2},
         {"--model-name=pixels --input=images --preprocess=zoom=2", "\"zoom=2\" is not understood", 2},
         {"--model-name=pixels --input=images --preprocess=size=3x3", "takes images of height 2, not 3", 65},
         {"--model-name=pixels --input=images --inference-engine=gpu", "no GPU engine", 2},

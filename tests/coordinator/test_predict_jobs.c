@@ -325,11 +325,14 @@ static void test_bad_image(void **state) {
 /* Names with what CSV and JSON have a meaning for; one that is no UTF-8. */
 static void test_odd_names(void **state) {
     (void)state;
-    static const char *const names[] = {"a,\"b\".png", "n\nl\\.png", "\xc3\xa4.png", "\xff.png"};
+    static const char *const names[] = {"a,\"b\".png",      "n\nl\\.png",       "\xc3\xa4.png",
+                                        "\xe0\x80\x80.png", "\xed\xa0\x80.png", "\xff.png"};
+    static const char *const valid[] = {"a,\"b\".png", "n\nl\\.png", "\xc3\xa4.png",
+                                        "???.png",     "???.png",    "?.png"};
     struct image *image;
     assert_success(image_create(2, 2, 1, &image));
     mkdir(in_folder("odd"), 0777);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         char path[64];
         snprintf(path, sizeof path, "odd/%s", names[i]);
         assert_success(image_write(in_folder(path), image));
@@ -339,13 +342,13 @@ static void test_odd_names(void **state) {
     succeeds(run(2, PREDICT "pixels.h5 -o odd.jsonl -i odd"), "JSON lines");
     char *csv = load_text("odd.csv"), *json = load_text("odd.jsonl"), *at = csv, *line = json, *field;
     for (int i = 0; i < 4; i++) csv_field(&at, &field);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         csv_field(&at, &field);
         assert_memory_equal(field, "odd/", 4);
         assert_string_equal(field + 4, names[i]);
         for (int k = 0; k < 3; k++) csv_field(&at, &field);
         cJSON *object = next_object(&line);
-        assert_string_equal(cJSON_GetObjectItem(object, "file")->valuestring + 4, i < 3 ? names[i] : "?.png");
+        assert_string_equal(cJSON_GetObjectItem(object, "file")->valuestring + 4, valid[i]);
         cJSON_Delete(object);
     }
     assert_int_equal(*at, 0);
@@ -465,6 +468,7 @@ static void test_refused(void **state) {
     write_bytes(in_folder("text"), "neither one nor the other", 25);
     write_bytes(in_folder("nothing"), "", 0);
     mkdir(in_folder("folder"), 0777);
+    assert_int_equal(symlink("nothing", in_folder("link.h5")), 0);
     snprintf(command, sizeof command, "head -c 6000 '%s' > '%s'", in_folder("in.h5"), in_folder("cut.h5"));
     assert_int_equal(system(command), 0);
     snprintf(command, sizeof command, "head -c 1000 '%s' > '%s'", in_folder("in.idx"), in_folder("cut.idx"));
@@ -494,6 +498,10 @@ static void test_refused(void **state) {
         {"linear.h5 -o o.h5", "--input is missing", 2},
         {"linear.h5 -i in.h5 -o nowhere/o.h5", "nowhere/", 74},
         {"linear.h5 -i in.h5 -o folder --format csv", "is no file", 74},
+        {"linear.h5 -i in.h5 -o link.h5", "link.h5: it is no file", 74},
+        {"linear.h5 -i in.h5 -o in.h5", "in.h5 is read by this run", 2},
+        {"linear.h5 -i in.h5 -o ./linear.h5", "linear.h5 is read by this run", 2},
+        {"pixels.h5 -i images -o images/000.png --format csv", "000.png is read by this run", 2},
         {"linear.h5 -i in.idx:x -o o.h5", "nothing in it is named \"x\"", 2},
         {"linear.h5 -i in.h5 -o o.h5 --engine nope", "nope", 2},
         {"pixels.h5 -i images -o o.h5 --preprocess=crop=top", "\"crop=top\" is not understood", 2},
