@@ -90,6 +90,11 @@ static status fit_model(struct calibrating *c, int64_t classes) {
     if (!dataset_size(c->data, DATASET_TRAIN))
         return status_fail(STATUS_DATA, "\"%s\" has no training part to measure on", c->config->data.path);
     STATUS_TRY(model_fit(c->model, dataset_sample_shape(c->data), &c->ops));
+    if (!opgraph_same(c->ops, c->model->ops))
+        return status_fail(
+            STATUS_UNSUPPORTED,
+            "for samples of this shape the model computes with other operations than for any; give it "
+            "the shape first (godwit export --shape)");
     const int logits = opgraph_before_softmax(c->ops, c->ops->output[0]);
     return classes ? opgraph_cut(c->ops, c->ops->ninputs, c->ops->input, 1, &logits, &c->logits) : SUCCESS;
 }
@@ -108,7 +113,7 @@ static status open_data(struct calibrating *c) {
 
 static status measure(struct calibrating *c, const struct options *o) {
     struct calibration *samples = NULL;
-    const struct opgraph *ops = c->ops; /* values are numbered as in the model's own */
+    const struct opgraph *ops = c->ops;
     c->quantization.precision = o->precision;
     if (o->precision != PRECISION_INT8) return SUCCESS;
     STATUS_TRY(comm_agree(c->machine.world,
@@ -184,10 +189,12 @@ static status run(const struct session *session, const void *parsed) {
     return error;
 }
 
+/* Named after MODEL. */
+static const struct argp destination_argp = {.args_doc = "DST.h5"};
+
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse,
-    .args_doc = "DST.h5",
     .doc = "Writes the model to DST.h5 (which may be MODEL's own file) with a note that it is to be run in "
            "int8 or "
            "bfloat16 where the processor is faster so; its weights stay what they are. For int8 it measures, "
@@ -197,7 +204,7 @@ static const struct argp argp = {
            "with labels, and latency in float32 and as noted. Models that migrate makes with "
            "target.precision have such "
            "a note already. DST.h5 is complete or untouched.",
-    .children = (const struct argp_child[]){{&model_argp, 0, NULL, 0}, {0}},
+    .children = (const struct argp_child[]){{&model_argp, 0, NULL, 0}, {&destination_argp, 0, NULL, 0}, {0}},
 };
 
 const struct command command_calibrate = {

@@ -129,14 +129,16 @@ static status evaluate_data(const struct session *session, const struct options 
     if (!error) error = model_read(path, &o->model.keras, &model);
     if (!error) error = model_input(model, &input);
     if (!error) error = model_classes(model, &classes);
-    if (!error) error = model_logits(model, &logits);
-    if (!error) error = precision_choose(o->precision, model, machine.engine, &quantization);
     error = comm_agree(session->world, error);
     if (!error)
         error = dataset_open(&config->data, &input, classes, (uint64_t)config->seed, session->node, &data);
     error = comm_agree(session->world, error);
     if (!error && dataset_size(data, DATASET_TEST) == 0)
         error = status_fail(STATUS_DATA, "\"%s\" has no test part to evaluate on", config->data.path);
+    if (!error) error = model_set_inputs(model, dataset_sample_shape(data));
+    if (!error) error = model_logits(model, &logits);
+    if (!error) error = precision_choose(o->precision, model, machine.engine, &quantization);
+    error = comm_agree(session->world, error);
     machine.precision = quantization.precision;
     machine.range = quantization.range;
     if (!error) error = evaluate(&machine, logits, model->params, data, DATASET_TEST, &e);

@@ -65,15 +65,17 @@ static status run(const struct session *session, const void *parsed) {
                           session->log, stdout);
 }
 
+/* Named after MODEL. */
+static const struct argp destination_argp = {.args_doc = "DST"};
+
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse,
-    .args_doc = "DST",
     .doc = "Writes a model to the file DST: .h5 is whole-model HDF5, which Keras 2 and Keras 3 load, .keras "
            "is an archive for Keras 3; in both, weights are the same to the byte. .onnx is ONNX, for other "
            "programs to compute, .c is a C file that computes one sample; see docs/export.md. DST is "
            "complete or untouched.",
-    .children = (const struct argp_child[]){{&model_argp, 0, NULL, 0}, {0}},
+    .children = (const struct argp_child[]){{&model_argp, 0, NULL, 0}, {&destination_argp, 0, NULL, 0}, {0}},
 };
 
 const struct command command_export = {

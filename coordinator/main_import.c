@@ -39,9 +39,11 @@ static status run(const struct session *session, const void *parsed) {
                           session->log, stdout);
 }
 
+/* Named after MODEL. */
+static const struct argp destination_argp = {.args_doc = "DST.h5"};
+
 static const struct argp argp = {
     .parser = parse,
-    .args_doc = "DST.h5",
     .doc = "Reads a model in any form that Keras keeps models in and writes it as one whole-model HDF5 file, "
            "which "
            "needs no --topology and no --aliases any more: files of weights alone, .keras, .weights.h5, "
@@ -49,7 +51,7 @@ static const struct argp argp = {
            "TensorFlow.js, of Keras 1, of cuDNN's layers. Weights that need no conversion are the same to "
            "the byte. "
            "DST.h5 is complete or untouched.",
-    .children = (const struct argp_child[]){{&model_argp, 0, NULL, 0}, {0}},
+    .children = (const struct argp_child[]){{&model_argp, 0, NULL, 0}, {&destination_argp, 0, NULL, 0}, {0}},
 };
 
 const struct command command_import = {

@@ -40,8 +40,8 @@ static struct value_range next_range(const cJSON *ranges, const char *layer, cJS
 static status read_ranges(const struct model *model, const cJSON *ranges, struct value_range **range) {
     const struct opgraph *ops = model->ops;
     struct value_range *r;
-    cJSON *seen = cJSON_CreateObject();
     STATUS_TRY(memory_alloc("ranges", (size_t)ops->nvalues + 1, sizeof *r, (void **)&r));
+    cJSON *seen = cJSON_CreateObject();
     for (int v = 0; v < ops->nvalues; v++) r[v] = (struct value_range){NAN, NAN};
     for (int i = 0; i < ops->ninputs; i++)
         r[ops->input[i]] = next_range(ranges, layer_of_input(model, i), seen);

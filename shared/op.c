@@ -134,6 +134,16 @@ status opgraph_set_io(struct opgraph *graph, int ninputs, const int *inputs, int
     return SUCCESS;
 }
 
+bool opgraph_same(const struct opgraph *a, const struct opgraph *b) {
+    bool same = a->nvalues == b->nvalues && a->nops == b->nops;
+    for (int i = 0; i < a->nops && same; i++) {
+        const struct op *p = &a->op[i], *q = &b->op[i];
+        same = p->kind == q->kind && p->node == q->node && p->out == q->out && p->nin == q->nin;
+        for (int k = 0; k < p->nin && same; k++) same = p->in[k] == q->in[k];
+    }
+    return same;
+}
+
 int opgraph_producer(const struct opgraph *graph, int value) {
     for (int i = graph->nops - 1; i >= 0; i--)
         if (graph->op[i].out == value) return i;

@@ -223,6 +223,10 @@ status opgraph_set_io(struct opgraph *graph, int ninputs, const int *inputs, int
 status opgraph_cut(const struct opgraph *graph, int ninputs, const int *inputs, int noutputs,
                    const int *outputs, struct opgraph **cut) STATUS_MUST_USE;
 
+/* The same operations between the same values, whatever their shapes? So that what is known of one's values
+ * by number holds for the other's. */
+bool opgraph_same(const struct opgraph *a, const struct opgraph *b);
+
 /* The operation that computes `value`, or -1 (an input). */
 int opgraph_producer(const struct opgraph *graph, int value);
 

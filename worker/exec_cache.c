@@ -119,7 +119,7 @@ static status ready_create(const struct exec_cache *cache, const struct form *fo
     struct exec_options options = cache->options;
     options.batch = batch;
     options.threads = threads;
-    if (form->ops->nvalues != cache->model->ops->nvalues && options.precision == PRECISION_INT8)
+    if (options.precision == PRECISION_INT8 && !opgraph_same(form->ops, cache->model->ops))
         options.precision = PRECISION_FLOAT32;
     struct ready *r = calloc(1, sizeof *r);
     if (!r) return status_no_memory("a compiled model", sizeof *r);
@@ -265,7 +265,7 @@ status exec_cache_take(struct exec_cache *cache, const struct form *form, int64_
                        bool rest, struct ready **ready) {
     struct ready *found = NULL;
     pthread_mutex_lock(&cache->lock);
-    for (struct ready **at = &cache->idle; *at && !found; at = &(*at)->next)
+    for (struct ready **at = &cache->idle; *at; at = &(*at)->next)
         if ((*at)->form == form && (*at)->batch == batch && (*at)->threads == threads &&
             (!rest || (*at)->rest)) {
             found = unlink_ready(cache, at);

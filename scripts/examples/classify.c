@@ -43,8 +43,9 @@ int main(int argc, char **argv) {
     }
     godwit_output_shape(model, 0, &classes);
     int64_t n = godwit_shape_count(&classes);
-    float *score = malloc((size_t)(n > 0 ? n : 1) * sizeof *score);
-    int code = score && n > 0 ? 0 : 1;
+    float *score = n > 0 && godwit_output_count(model) == 1 ? malloc((size_t)n * sizeof *score) : NULL;
+    int code = score ? 0 : 1;
+    if (code) fprintf(stderr, "classify: %s is no classifier with one output of a known size\n", argv[1]);
     for (int i = 2; i < argc && !code; i++) {
         int height, width, best = 0;
         unsigned char *pixels = read_pgm(argv[i], &height, &width);

@@ -66,6 +66,15 @@ static void test_help(void **state) {
     }
     assert_int_equal(run("", "help inspect"), 0);
     assert_non_null(strstr(out, "Usage: godwit inspect [OPTION...] MODEL"));
+    static const char *const two[][2] = {
+        {"export", "MODEL DST\n"}, {"import", "MODEL DST.h5\n"}, {"calibrate", "MODEL DST.h5\n"}};
+    for (size_t i = 0; i < sizeof two / sizeof *two; i++) { /* in the order in which they are given */
+        char help[32];
+        snprintf(help, sizeof help, "%s --help", two[i][0]);
+        assert_int_equal(run("", help), 0);
+        assert_non_null(strstr(out, two[i][1]));
+    }
+    assert_int_equal(run("", "help inspect"), 0);
     char *first = strdup(out);
     assert_non_null(first);
     assert_int_equal(run("", "inspect --help"), 0);

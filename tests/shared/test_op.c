@@ -198,6 +198,32 @@ static void test_params(void **state) {
     opgraph_destroy(&g);
 }
 
+static struct opgraph *two_steps(bool swapped, int last) {
+    static const enum op_kind kinds[] = {OP_ACTIVATION, OP_DROPOUT};
+    struct opgraph *g;
+    int value[3];
+    build_ok(opgraph_create(&g));
+    build_ok(opgraph_add_value(g, &SHAPE(SHAPE_UNKNOWN, 2 + last), &value[0]));
+    for (int i = 0; i < 2; i++) {
+        struct op op = {.kind = kinds[swapped ? 1 - i : i], .nin = 1, .in = &value[i && last ? 0 : i]};
+        build_ok(opgraph_add_op(g, &op, &SHAPE(SHAPE_UNKNOWN, 2), &value[i + 1]));
+    }
+    return g;
+}
+
+/* The same numbers of values and operations are not enough. */
+static void test_same(void **state) {
+    (void)state;
+    struct opgraph *a = two_steps(false, 0),
+                   *others[] = {two_steps(false, 0), two_steps(true, 0), two_steps(false, 1)};
+    others[0]->value[0].dim[1] = 7; /* shapes do not count */
+    for (int i = 0; i < 3; i++) {
+        assert_true(opgraph_same(a, others[i]) == (i == 0));
+        opgraph_destroy(&others[i]);
+    }
+    opgraph_destroy(&a);
+}
+
 static void test_names(void **state) {
     (void)state;
     assert_string_equal(op_name(OP_DEPTHWISE), "depthwise");
@@ -209,6 +235,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_build),   cmocka_unit_test(test_cut),    cmocka_unit_test(test_flops),
         cmocka_unit_test(test_windows), cmocka_unit_test(test_params), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

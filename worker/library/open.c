@@ -66,12 +66,14 @@ static status read_locked(const char *name, const godwit_options *options, struc
 }
 
 /* With numbers written as in C, whatever the program's locale: in this thread only. */
-static status read_model(const char *name, const godwit_options *options, godwit_model *m) {
+static status read_model(const char *name, const godwit_options *options, const struct engine *engine,
+                         godwit_model *m) {
     locale_t numbers = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     if (!numbers) return status_no_memory("a locale", 0);
     locale_t before = uselocale(numbers);
     status error = read_locked(name, options, &m->model);
     if (!error) error = preprocessing_parse(m->model->preprocessing, &m->preprocessing);
+    if (!error) error = precision_choose(options->precision, m->model, engine, &m->quantization);
     uselocale(before);
     freelocale(numbers);
     return error;
@@ -105,9 +107,8 @@ static status open_model(const char *name, const godwit_options *given, godwit_m
     predictor.threads = options.threads ? options.threads : default_threads();
     predictor.batch = options.batch;
     predictor.nbytes = options.memory;
-    STATUS_TRY(read_model(name, &options, m));
+    STATUS_TRY(read_model(name, &options, predictor.engine, m));
     STATUS_TRY(take_inputs(m));
-    STATUS_TRY(precision_choose(options.precision, m->model, predictor.engine, &m->quantization));
     predictor.precision = m->quantization.precision;
     predictor.range = m->quantization.range;
     STATUS_TRY(predictor_create(&predictor, m->model, &m->predictor));
