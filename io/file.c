@@ -318,3 +318,14 @@ bool file_same(const char *a, const char *b) {
     struct stat x, y;
     return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
+
+status file_commit_pair(status error, char *beside_temporary, const char *beside, char *temporary,
+                        const char *path) {
+    if (!error && beside_temporary) error = file_commit(beside_temporary, beside);
+    else file_abandon(beside_temporary);
+    if (!error) error = file_commit(temporary, path);
+    else file_abandon(temporary);
+    free(beside_temporary);
+    free(temporary);
+    return error;
+}

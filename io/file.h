@@ -25,6 +25,12 @@ status file_temporary(const char *path, char **temporary) STATUS_MUST_USE;
 status file_commit(const char *temporary, const char *path) STATUS_MUST_USE;
 void file_abandon(const char *temporary); /* accepts NULL */
 
+/* A file and one beside it, both complete: neither takes its name before both are written, so that a full
+ * disk leaves what was there. With `error` both temporary names, which may be NULL, are abandoned, and it is
+ * returned. Frees them. */
+status file_commit_pair(status error, char *beside_temporary, const char *beside, char *temporary,
+                        const char *path) STATUS_MUST_USE;
+
 /* Another name for a file that is never changed, or a copy where the file system has no such names; `to` must
  * not be there. Error: IO. */
 status file_double(const char *from, const char *to) STATUS_MUST_USE;

@@ -282,20 +282,18 @@ static void print_weights(const struct c_source *s, const void *context, FILE *o
         fwrite(s->text->constant[i].values, sizeof(float), (size_t)s->text->constant[i].count, out);
 }
 
+/* Under a temporary name, which is the caller's. */
 static status write_file(const struct c_source *s, const char *path, const void *context,
-                         void (*print)(const struct c_source *s, const void *context, FILE *out)) {
-    char *temporary = NULL;
-    STATUS_TRY(file_temporary(path, &temporary));
-    FILE *out = fopen(temporary, "wb");
+                         void (*print)(const struct c_source *s, const void *context, FILE *out),
+                         char **temporary) {
+    STATUS_TRY(file_temporary(path, temporary));
+    FILE *out = fopen(*temporary, "wb");
     status error = out ? SUCCESS : file_fail("write", path, errno);
     if (out) {
         print(s, context, out);
         const bool failed = ferror(out);
         if (fclose(out) || failed) error = file_fail("write", path, errno);
     }
-    if (!error) error = file_commit(temporary, path);
-    else file_abandon(temporary);
-    free(temporary);
     return error;
 }
 
@@ -308,15 +306,16 @@ static char *weights_path(const char *path) {
 }
 
 static status write_files(const struct c_source *s, const char *path, bool weights_beside) {
-    char *beside = weights_beside ? weights_path(path) : NULL;
+    char *beside = weights_beside ? weights_path(path) : NULL, *data = NULL, *text = NULL;
     struct names names = {.model = c_name(s->graph->name), .upper = c_name(s->graph->name)};
     status error = SUCCESS;
     if (!names.model || !names.upper || (weights_beside && !beside))
         error = status_no_memory("a program", strlen(path));
     for (char *at = names.upper; at && *at; at++) *at = (char)toupper((unsigned char)*at);
     if (beside) names.weights = strrchr(beside, '/') ? strrchr(beside, '/') + 1 : beside;
-    if (!error && beside) error = write_file(s, beside, NULL, print_weights);
-    if (!error) error = write_file(s, path, &names, print_file);
+    if (!error && beside) error = write_file(s, beside, NULL, print_weights, &data);
+    if (!error) error = write_file(s, path, &names, print_file, &text);
+    error = file_commit_pair(error, data, beside, text, path);
     free(names.model);
     free(names.upper);
     free(beside);

@@ -90,6 +90,11 @@ static status emit_all(struct onnx_export *e) {
         onnx_graph_scope(e->onnx, layer_of(e, &ops->op[i]));
         STATUS_TRY(emit(e, &ops->op[i]));
     }
+    /* Values change their names when they become outputs: what outputs need is made before. */
+    for (int i = 0; i < ops->noutputs; i++) {
+        onnx_graph_scope(e->onnx, end_name(e->graph, &e->graph->output[i]));
+        onnx_in(e, ops->output[i], LAYOUT_LAST);
+    }
     for (int i = 0; i < ops->noutputs; i++) {
         const char *name = end_name(e->graph, &e->graph->output[i]);
         onnx_graph_scope(e->onnx, name);

@@ -27,12 +27,11 @@ static void append_bytes(ProtobufCBuffer *buffer, size_t n, const uint8_t *data)
     if (!sink->failed && n && fwrite(data, 1, n, sink->file) != n) sink->failed = true;
 }
 
-/* Writes a temporary file by fill() and gives it the name `path`. */
+/* Writes a file by fill() under a temporary name, which is the caller's. */
 static status write_file(const char *path, void (*fill)(const struct onnx_graph *g, struct sink *sink),
-                         const struct onnx_graph *g) {
-    char *temporary = NULL;
-    STATUS_TRY(file_temporary(path, &temporary));
-    struct sink sink = {.base = {append_bytes}, .file = fopen(temporary, "wb")};
+                         const struct onnx_graph *g, char **temporary) {
+    STATUS_TRY(file_temporary(path, temporary));
+    struct sink sink = {.base = {append_bytes}, .file = fopen(*temporary, "wb")};
     status error = SUCCESS;
     if (!sink.file) {
         error = file_fail("write", path, errno);
@@ -41,9 +40,6 @@ static status write_file(const char *path, void (*fill)(const struct onnx_graph 
         int closed = fclose(sink.file);
         if (sink.failed || closed) error = file_fail("write", path, errno);
     }
-    if (!error) error = file_commit(temporary, path);
-    else file_abandon(temporary);
-    free(temporary);
     return error;
 }
 
@@ -127,23 +123,26 @@ static int64_t constant_bytes(const struct onnx_graph *g) {
     return sum;
 }
 
-static status write_data(struct onnx_graph *g, const char *path) {
+/* `data`: the name of the file beside, borrowed from the graph. */
+static status write_data(struct onnx_graph *g, const char *path, char **data, char **temporary) {
     const size_t room = strlen(path) + sizeof ".data";
-    char *data = onnx_graph_take(g, room, 1);
-    if (!data) return SUCCESS;
-    snprintf(data, room, "%s.data", path);
-    STATUS_TRY(write_file(data, fill_data, g));
-    const char *slash = strrchr(data, '/');
-    refer_to_data(g, slash ? slash + 1 : data);
+    *data = onnx_graph_take(g, room, 1);
+    if (!*data) return SUCCESS;
+    snprintf(*data, room, "%s.data", path);
+    STATUS_TRY(write_file(*data, fill_data, g, temporary));
+    const char *slash = strrchr(*data, '/');
+    refer_to_data(g, slash ? slash + 1 : *data);
     return SUCCESS;
 }
 
 status onnx_graph_write(struct onnx_graph *g, const char *path, int64_t inline_max) {
-    if (!g->error && constant_bytes(g) > inline_max) STATUS_TRY(write_data(g, path));
+    char *data = NULL, *data_temporary = NULL, *temporary = NULL;
+    status error = SUCCESS;
+    if (!g->error && constant_bytes(g) > inline_max) error = write_data(g, path, &data, &data_temporary);
     if (g->error) {
-        status error = g->error;
+        error = status_first(error, g->error);
         g->error = SUCCESS;
-        return error;
     }
-    return write_file(path, fill_model, g);
+    if (!error) error = write_file(path, fill_model, g, &temporary);
+    return file_commit_pair(error, data_temporary, data, temporary, path);
 }

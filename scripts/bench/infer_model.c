@@ -178,6 +178,9 @@ static status run(const struct job *job) {
     STATUS_TRY(random_inputs(model->ops, job->batch, x));
     struct quantization quantization;
     STATUS_TRY(quantization_read(model, &quantization));
+    if (job->precision == PRECISION_INT8 && !quantization.range)
+        return status_fail(STATUS_DATA, "%s does not say what its values lie between: use godwit calibrate",
+                           job->model);
     struct exec_options options = {.batch = job->batch,
                                    .mode = EXEC_INFER,
                                    .threads = job->threads,
@@ -232,6 +235,8 @@ static status parse(int argc, char **argv, struct job *job) {
     }
     if (optind + 1 != argc || job->batch < 1 || job->threads < 1)
         return status_fail(STATUS_USAGE, "one MODEL, a batch and threads of at least 1");
+    if (job->profile && strcmp(job->engine, "onednn") != 0)
+        return status_fail(STATUS_USAGE, "-p is for the engine onednn");
     job->model = argv[optind];
     return SUCCESS;
 }

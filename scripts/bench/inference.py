@@ -177,7 +177,7 @@ def prepare(folder, name):
     path = path or migrate(folder)
     if not os.path.exists(path):
         raise Absent(f"{path} is absent, left out")
-    keras = f"{folder}/{name}.h5"
+    keras = f"{tempfile.mkdtemp(dir=folder)}/{name}.h5"
     output_of(GODWIT, "export", path, keras, "--aliases", "configs/aliases/upscalerjs.json")
     return name, keras, shape, most
 

@@ -40,8 +40,10 @@ for model in fashion_source fer2013_big_XCEPTION mobilenet_v2; do
         for threads in 1 2; do
             : >"$work/times"
             for round in $(seq "$rounds"); do
-                echo "$(pass $model $batch $threads float32) $(pass $model $batch $threads bfloat16)" \
-                    "$(pass $model $batch $threads int8)" >>"$work/times"
+                float32="$(pass $model $batch $threads float32)"
+                bfloat16="$(pass $model $batch $threads bfloat16)"
+                int8="$(pass $model $batch $threads int8)"
+                echo "$float32 $bfloat16 $int8" >>"$work/times"
             done
             column() { awk "{ print $1 }" "$work/times" | median; }
             printf '| %s | %d | %d | %.3g | %.3g | %.3g | %.2f | %.2f |\n' $model $batch $threads "$(column '$1')" \

@@ -12,6 +12,7 @@
 
 #include <math.h>
 #include <onnx.pb-c.h>
+#include <sys/stat.h>
 
 /* ---- helpers ---- */
 
@@ -299,6 +300,37 @@ static void unknown_sizes(void **state) {
     }
 }
 
+/* Of two outputs one is made of the other. */
+static void outputs_of_outputs(void **state) {
+    (void)state;
+    struct graph *g = new_graph("two");
+    int x = build_input(g, "in", "-1,4,3");
+    int d = build_layer(g, "Dense", "d", "units=5", 1, &x);
+    build_output(g, d);
+    build_output(g, build_layer(g, "Permute", "p", "dims=2,1", 1, &d));
+    struct model *model = model_of(g);
+    Onnx__ModelProto *m = written(model);
+    assert_int_equal(m->graph->n_output, 2);
+    assert_string_equal(m->graph->output[0]->name, "d");
+    assert_string_equal(m->graph->output[1]->name, "p");
+    done(m, model);
+}
+
+/* Neither file of a pair takes its name before both are written. */
+static void pair_is_complete(void **state) {
+    (void)state;
+    struct graph *g = new_graph("pair");
+    int x = build_input(g, "x", "-1,40");
+    build_output(g, build_layer(g, "Dense", "dense", "units=30", 1, &x));
+    struct model *model = model_of(g);
+    mkdir(in_folder("pair.onnx"), 0777); /* cannot be written */
+    status error = onnx_write_parts(in_folder("pair.onnx"), model, 1000);
+    assert_int_equal(status_code(error), STATUS_IO);
+    status_drop(&error);
+    assert_int_equal(access(in_folder("pair.onnx.data"), F_OK), -1);
+    model_destroy(&model);
+}
+
 /* Constants in a file of their own. */
 static void external_data(void **state) {
     (void)state;
@@ -389,10 +421,16 @@ static void ends(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        IN_FOLDER(images),        IN_FOLDER(layouts),
-        IN_FOLDER(blocks),        IN_FOLDER(zeros_before_maximum),
-        IN_FOLDER(unknown_sizes), IN_FOLDER(external_data),
-        IN_FOLDER(recurrent),     IN_FOLDER(ends),
+        IN_FOLDER(images),
+        IN_FOLDER(layouts),
+        IN_FOLDER(blocks),
+        IN_FOLDER(zeros_before_maximum),
+        IN_FOLDER(unknown_sizes),
+        IN_FOLDER(external_data),
+        IN_FOLDER(outputs_of_outputs),
+        IN_FOLDER(pair_is_complete),
+        IN_FOLDER(recurrent),
+        IN_FOLDER(ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
