@@ -39,6 +39,14 @@ static inline float clamp_value(const struct clamp *clamp, float v) {
     return v < 0 ? low : high;
 }
 
+static inline vec clamp_vec(const struct clamp *clamp, vec v) {
+    vec low = {0};
+    if (clamp->slope > 0) low = v * clamp->slope;
+    const veci over = v > clamp->max, under = v < 0; /* NaN is neither */
+    const veci high = (over & (veci)((vec){0} + clamp->max)) | (~over & (veci)v);
+    return (vec)((under & (veci)low) | (~under & high));
+}
+
 /* The derivative, by the value before or after the activation. */
 static inline float clamp_slope(const struct clamp *clamp, float v) {
     float high = v < clamp->max ? 1.0f : 0.0f;

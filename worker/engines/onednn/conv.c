@@ -1,10 +1,11 @@
-/* Convolutions, depthwise ones too, by oneDNN or by Winograd's algorithm (winograd.h). In inference, batch
- * norm is folded into the packed weights, and the addition of another value and the activation are done by
- * the convolution itself. In training, weights are packed at each step from the Keras layout, and a clamping
- * activation is fused. */
+/* Convolutions, depthwise ones too, by oneDNN, by Winograd's algorithm (winograd.h) or, in inference with few
+ * filters, by narrow.h. In inference, batch norm is folded into the packed weights, and the addition of
+ * another value and the activation are done by the convolution itself. In training, weights are packed at
+ * each step from the Keras layout, and a clamping activation is fused. */
 #include "worker/engines/onednn/columns.h"
 #include "worker/engines/onednn/fold.h"
 #include "worker/engines/onednn/kinds.h"
+#include "worker/engines/onednn/narrow.h"
 #include "worker/engines/onednn/rounded.h"
 #include "worker/engines/onednn/winograd.h"
 
@@ -19,10 +20,12 @@ struct conv {
     struct prim *pack_forward, *pack_data, *unpack; /* NULL where the layouts agree */
     struct winograd winograd[PHASES]; /* forward and gradient of the kernel; gradient of the input */
     bool minimal[PHASES];             /* use it instead of the primitives */
+    struct narrow narrow;             /* EXEC_INFER, forward */
+    bool few;                         /* use it instead of the primitive */
     bool bias;                        /* forward adds a bias */
-    bool late_add;                    /* forward could not fuse the addition and the activation */
-    struct prim *late_act;
-    float *packed, *packed_bias; /* EXEC_INFER: packed weights, then bias; one piece of memory */
+    bool late_add;                    /* forward could not fuse the addition */
+    struct prim *late_act;            /* nor the activation */
+    float *packed, *packed_bias;      /* EXEC_INFER: packed weights, then bias; one piece of memory */
     size_t bias_at;
     float *folded; /* EXEC_INFER: weights before packing */
     size_t packed_bytes;
@@ -57,24 +60,36 @@ static status conv_check(const struct onednn_exec *exec, const struct step *step
     return SUCCESS;
 }
 
+static status prepare_late_act(struct onednn_exec *exec, const struct step *step, struct conv *c) {
+    return prim_activation_forward(exec->dnn, exec->count[step->out], step->act, &c->late_act);
+}
+
+/* By our own algorithms, where they are faster? */
+static status prepare_own(struct onednn_exec *exec, const struct step *step, struct conv *c, bool *own) {
+    const bool clamped = clamp_of(step->act, &c->clamp);
+    struct winograd *w = &c->winograd[PHASE_FORWARD];
+    c->minimal[PHASE_FORWARD] = clamped && winograd_make(&c->shape, false, exec->options.threads, w);
+    c->few = !c->minimal[PHASE_FORWARD] && !step_trains(exec) &&
+             narrow_make(&c->shape, exec->options.threads, &c->narrow);
+    *own = c->minimal[PHASE_FORWARD] || c->few;
+    if (c->minimal[PHASE_FORWARD]) c->packed_bytes = winograd_weights(w) * sizeof(float);
+    if (c->few) c->packed_bytes = narrow_weights(&c->narrow) * sizeof(float);
+    return c->few && !clamped ? prepare_late_act(exec, step, c) : SUCCESS;
+}
+
 /* The forward primitive, with as much fused as oneDNN can. */
 static status conv_prepare_forward(struct onednn_exec *exec, struct step *step, struct conv *c) {
     const bool train = step_trains(exec);
+    bool own;
     c->bias = step->op->param[1] >= 0 || step->norm;
-    if (clamp_of(step->act, &c->clamp))
-        c->minimal[PHASE_FORWARD] =
-            winograd_make(&c->shape, false, exec->options.threads, &c->winograd[PHASE_FORWARD]);
-    if (c->minimal[PHASE_FORWARD]) {
-        c->packed_bytes = winograd_weights(&c->winograd[PHASE_FORWARD]) * sizeof(float);
-        return SUCCESS;
-    }
+    STATUS_TRY(prepare_own(exec, step, c, &own));
+    if (own) return SUCCESS;
     struct conv_post post = {.bias = c->bias, .add = step->addend >= 0, .act = step->act};
     status error = prim_conv_forward(exec->dnn, &c->shape, &post, train, &c->forward);
     if (status_code(error) == STATUS_UNSUPPORTED && (post.add || post.act)) {
         status_drop(&error);
         c->late_add = post.add;
-        if (post.act)
-            STATUS_TRY(prim_activation_forward(exec->dnn, exec->count[step->out], step->act, &c->late_act));
+        if (post.act) STATUS_TRY(prepare_late_act(exec, step, c));
         post.add = false;
         post.act = NULL;
         error = prim_conv_forward(exec->dnn, &c->shape, &post, train, &c->forward);
@@ -150,7 +165,9 @@ static status conv_prepare(struct onednn_exec *exec, struct step *step) {
     if (!clamp_of(step->act, &c->clamp) && step_trains(exec))
         return step_mismatch(exec, step, "its activation cannot be fused");
     STATUS_TRY(conv_prepare_forward(exec, step, c));
-    step->implementation = c->minimal[PHASE_FORWARD] ? "winograd" : prim_implementation(c->forward);
+    step->implementation = c->minimal[PHASE_FORWARD] ? "winograd"
+                           : c->few                  ? "narrow"
+                                                     : prim_implementation(c->forward);
     size_t *nbytes = &step->scratch_bytes[PHASE_FORWARD];
     size_t scratchpad =
         largest(prim_bytes(c->forward, PRIM_SCRATCHPAD), prim_bytes(c->pack_forward, PRIM_SCRATCHPAD));
@@ -194,9 +211,10 @@ static status conv_pack(struct onednn_exec *exec, struct step *step) {
     void *scratchpad = scratch(step, PHASE_FORWARD, c->prim_at[PHASE_FORWARD]);
     if (c->minimal[PHASE_FORWARD])
         winograd_pack(&c->winograd[PHASE_FORWARD], c->folded, scratchpad, c->packed);
+    else if (c->few) narrow_pack(&c->narrow, c->folded, c->packed_bias, c->packed);
     else STATUS_TRY(conv_pack_weights(exec, c->forward, c->pack_forward, c->folded, c->packed, scratchpad));
     prim_set(c->forward, PRIM_BIAS, c->packed_bias);
-    if (c->minimal[PHASE_FORWARD] || c->pack_forward) {
+    if (c->minimal[PHASE_FORWARD] || c->few || c->pack_forward) {
         free(c->folded);
         exec->nbytes -= (size_t)count * sizeof(float);
         c->folded = NULL;
@@ -228,11 +246,23 @@ static status conv_check_weights(const struct onednn_exec *exec, const struct st
                        step->op->node);
 }
 
+static status run_late_act(struct onednn_exec *exec, const struct conv *c, float *y) {
+    if (!c->late_act) return SUCCESS;
+    prim_set(c->late_act, PRIM_SRC, y);
+    prim_set(c->late_act, PRIM_DST, y);
+    return prim_run(exec->dnn, c->late_act);
+}
+
 static status conv_forward(struct onednn_exec *exec, struct step *step) {
     struct conv *c = step->state;
+    float *y = exec->value[step->out], *addend = step->addend >= 0 ? exec->value[step->addend] : NULL;
     if (c->minimal[PHASE_FORWARD]) {
         run_minimal(exec, step, c);
         return SUCCESS;
+    }
+    if (c->few) {
+        narrow_run(&c->narrow, exec->value[step->in[0]], c->packed, addend, &c->clamp, y);
+        return run_late_act(exec, c, y);
     }
     void *scratchpad = scratch(step, PHASE_FORWARD, c->prim_at[PHASE_FORWARD]);
     if (step_trains(exec)) {
@@ -242,19 +272,13 @@ static status conv_forward(struct onednn_exec *exec, struct step *step) {
                                      scratch(step, PHASE_FORWARD, c->weights_at[PHASE_FORWARD]), scratchpad));
         prim_set(c->forward, PRIM_BIAS, step_param(exec, step->op->param[1]));
     }
-    float *y = exec->value[step->out];
     prim_set(c->forward, PRIM_SRC, exec->value[step->in[0]]);
     prim_set(c->forward, PRIM_DST, y);
     prim_set(c->forward, PRIM_SCRATCHPAD, scratchpad);
-    if (step->addend >= 0) prim_set(c->forward, PRIM_ADDEND, exec->value[step->addend]);
+    if (addend) prim_set(c->forward, PRIM_ADDEND, addend);
     STATUS_TRY(prim_run(exec->dnn, c->forward));
-    if (c->late_add)
-        array_add(exec->count[step->out], exec->options.threads, &CLAMP_NONE, y, exec->value[step->addend],
-                  y);
-    if (!c->late_act) return SUCCESS;
-    prim_set(c->late_act, PRIM_SRC, y);
-    prim_set(c->late_act, PRIM_DST, y);
-    return prim_run(exec->dnn, c->late_act);
+    if (c->late_add) array_add(exec->count[step->out], exec->options.threads, &CLAMP_NONE, y, addend, y);
+    return run_late_act(exec, c, y);
 }
 
 static status conv_weight_grad(struct onednn_exec *exec, struct step *step, struct conv *c, float *dy) {

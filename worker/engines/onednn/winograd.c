@@ -261,12 +261,7 @@ struct epilogue {
 INLINE vec finish(const struct epilogue *e, vec v, int64_t filter, int64_t at) {
     if (e->bias) v += *(const vec *)(e->bias + filter);
     if (e->addend) v += *(const vec *)(e->addend + at);
-    if (!e->clamp.on) return v;
-    vec low = {0};
-    if (e->clamp.slope > 0) low = v * e->clamp.slope;
-    const veci over = v > e->clamp.max, under = v < 0; /* NaN is neither */
-    const veci high = (over & (veci)((vec){0} + e->clamp.max)) | (~over & (veci)v);
-    return (vec)((under & (veci)low) | (~under & high));
+    return e->clamp.on ? clamp_vec(&e->clamp, v) : v;
 }
 
 /* Transforms the products m[point*stride + filter] of one tile back and finishes its outputs. */
