@@ -36,14 +36,29 @@ status skeleton_alloc(const struct fold *fold, int nlayers, int nnodes, struct s
 
 /* ---- factors ---- */
 
-bool skeleton_factors(const struct layer *layer, int64_t *rows, int64_t *columns) {
-    static const char *const kinds[] = {"Dense", "Conv1D", "Conv2D"};
-    bool known = false;
+/* The kind of the second factor; NULL: layers of the kind have none. */
+static const struct layer_kind *second_kind(const struct layer *layer) {
+    static const char *const kinds[][2] = {{"Dense", "Dense"},
+                                           {"Conv1D", "Conv1D"},
+                                           {"Conv2D", "Conv2D"},
+                                           {"SeparableConv1D", "Conv1D"},
+                                           {"SeparableConv2D", "Conv2D"}};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        known |= layer->kind == layer_kind_find(kinds[i]);
-    if (!known || !layer->nweights || (layer_has_attr(layer, "groups") && layer_int(layer, "groups") != 1))
-        return false;
-    shape_rows(&layer->weight[0].shape, rows, columns);
+        if (layer->kind == layer_kind_find(kinds[i][0])) return layer_kind_find(kinds[i][1]);
+    return NULL;
+}
+
+int skeleton_kernel(const struct layer *layer) {
+    for (int i = layer->nweights - 1; i >= 0; i--)
+        if (layer->weight[i].shape.rank >= 2) return i;
+    return -1;
+}
+
+bool skeleton_factors(const struct layer *layer, int64_t *rows, int64_t *columns) {
+    const int kernel = skeleton_kernel(layer);
+    if (!second_kind(layer) || kernel < 0) return false;
+    if (layer_has_attr(layer, "groups") && layer_int(layer, "groups") != 1) return false;
+    shape_rows(&layer->weight[kernel].shape, rows, columns);
     return true;
 }
 
@@ -67,16 +82,33 @@ static status left_of(const struct layer *layer, int64_t rank, struct layer *lef
     return error;
 }
 
+/* A layer of another kind, with the name and what both kinds have. */
+static status layer_as(const struct layer *layer, const struct layer_kind *kind, struct layer *made) {
+    STATUS_TRY(layer_create(kind, layer->name, made));
+    status error = SUCCESS;
+    for (int i = 0; i < kind->nattrs && !error; i++) {
+        const struct attr_spec *spec = &kind->attrs[i];
+        if (!layer_has_attr(layer, spec->name)) continue;
+        attr_clear(spec, &made->attr[i]);
+        error = attr_copy(spec, layer_attr(layer, spec->name), &made->attr[i]);
+    }
+    made->trainable = layer->trainable;
+    if (error) layer_clear(made);
+    return error;
+}
+
 /* The layer after it: one position wide. */
 static status right_of(const struct layer *layer, struct layer *right) {
     static const char *const window[] = {"kernel_size", "strides", "dilation_rate"};
-    status error = layer_copy(layer, layer->name, right);
-    for (size_t i = 0; i < sizeof window / sizeof *window && !error; i++) {
+    const struct layer_kind *kind = second_kind(layer);
+    STATUS_TRY(kind == layer->kind ? layer_copy(layer, layer->name, right) : layer_as(layer, kind, right));
+    for (size_t i = 0; i < sizeof window / sizeof *window; i++) {
         if (!layer_has_attr(right, window[i])) continue;
         struct attr *attr = layer_attr(right, window[i]);
         for (int k = 0; k < attr->u.ints.n; k++) attr->u.ints.v[k] = 1;
     }
-    if (!error && layer_has_attr(right, "padding")) error = set_text(right, "padding", "valid");
+    status error = layer_has_attr(right, "padding") ? set_text(right, "padding", "valid") : SUCCESS;
+    if (error) layer_clear(right);
     return error;
 }
 
@@ -103,18 +135,9 @@ static status separable_of(const struct layer *layer, int64_t multiplier, struct
     if (!kind)
         return status_fail(STATUS_UNSUPPORTED, "layer \"%s\" (%s) has no separable form", layer->name,
                            layer->kind->class_name);
-    STATUS_TRY(layer_create(kind, layer->name, separable));
-    status error = SUCCESS;
-    for (int i = 0; i < kind->nattrs && !error; i++) {
-        const struct attr_spec *spec = &kind->attrs[i];
-        if (!layer_has_attr(layer, spec->name)) continue;
-        attr_clear(spec, &separable->attr[i]);
-        error = attr_copy(spec, layer_attr(layer, spec->name), &separable->attr[i]);
-    }
-    if (!error) layer_attr(separable, "depth_multiplier")->u.i = multiplier;
-    separable->trainable = layer->trainable;
-    if (error) layer_clear(separable);
-    return error;
+    STATUS_TRY(layer_as(layer, kind, separable));
+    layer_attr(separable, "depth_multiplier")->u.i = multiplier;
+    return SUCCESS;
 }
 
 /* ---- the graph ---- */

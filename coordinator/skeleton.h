@@ -63,7 +63,12 @@ void skeleton_destroy(struct skeleton **skeleton);
 status skeleton_alloc(const struct fold *fold, int nlayers, int nnodes,
                       struct skeleton **skeleton) STATUS_MUST_USE;
 
-/* Can the layer be factored? The kernel is then a matrix of so many rows and columns. */
+/* The kernel that makes a layer's outputs, the last if there are several (of separable convolutions); -1:
+ * none. */
+int skeleton_kernel(const struct layer *layer);
+
+/* Can the layer be factored? That kernel is then a matrix of so many rows and columns. Of a separable
+ * convolution the first factor is one too, the second an ordinary convolution. */
 bool skeleton_factors(const struct layer *layer, int64_t *rows, int64_t *columns);
 
 /* The separable kind that can stand for a layer, a plain convolution with a window; NULL: there is none. */

@@ -11,14 +11,6 @@ static int find_weight(const struct layer *layer, const char *name) {
     return -1;
 }
 
-/* Does this weight of the layer carry its output channels, so that a batch norm scales it? The bias is apart;
- * of several kernels (separable) it is the last. */
-static bool is_last_kernel(const struct layer *layer, int weight) {
-    for (int i = weight + 1; i < layer->nweights; i++)
-        if (layer->weight[i].shape.rank >= 2) return false;
-    return layer->weight[weight].shape.rank >= 2;
-}
-
 status folded_weight(const struct fold *fold, const struct plan *plan, int layer, int weight,
                      struct expr **expr) {
     const struct layer *folded = &fold->graph->layer[layer];
@@ -35,7 +27,8 @@ status folded_weight(const struct fold *fold, const struct plan *plan, int layer
         operand[1] = (struct operand){.present = true, .u.shape = w->shape};
     }
     STATUS_TRY(expr_check(plan, *expr, NULL));
-    bool kernel = is_last_kernel(folded, weight), bias = !strcmp(w->name, "bias");
+    /* A batch norm scales the output channels. */
+    bool kernel = weight == skeleton_kernel(folded), bias = !strcmp(w->name, "bias");
     if (norm < 0 || !(kernel || bias)) return SUCCESS;
     STATUS_TRY(expr_create(kernel ? &transform_fold_bn : &transform_fold_bn_bias, *expr, expr));
     operand = (*expr)->operand;
@@ -92,6 +85,17 @@ static status projected_expr(const struct skeleton *s, const struct plan *plan, 
     return expr_check(plan, *expr, NULL);
 }
 
+/* Both kernels of a separable convolution come from the one it stands for; a factor from the kernel that is
+ * factored. */
+static int source_of(const struct layer *folded, const struct layer *layer, int weight,
+                     enum skeleton_part part) {
+    const bool split = part == PART_SEPARABLE || part == PART_LEFT || part == PART_RIGHT;
+    if (split && layer->weight[weight].shape.rank >= 2 &&
+        (part == PART_SEPARABLE || weight == skeleton_kernel(layer)))
+        return skeleton_kernel(folded);
+    return find_weight(folded, layer->weight[weight].name);
+}
+
 status skeleton_weight(const struct skeleton *s, const struct plan *plan, int layer, int weight,
                        struct expr **expr) {
     const struct layer *l = &s->graph->layer[layer];
@@ -100,15 +104,13 @@ status skeleton_weight(const struct skeleton *s, const struct plan *plan, int la
     enum skeleton_part part = s->part[layer];
     bool kernel = w->shape.rank >= 2;
     if (part == PART_PROJECTED) return projected_expr(s, plan, layer, weight, expr);
-    int from = folded < 0 || part == PART_NEW || part == PART_FITTED || part == PART_REPEATED
-                   ? -1
-                   : find_weight(&s->fold->graph->layer[folded],
-                                 kernel && part == PART_SEPARABLE ? "kernel" : w->name);
+    const bool fresh = folded < 0 || part == PART_NEW || part == PART_FITTED || part == PART_REPEATED;
+    int from = fresh ? -1 : source_of(&s->fold->graph->layer[folded], l, weight, part);
     if (from < 0)
         return new_expr(plan, w, &w->shape, layer * LAYER_MAX_WEIGHTS + weight + 1, part == PART_REPEATED,
                         expr);
     STATUS_TRY(folded_weight(s->fold, plan, folded, from, expr));
-    if (part == PART_WHOLE || !kernel) return SUCCESS;
+    if (part == PART_WHOLE || !kernel || (part == PART_LEFT && weight != skeleton_kernel(l))) return SUCCESS;
     if (part == PART_SEPARABLE)
         return part_expr(plan, &transform_separable, s->rank[layer], weight == 0 ? "depthwise" : "pointwise",
                          expr);

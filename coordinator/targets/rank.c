@@ -1,6 +1,7 @@
-/* Rank: kernels of Dense and plain convolutions as products of two, where that has fewer parameters: a factor
- * on the rank of the kernel as a matrix of window times input channels by output channels; and others for
- * some layers: "ranks": ["conv_3 16", "conv_4 0.25"], a rank or a factor below 1. */
+/* Rank: kernels of Dense, of plain and (the pointwise ones) of separable convolutions as products of two,
+ * where that has fewer parameters: a factor on the rank of the kernel as a matrix of window times input
+ * channels by output channels; and others for some layers: "ranks": ["conv_3 16", "conv_4 0.25"], a rank or a
+ * factor below 1. */
 #include "coordinator/target_kind.h"
 
 #include <math.h>

@@ -134,7 +134,7 @@ static void test_sum_is_right(void **state) {
 /* Kernels of less than half their rank; a sweep goes through both factors. */
 static void test_factors_are_repaired(void **state) {
     (void)state;
-    static const char *const names[] = {"plain", "residual", "concatenated"};
+    static const char *const names[] = {"plain", "residual", "concatenated", "separable", "sequence"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         const struct net *net = nets;
         while (strcmp(net->name, names[k]) != 0) net++;

@@ -45,8 +45,9 @@ static void refused(struct trial_source *t, const struct target_config *config, 
 
 /* Makes a kernel, seen as rows of its last axis, of this rank. */
 static void lower_rank(struct model *m, int layer, int64_t rank) {
-    const struct shape *shape = &m->graph->layer[layer].weight[0].shape;
-    float *w = params_at(m->params, graph_first_param(m->graph, layer));
+    const int kernel = skeleton_kernel(&m->graph->layer[layer]);
+    const struct shape *shape = &m->graph->layer[layer].weight[kernel].shape;
+    float *w = params_at(m->params, graph_first_param(m->graph, layer) + kernel);
     int64_t rows, columns;
     shape_rows(shape, &rows, &columns);
     for (int64_t r = rank; r < rows; r++)
