@@ -59,7 +59,8 @@ struct slices_config {
     char *stages;          /* "slices:ranks ..."; "": by measurement */
     int64_t micro_batches; /* of a batch; 0: 8 for joint and 4 for blockwise training, or as can be divided */
     double progressive;    /* blockwise: part of the steps in which slices begin to take the target's own */
-    char *cache;           /* "auto", "on", "off": keep what the source gives */
+    char *cache;           /* "auto", "on", "scratch", "off": keep what the source gives */
+    char *scratch;         /* a folder for it; "": none */
     double rank_mib;       /* most MiB of a rank; 0: no limit */
 };
 

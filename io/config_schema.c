@@ -207,9 +207,11 @@ static const struct field slices_fields[] = {
     REAL(slices_config, progressive, 0.5, 0, 1, 0,
          "blockwise: part of the steps in which slice after slice comes to take the target's own activations "
          "instead of the source's; 0: they take the source's"),
-    TEXT(slices_config, cache, "auto", "auto|on|off",
-         "without augmentation: keep what the source gives for all samples; auto: if it fits half the free "
-         "memory"),
+    TEXT(slices_config, cache, "auto", "auto|on|scratch|off",
+         "without augmentation: keep what the source gives for all samples, in memory or in the scratch "
+         "folder; auto: if it fits half of what is free there, memory first"),
+    TEXT(slices_config, scratch, "", NULL,
+         "a folder, best on a disk of each node, for what slices.cache keeps; empty: memory only"),
     REAL(slices_config, rank_mib, 0, 0, 1e9, 0,
          "most MiB of parameters and what trains them on a rank; 0: no limit"),
 };

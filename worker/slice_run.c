@@ -1,5 +1,6 @@
 /* Where the slices of a run are: opening a stage, and moving to others. */
 #include "worker/slice_run.h"
+#include "io/scratch.h"
 #include "worker/free_memory.h"
 #include "worker/slice_state.h"
 #include "worker/sweep.h"
@@ -12,8 +13,9 @@
 
 /* ---- open and close ---- */
 
-/* What stages on the node would keep, against what it has left. */
-static status fits(const struct slice_run *r, bool *answer) {
+/* What stages on the node would keep, against what it has left, in memory and in the scratch folder. */
+static status fits(const struct slice_run *r, bool *memory, bool *scratch) {
+    const char *folder = r->task->config->slices.scratch;
     const struct stages *stages = r->stages;
     const struct machine *m = r->machine;
     int rank = comm_rank(m->world), index = stages_of_rank(stages, rank);
@@ -23,23 +25,27 @@ static status fits(const struct slice_run *r, bool *answer) {
                                    stages->first_slice[index + 1], dataset_size(r->task->data, DATASET_TRAIN))
             : 0;
     STATUS_TRY(comm_sum_f64(m->node, &bytes, 1));
-    bool lacks = bytes > free_shared_memory() / 2;
-    STATUS_TRY(comm_any(m->world, lacks, &lacks));
-    *answer = !lacks;
+    bool lacks[2] = {bytes > free_shared_memory() / 2, !*folder || bytes > scratch_free(folder) / 2};
+    for (int i = 0; i < 2; i++) STATUS_TRY(comm_any(m->world, lacks[i], &lacks[i]));
+    *memory = !lacks[0];
+    *scratch = !lacks[1];
     return SUCCESS;
 }
 
 static status make_cache(struct slice_run *r) {
-    const char *wish = r->task->config->slices.cache;
-    bool fit = false;
+    const struct slices_config *config = &r->task->config->slices;
+    const char *wish = config->cache;
+    bool memory = false, scratch = false;
     if (!r->cached) return SUCCESS;
-    STATUS_TRY(fits(r, &fit));
-    if (!fit && !strcmp(wish, "auto")) {
-        log_line(r->machine->log, LOG_INFO, "too little memory to keep the source's activations");
+    STATUS_TRY(fits(r, &memory, &scratch));
+    if (!memory && !scratch && !strcmp(wish, "auto")) {
+        log_line(r->machine->log, LOG_INFO, "too little memory to keep the source's activations%s",
+                 *config->scratch ? ", and too little room in the scratch folder" : "");
         return SUCCESS;
     }
+    const bool in_file = !strcmp(wish, "scratch") || (!memory && scratch);
     double begin = comm_time();
-    status error = boundary_cache_create(&r->stage, &r->cache);
+    status error = boundary_cache_create(&r->stage, in_file ? config->scratch : NULL, &r->cache);
     if (status_code(error) == STATUS_UNSUPPORTED && !strcmp(wish, "auto")) status_drop(&error);
     bool here = r->cache != NULL, lacks;
     STATUS_TRY(comm_agree(r->machine->world, error));
@@ -49,8 +55,8 @@ static status make_cache(struct slice_run *r) {
         return SUCCESS;
     }
     STATUS_TRY(sweep_source(&r->stage, r->cache));
-    log_line(r->machine->log, LOG_INFO, "the source's activations are kept: one pass of %.1f s",
-             comm_time() - begin);
+    log_line(r->machine->log, LOG_INFO, "the source's activations are kept%s: one pass of %.1f s",
+             in_file ? " in the scratch folder" : "", comm_time() - begin);
     return SUCCESS;
 }
 

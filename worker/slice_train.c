@@ -188,6 +188,10 @@ static status run_epochs(struct slice_run *r) {
 
 /* ---- before and after ---- */
 
+static bool cache_asked(const struct training_config *c) {
+    return strcmp(c->slices.cache, "auto") != 0 && strcmp(c->slices.cache, "off") != 0;
+}
+
 static status check(struct slice_run *r) {
     const struct training_config *c = r->task->config;
     int64_t n = dataset_size(r->task->data, DATASET_TRAIN);
@@ -200,10 +204,15 @@ static status check(struct slice_run *r) {
         return status_fail(STATUS_USAGE,
                            "training.batch is %lld, but there are only %lld training samples; lower it",
                            (long long)c->batch, (long long)n);
-    if (!strcmp(c->slices.cache, "on") && r->task->augment)
+    if (cache_asked(c) && r->task->augment)
         return status_fail(STATUS_USAGE,
-                           "training.slices.cache is on, but samples are augmented, so that the "
-                           "source gives something else each time; turn one of them off");
+                           "training.slices.cache is %s, but samples are augmented, so that the "
+                           "source gives something else each time; turn one of them off",
+                           c->slices.cache);
+    if (!strcmp(c->slices.cache, "scratch") && !*c->slices.scratch)
+        return status_fail(STATUS_USAGE,
+                           "training.slices.cache is scratch, but training.slices.scratch names "
+                           "no folder");
     return memory_alloc("the order of samples", (size_t)n, sizeof *r->order, (void **)&r->order);
 }
 
@@ -213,7 +222,7 @@ static status share_out(struct slice_run *r) {
     int ranks = comm_size(r->machine->world);
     bool distilled = !r->task->joint || c->loss.distillation > 0;
     r->cached = strcmp(c->slices.cache, "off") != 0 && !r->task->augment && distilled &&
-                (r->task->epochs > 1 || !strcmp(c->slices.cache, "on"));
+                (r->task->epochs > 1 || cache_asked(c));
     STATUS_TRY(slice_cost_measure(r->machine, r->task, r->cached, r->way->flushed, &r->cost));
     char *end = c->slices.stages;
     r->wanted = (int)strtol(end, &end, 10);

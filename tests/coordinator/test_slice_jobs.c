@@ -134,6 +134,9 @@ static void test_mistakes(void **state) {
                   "--set training.blockwise_epochs=1 --set training.slices.rank_mib=0.0001");
     migrate_fails(0, 2, "training.slices.cache is on",
                   "--set training.way=blockwise --set training.slices.cache=on --set data.flip=true");
+    migrate_fails(0, 74, "absent/godwit-scratch",
+                  "--set training.way=blockwise --set training.slices.cache=scratch "
+                  "--set training.slices.scratch=absent");
     migrate_fails(0, 2, "training.way", "--set training.way=sideways");
 }
 

@@ -109,7 +109,7 @@ static inline void close_nets(struct nets *n) {
 static inline struct training_config config_of(int64_t epochs, int64_t batch) {
     return (struct training_config){
         .way = data_parallel,
-        .slices = {.stages = nothing, .cache = off},
+        .slices = {.stages = nothing, .cache = off, .scratch = nothing},
         .epochs = epochs,
         .batch = batch,
         .batch_norm = frozen,

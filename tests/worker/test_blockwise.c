@@ -4,6 +4,8 @@
 #include "worker/slice_way.h"
 
 /* Trains a target from the usual start; the result is owned. */
+static char scratch[] = "scratch";
+
 static struct params *trained(const struct machine *machine, const struct nets *nets,
                               const struct training_config *config, struct slice_train_result *result) {
     struct dataset *data = open_data(machine->node, 0);
@@ -197,11 +199,13 @@ static void test_cache(void **state) {
     struct nets nets = open_nets(true);
     struct machine machine = machine_of(engine, world);
     struct slice_train_result a, b;
-    struct params *result[2];
-    for (int i = 0; i < 2; i++) {
+    struct params *result[3];
+    const int entries = count_entries(test_folder);
+    for (int i = 0; i < 3; i++) {
         struct training_config c = config_of(3, 12);
         c.slices.micro_batches = 4;
-        c.slices.cache = i ? on : off;
+        c.slices.cache = (char *[]){off, on, scratch}[i];
+        c.slices.scratch = test_folder;
         struct dataset *data = open_data(node, 0);
         result[i] = net_params(nets.target, 8);
         struct slice_models models;
@@ -210,10 +214,12 @@ static void test_cache(void **state) {
         must(slice_train(&machine, &task, i ? &b : &a));
         dataset_close(&data);
     }
-    all_true(close_params(result[0], result[1], 2e-3) &&
-             memcmp(result[0]->data, result[1]->data, (size_t)result[0]->total * sizeof(float)));
-    params_destroy(&result[0]);
-    params_destroy(&result[1]);
+    const size_t nbytes = (size_t)result[0]->total * sizeof(float);
+    all_true(close_params(result[0], result[1], 2e-3) && memcmp(result[0]->data, result[1]->data, nbytes) &&
+             !memcmp(result[1]->data, result[2]->data, nbytes));
+    if (comm_is_root(world))
+        assert_int_equal(count_entries(test_folder), entries); /* nothing is left there */
+    for (int i = 0; i < 3; i++) params_destroy(&result[i]);
     close_nets(&nets);
 }
 

@@ -8,6 +8,8 @@
 #include "worker/slice_run.h"
 #include "worker/slice_state.h"
 
+static char scratch[] = "scratch";
+
 static char adamw[] = "adamw";
 
 /* Accuracies are those of models that one rank has as a whole. */
@@ -80,6 +82,8 @@ static void test_errors(void **state) {
     c = config_of(1, 12);
     c.slices.cache = on;
     all_have_error(error_of(&c, &machine), STATUS_USAGE, "training.slices.cache is on");
+    c.slices.cache = scratch;
+    all_have_error(error_of(&c, &machine), STATUS_USAGE, "training.slices.cache is scratch");
     c = config_of(1, 12);
     c.slices.rank_mib = 1e-5;
     all_have_error(error_of(&c, &machine), STATUS_USAGE, "one slice alone needs");
