@@ -20,14 +20,14 @@ PEERS = f"{BUILD}/peers"
 ORT_ARCHITECTURE = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 ORT = f"{PEERS}/node_modules/onnxruntime-node/bin/napi-v6/linux/{ORT_ARCHITECTURE}/libonnxruntime.so.1"
 TOLERANCE = 1e-3  # of the largest output
-# Of each model: where it is, the shape of its input, and the largest batch; None: no limit.
+# Of each model: where it is, and the shape of its input.
 MODELS = {
-    "fashion_source": ("configs/models/fashion_source.h5", "28x28x1", None),
-    "fashion_small": ("", "28x28x1", None),  # made by migrate()
-    "fer2013_big_XCEPTION": ("../shared/models/fer2013_big_XCEPTION.hdf5", "64x64x1", None),
-    "mobilenet_v2": ("../shared/models/keras3/mobilenet_v2.h5", "64x64x3", None),
-    # 64 of them are hundreds of GFLOP, minutes for TensorFlow.js.
-    "esrgan_slim_x2": (f"{PEERS}/node_modules/@upscalerjs/esrgan-slim/models/x2", "128x128x3", 8),
+    "fashion_source": ("configs/models/fashion_source.h5", "28x28x1"),
+    "fashion_small": ("", "28x28x1"),  # made by migrate()
+    "fer2013_big_XCEPTION": ("../shared/models/fer2013_big_XCEPTION.hdf5", "64x64x1"),
+    "mobilenet_v2": ("../shared/models/keras3/mobilenet_v2.h5", "64x64x3"),
+    # 64 of them are hundreds of GFLOP, and a quarter of an hour, most of it for TensorFlow.js.
+    "esrgan_slim_x2": (f"{PEERS}/node_modules/@upscalerjs/esrgan-slim/models/x2", "128x128x3"),
 }
 # As for a user who sets nothing and runs one program at a time.
 # PyTorch allocates in each pass; kept memory makes it up to twice as fast as memory that goes back to the system.
@@ -166,12 +166,12 @@ def migrate(folder):
 
 
 def prepare(folder, name):
-    """(name, Keras 2 .h5, shape of the input, largest batch), or Failure."""
+    """(name, Keras 2 .h5, shape of the input), or Failure."""
     if name in MODELS:
-        path, shape, most = MODELS[name]
+        path, shape = MODELS[name]
     else:
         path, _, shape = name.rpartition(":")
-        name, most = os.path.splitext(os.path.basename(path))[0], None
+        name = os.path.splitext(os.path.basename(path))[0]
         if not path:
             raise Failure("no such model; a file needs a shape, as in model.h5:64x64x3")
     path = path or migrate(folder)
@@ -179,7 +179,7 @@ def prepare(folder, name):
         raise Absent(f"{path} is absent, left out")
     keras = f"{tempfile.mkdtemp(dir=folder)}/{name}.h5"
     output_of(GODWIT, "export", path, keras, "--aliases", "configs/aliases/upscalerjs.json")
-    return name, keras, shape, most
+    return name, keras, shape
 
 
 # ---- measuring ----
@@ -301,11 +301,11 @@ def run_cell(cell, options, write, notes):
 def run(options, folder, write, notes):
     for wanted in options.models:
         try:
-            name, keras, shape, most = prepare(folder, wanted)
+            name, keras, shape = prepare(folder, wanted)
         except Failure as failure:
             note(notes, f"{wanted}: {failure}", failed=not isinstance(failure, Absent))
             continue
-        for batch in dict.fromkeys(min(b, most or b) for b in options.batches):
+        for batch in options.batches:
             say(f"{name}, batch {batch}")
             try:
                 cell = Cell(folder, name, keras, shape, batch)
